@@ -1,0 +1,1 @@
+//! How does a file get written so that it is still there after a crash? The only writer of files.

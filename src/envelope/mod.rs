@@ -1,0 +1,1 @@
+//! What are the bytes of a sealed value? Parse and encode, pure.

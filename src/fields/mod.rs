@@ -1,0 +1,1 @@
+//! Where is the PHI in a document? Selectors and spans, pure.

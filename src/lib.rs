@@ -1,0 +1,15 @@
+//! keyward: an envelope-encryption and key-management sidecar.
+
+pub mod audit;
+pub mod clock;
+pub mod crypto;
+pub mod durable;
+pub mod envelope;
+pub mod fields;
+pub mod identity;
+pub mod kek;
+pub mod keyring;
+pub mod names;
+pub mod policy;
+pub mod secret;
+pub mod store;
