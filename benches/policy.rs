@@ -1,4 +1,5 @@
 //! What does a decision cost: answered from the cache, and evaluated by Cedar over a set of twenty policies?
+#![expect(clippy::unwrap_used, reason = "a bench that cannot be set up must stop")]
 
 use std::fmt::Write;
 use std::hint::black_box;
