@@ -41,7 +41,6 @@ const YANKED: &[(&str, [u64; 3])] = &[("tokio", [1, 54, 0])];
 /// Features that must stay off anywhere in the tree: `(package, feature, why)`.
 const FEATURES_OFF: &[(&str, &str, &str)] = &[
     ("serde_json", "arbitrary_precision", "numbers pass through as bytes of the document, never through a parser"),
-    ("serde_json", "preserve_order", "canonical JSON needs sorted keys"),
     ("refinery-core", "tokio-postgres", "brings a second database driver"),
 ];
 

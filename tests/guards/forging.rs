@@ -29,6 +29,7 @@ const WITNESSES: &[Witness] = &[
     Witness { name: "OpeningKey", owner: "keyring", generics: "", leaf: None, single_use: true },
     Witness { name: "Recorded", owner: "audit", generics: "<u8>", leaf: Some("receipt"), single_use: true },
     Witness { name: "IntentReceipt", owner: "audit", generics: "", leaf: Some("receipt"), single_use: true },
+    Witness { name: "Response", owner: "service", generics: "", leaf: Some("response"), single_use: true },
 ];
 
 /// One forging line and the error it must meet.
