@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod clock;
+pub mod control;
 pub mod crypto;
 pub mod durable;
 pub mod envelope;
@@ -10,6 +11,8 @@ pub mod identity;
 pub mod kek;
 pub mod keyring;
 pub mod names;
+pub mod operations;
 pub mod policy;
 pub mod secret;
+pub mod service;
 pub mod store;
