@@ -36,7 +36,8 @@ pub(super) fn read(path: &Path, max: usize) -> Result<(SecretBytes, Version), Pr
     let refuse = |problem: String| PrivateFileError { path: path.to_path_buf(), problem };
     // NONBLOCK: a FIFO put in the file's place must not hang the start.
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened = rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+    let opened =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
     let file = File::from(opened);
     let version = check(&file).map_err(refuse)?;
     let bytes = read_all(file, max).map_err(refuse)?;

@@ -464,7 +464,9 @@ mod tests {
 
     #[test]
     fn an_unknown_field_is_refused_in_every_table() {
-        for table in ["[module]", "[slot]", "[login]", "[session]", "[calls]", "[[wrap]]", "[errors]", "[attributes]", "[setup]"] {
+        for table in
+            ["[module]", "[slot]", "[login]", "[session]", "[calls]", "[[wrap]]", "[errors]", "[attributes]", "[setup]"]
+        {
             let text = softhsm().replacen(table, &format!("{table}\nsurprise = 1"), 1);
             assert!(refusal(&text).contains("surprise"), "{table}");
         }

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::clock::{BoxFuture, Deadline};
-use crate::crypto::{self, DataKey, WrappingKey};
-use crate::durable;
+use crate::crypto::{self, CryptoError, DataKey, NONCE_BYTES, WrappingKey};
+use crate::durable::Disk;
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
@@ -48,13 +48,14 @@ pub struct SoftwareKek {
 
 impl SoftwareKek {
     /// Makes the file with a fresh KEK and mode 0600; refuses to replace one.
-    pub fn create_file(path: &Path) -> Result<(), StartError> {
-        let refuse = |problem: String| StartError::KeyFile(super::PrivateFileError { path: path.to_path_buf(), problem });
+    pub fn create_file(disk: &Disk, path: &Path) -> Result<(), StartError> {
+        let refuse =
+            |problem: String| StartError::KeyFile(super::PrivateFileError { path: path.to_path_buf(), problem });
         let mut bytes = Zeroizing::new([0_u8; FILE_BYTES]);
         let (header, key) = bytes.split_at_mut(HEADER.len());
         header.copy_from_slice(HEADER);
         crypto::random(key).map_err(|error| refuse(error.to_string()))?;
-        durable::write_new(path, bytes.as_slice(), 0o600).map_err(|error| refuse(error.to_string()))
+        disk.write_new(path, bytes.as_slice(), 0o600).map_err(|error| refuse(error.to_string()))
     }
 
     /// Reads the file: ours, mode 0600, of the exact shape.
@@ -72,7 +73,7 @@ impl SoftwareKek {
             return Err(failed("the binding names another key-encryption key"));
         }
         let aad = binding.encode(Method::Software);
-        let blob = self.key.seal(&aad, key.expose_for_wrapping()).map_err(|error| failed(&error.to_string()))?;
+        let blob = self.seal(&aad, key).map_err(|error| failed(&error.to_string()))?;
         let check_value = key.check_value();
         Ok(Wrap { kek: self.name.clone(), kek_version: VERSION, method: Method::Software, blob, check_value })
     }
@@ -82,8 +83,18 @@ impl SoftwareKek {
         if !ours || wrap.method != Method::Software {
             return Err(KekError::BadWrap);
         }
-        let secret = self.key.open(&binding.encode(Method::Software), &wrap.blob).map_err(|_| KekError::BadWrap)?;
+        let (nonce, sealed) = wrap.blob.split_first_chunk::<NONCE_BYTES>().ok_or(KekError::BadWrap)?;
+        let aad = binding.encode(Method::Software);
+        let secret = self.key.open(nonce, &aad, sealed).map_err(|CryptoError| KekError::BadWrap)?;
         super::checked_key(&secret, wrap)
+    }
+
+    /// `nonce || ciphertext || tag`.
+    fn seal(&self, aad: &[u8], key: &DataKey) -> Result<Vec<u8>, CryptoError> {
+        let mut nonce = [0; NONCE_BYTES];
+        crypto::random(&mut nonce)?;
+        let sealed = self.key.seal(&nonce, aad, key.expose_for_wrapping())?;
+        Ok([nonce.as_slice(), &sealed].concat())
     }
 }
 
@@ -136,4 +147,4 @@ const HEADER: &[u8; 8] = b"KWSOFTK\x01";
 const KEY_BYTES: usize = 32;
 const FILE_BYTES: usize = HEADER.len() + KEY_BYTES;
 /// A file holds one KEK; another version is another file under another name.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;

@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn the_stored_form_of_a_wrap_is_fixed() {
-        let text = format!("0001 07 7072696d617279 00000003 0101 003c {} {}", hex::encode(wrap().blob), "07".repeat(16));
+        let text =
+            format!("0001 07 7072696d617279 00000003 0101 003c {} {}", hex::encode(wrap().blob), "07".repeat(16));
         assert_eq!(hex::encode(wrap().encode()), text.replace(' ', ""));
         assert_eq!(Wrap::decode(&wrap().encode()), Ok(wrap()));
     }
