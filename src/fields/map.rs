@@ -19,6 +19,7 @@ pub struct FieldMap {
     pub(super) rules: Vec<Rule>,
     pub(super) profiles: Vec<Profile>,
     pub(super) reviewed: BTreeSet<String>,
+    pub(super) not_about_patients: BTreeSet<String>,
 }
 
 /// One line of the map.
@@ -124,6 +125,9 @@ struct SchemaOnly {
 struct RawMap {
     #[serde(rename = "schema")]
     _schema: u32,
+    #[serde(default)]
+    not_about_patients: BTreeSet<String>,
+    #[serde(default)]
     reviewed: BTreeSet<String>,
     profile: Vec<Profile>,
     rule: Vec<RawRule>,
@@ -149,8 +153,9 @@ impl FieldMap {
             return Err(MapError::Schema { found: schema });
         }
         let raw: RawMap = toml::from_str(text).map_err(toml)?;
-        let mut map = Self { rules: Vec::new(), profiles: raw.profile, reviewed: raw.reviewed };
-        for rule in raw.rule {
+        let RawMap { _schema, not_about_patients, reviewed, profile: profiles, rule } = raw;
+        let mut map = Self { rules: Vec::new(), profiles, reviewed, not_about_patients };
+        for rule in rule {
             let rule = map.check(rule)?;
             map.rules.push(rule);
         }
