@@ -1,5 +1,7 @@
 //! What holds for every JSON text, however odd, and for bytes that are none.
 
+use std::sync::LazyLock;
+
 use keyward::fields::{self, FieldMap, FieldsError, Kind, MAX_DEPTH, Plan, ScanFault, Value};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -187,7 +189,10 @@ proptest! {
 }
 
 fn plan() -> Plan {
-    FieldMap::parse(fields::FHIR_R4).and_then(|map| map.plan("safe-harbor")).expect("the shipped map")
+    static PLAN: LazyLock<Plan> = LazyLock::new(|| {
+        FieldMap::parse(fields::FHIR_R4).and_then(|map| map.plan("safe-harbor")).expect("the shipped map")
+    });
+    PLAN.clone()
 }
 
 /// serde_json refuses lone surrogates in names that it reads; a private-use escape of the same value keeps them apart.
