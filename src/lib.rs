@@ -1,6 +1,7 @@
 //! keyward: an envelope-encryption and key-management sidecar.
 
 pub mod audit;
+pub mod client;
 pub mod clock;
 pub mod control;
 pub mod crypto;
@@ -14,5 +15,7 @@ pub mod names;
 pub mod operations;
 pub mod policy;
 pub mod secret;
+pub mod server;
 pub mod service;
 pub mod store;
+pub mod telemetry;

@@ -9,6 +9,8 @@ use crate::identity::Credentials;
 use crate::names::{KeyringName, RequestId};
 
 pub use crate::control::CreateKeyring;
+pub use crate::crypto::Suite;
+pub use crate::keyring::{KeyState, KeyringView, VersionView};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem};
