@@ -1,7 +1,9 @@
 //! keyward: an envelope-encryption and key-management sidecar.
 
 pub mod audit;
+pub mod client;
 pub mod clock;
+pub mod control;
 pub mod crypto;
 pub mod durable;
 pub mod envelope;
@@ -10,6 +12,10 @@ pub mod identity;
 pub mod kek;
 pub mod keyring;
 pub mod names;
+pub mod operations;
 pub mod policy;
 pub mod secret;
+pub mod server;
+pub mod service;
 pub mod store;
+pub mod telemetry;

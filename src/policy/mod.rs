@@ -1,52 +1,40 @@
 //! Who may do what? Cedar decides; a yes is a Permit, and nothing else mints one.
 //! This module does no IO beyond what `load` is given as text, and never sees a key or a plaintext.
+//!
+//! Why the answer to equal requests is kept for a second: one evaluation over twenty policies costs more than all
+//! the rest of a request. What is kept is the answer to the complete request, never to a part of it (`cache`).
 
+mod action;
 mod authority;
+mod cache;
+mod check;
+mod civil;
+mod documents;
+mod judge;
+mod lint;
 mod permit;
+mod schema;
+mod slices;
+mod table;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::clock::{Deadline, Wall};
-use crate::identity::Principal;
-use crate::names::{KeyringName, Purpose, RequestId};
+use crate::clock::{Deadline, Mono, Wall};
+use crate::crypto::{canonical, sha256};
+use crate::identity::{Principal, PrincipalKind};
+use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
+pub use action::Action;
 pub use authority::{Authority, Founding};
+pub use check::{FileReport, Report, check};
 pub use permit::{Permit, PermitPairs};
+pub use schema::schema_text;
+pub use table::{CaseFailure, TableError, TableReport, run_table};
 
-/// Every action that policy knows; a closed list, named in the Cedar schema and in records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Action {
-    /// Seal values under a keyring.
-    Seal,
-    /// Open values of a keyring.
-    Open,
-    /// Make a keyring.
-    KeyringCreate,
-    /// List keyrings.
-    KeyringList,
-    /// Show one keyring.
-    KeyringShow,
-    /// Read the audit log (tail).
-    AuditRead,
-}
-
-impl Action {
-    /// All actions.
-    pub const ALL: &[Self] =
-        &[Self::Seal, Self::Open, Self::KeyringCreate, Self::KeyringList, Self::KeyringShow, Self::AuditRead];
-
-    /// The name in Cedar policies.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Seal => "seal",
-            Self::Open => "open",
-            Self::KeyringCreate => "keyringCreate",
-            Self::KeyringList => "keyringList",
-            Self::KeyringShow => "keyringShow",
-            Self::AuditRead => "auditRead",
-        }
-    }
-}
+use cache::Decisions;
+use documents::Documents;
+use judge::{Judge, Query};
 
 /// Everything a decision depends on.
 pub struct Ask<'a> {
@@ -56,7 +44,7 @@ pub struct Ask<'a> {
     pub action: Action,
     /// On which keyring; None for actions on the sidecar itself (list, audit).
     pub keyring: Option<&'a KeyringName>,
-    /// The context pairs whose keys [`Policy::context_keys`] names, sorted; others never reach policy.
+    /// The context pairs whose keys [`Policy::context_keys`] names, sorted by key; others never reach policy.
     pub pairs: &'a [(&'a str, &'a str)],
     /// Why (opening).
     pub purpose: Option<Purpose>,
@@ -64,8 +52,10 @@ pub struct Ask<'a> {
     pub request: &'a RequestId,
     /// When it must be answered.
     pub deadline: Deadline,
-    /// UTC now.
+    /// UTC now, for policies that name time.
     pub now: Wall,
+    /// The boot-time clock now, for the lifetime of cached decisions.
+    pub mono: Mono,
 }
 
 /// A no, with its reason for the record; the caller hears only `denied` (or that a purpose is missing).
@@ -88,8 +78,32 @@ pub enum DenialReason {
     EvaluationError,
 }
 
+impl DenialReason {
+    /// All reasons.
+    pub const ALL: &[Self] = &[Self::NoPermit, Self::Forbidden, Self::PurposeMissing, Self::EvaluationError];
+
+    /// The closed code for records and table tests.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::NoPermit => "no_permit",
+            Self::Forbidden => "forbidden",
+            Self::PurposeMissing => "purpose_missing",
+            Self::EvaluationError => "evaluation_error",
+        }
+    }
+}
+
 /// A validated, loaded policy set with its decision cache. Replaced whole, never edited.
-pub struct Policy {}
+pub struct Policy {
+    judge: Judge,
+    documents: Documents,
+    digest: [u8; 32],
+    context_keys: Vec<String>,
+    principals: Vec<(PrincipalName, PrincipalKind)>,
+    decisions: Decisions,
+    epoch: AtomicU64,
+    evaluations: AtomicU64,
+}
 
 /// The part's settings: the files as text, so that this module stays free of IO.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -99,7 +113,7 @@ pub struct Settings {
     /// Context keys that policies may name as `context.fields.KEY`; each becomes an optional String of the schema.
     pub context_keys: Vec<String>,
     /// Every configured principal, so that a policy naming an unknown one is reported.
-    pub principals: Vec<(crate::names::PrincipalName, crate::identity::PrincipalKind)>,
+    pub principals: Vec<(PrincipalName, PrincipalKind)>,
 }
 
 /// Why a policy set was refused: every problem at once.
@@ -112,27 +126,117 @@ pub struct PolicyError {
 
 impl Policy {
     /// Parses, validates strictly against the schema and slices a policy set.
-    pub fn load(_settings: &Settings) -> Result<Arc<Self>, PolicyError> {
-        todo!()
+    pub fn load(settings: &Settings) -> Result<Arc<Self>, PolicyError> {
+        let schema = schema::build(&settings.context_keys)?;
+        let documents = documents::load(settings, &schema)?;
+        let judge = Judge::new(&documents, &schema, &settings.principals, &settings.context_keys)?;
+        let mut context_keys = settings.context_keys.clone();
+        context_keys.sort_unstable();
+        let digest = digest(settings, &context_keys).ok_or_else(PolicyError::too_large)?;
+        Ok(Arc::new(Self {
+            judge,
+            documents,
+            digest,
+            context_keys,
+            principals: settings.principals.clone(),
+            decisions: Decisions::default(),
+            epoch: AtomicU64::new(0),
+            evaluations: AtomicU64::new(0),
+        }))
     }
 
     /// SHA-256 over the canonical set; stands in every record.
-    pub fn digest(&self) -> [u8; 32] {
-        todo!()
+    pub const fn digest(&self) -> [u8; 32] {
+        self.digest
     }
 
     /// The context keys that policy looks at, sorted: items are grouped by their values.
     pub fn context_keys(&self) -> &[String] {
-        todo!()
+        &self.context_keys
     }
 
     /// Decides. Pure but for the cache; a cached and an uncached decision are equal.
-    pub fn decide(&self, _ask: &Ask<'_>) -> Result<Permit, Denial> {
-        todo!()
+    pub fn decide(&self, ask: &Ask<'_>) -> Result<Permit, Denial> {
+        let query = Query::of(ask);
+        let key = if self.judge.looks_at_time(&query) { None } else { cache::key(&query, self.epoch()) };
+        let answer = match key.and_then(|key| self.decisions.find(&key, ask.mono)) {
+            Some(kept) => kept,
+            None => {
+                let fresh = self.evaluate(&query);
+                if let Some(key) = key {
+                    self.decisions.keep(key, fresh, ask.mono);
+                }
+                fresh
+            }
+        };
+        mint(answer, ask)
+    }
+
+    /// Decides without looking at the cache or filling it.
+    pub fn decide_afresh(&self, ask: &Ask<'_>) -> Result<Permit, Denial> {
+        mint(self.evaluate(&Query::of(ask)), ask)
     }
 
     /// The authority for changes before the first custodian exists: needs a Permit for the same control action.
-    pub fn founding(&self, _permit: Permit) -> Result<Authority, Denial> {
-        todo!()
+    pub fn founding(&self, permit: Permit) -> Result<Authority, Denial> {
+        match permit.action() {
+            Action::KeyringCreate => Ok(Authority::Founding(Founding::mint(permit))),
+            Action::Seal | Action::Open | Action::KeyringList | Action::KeyringShow | Action::AuditRead => {
+                Err(Denial { reason: DenialReason::NoPermit })
+            }
+        }
+    }
+
+    /// Ends the life of every kept decision: to be called when a role, grant, lock or key state changes.
+    pub fn advance_epoch(&self) {
+        self.epoch.fetch_add(1, Ordering::Release);
+    }
+
+    /// How many requests Cedar has evaluated since this set was loaded; the others were answered from the cache.
+    pub fn evaluations(&self) -> u64 {
+        self.evaluations.load(Ordering::Relaxed)
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+
+    fn evaluate(&self, query: &Query<'_>) -> Result<(), DenialReason> {
+        self.evaluations.fetch_add(1, Ordering::Relaxed);
+        self.judge.decide(query)
     }
 }
+
+impl PolicyError {
+    fn one(problem: String) -> Self {
+        Self { problems: vec![problem] }
+    }
+
+    fn too_large() -> Self {
+        Self::one("a policy file is larger than 4 GiB or its name than 64 KiB".to_owned())
+    }
+}
+
+fn mint(answer: Result<(), DenialReason>, ask: &Ask<'_>) -> Result<Permit, Denial> {
+    answer.map_err(|reason| Denial { reason })?;
+    let pairs = ask.pairs.iter().map(|(key, value)| (Box::from(*key), Box::from(*value))).collect();
+    let keyring = ask.keyring.cloned();
+    Ok(Permit::mint(ask.action, keyring, ask.purpose, pairs, ask.request.clone(), ask.deadline))
+}
+
+/// Hashed in two levels, because the canonical form holds 64 pairs and a set may have more files.
+fn digest(settings: &Settings, context_keys: &[String]) -> Option<[u8; 32]> {
+    let mut files: Vec<_> = settings.documents.iter().collect();
+    files.sort_unstable();
+    let mut of_files = Vec::with_capacity(files.len() * 32);
+    for (name, text) in files {
+        let pair = (name.as_bytes(), text.as_bytes());
+        of_files.extend_from_slice(&sha256(&[&canonical::encode("keyward/v1/policy-file", &[], [pair])?]));
+    }
+    let keys = context_keys.iter().map(|key| (b"context_key".as_slice(), key.as_bytes()));
+    let pairs = std::iter::once((b"files".as_slice(), of_files.as_slice())).chain(keys);
+    Some(sha256(&[&canonical::encode("keyward/v1/policy-set", &[], pairs)?]))
+}
+
+#[cfg(test)]
+mod tests;

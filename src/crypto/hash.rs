@@ -1,0 +1,38 @@
+//! SHA-256 and the key derivation over it.
+
+use ring::digest::{Context, SHA256};
+use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
+
+use super::{CryptoError, KEY_BYTES};
+
+/// SHA-256 of the parts, one after the other.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    parts.iter().for_each(|part| context.update(part));
+    let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+/// HKDF-Expand-SHA-256 of a data key under the label of one use (ENV-13). No Extract: a data key is uniformly random.
+pub(super) fn expand(key: &[u8; KEY_BYTES], label: &str, out: &mut [u8]) -> Result<(), CryptoError> {
+    expand_from(&Prk::new_less_safe(HKDF_SHA256, key), label.as_bytes(), out)
+}
+
+/// HKDF-SHA-256 with both steps.
+pub(super) fn extract_and_expand(salt: &[u8], secret: &[u8], label: &[u8], out: &mut [u8]) -> Result<(), CryptoError> {
+    expand_from(&Salt::new(HKDF_SHA256, salt).extract(secret), label, out)
+}
+
+fn expand_from(prk: &Prk, label: &[u8], out: &mut [u8]) -> Result<(), CryptoError> {
+    let info = [label];
+    Ok(prk.expand(&info, Length(out.len()))?.fill(out)?)
+}
+
+struct Length(usize);
+
+impl KeyType for Length {
+    fn len(&self) -> usize {
+        self.0
+    }
+}

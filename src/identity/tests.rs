@@ -1,0 +1,122 @@
+use super::*;
+
+fn known(name: &str, kind: PrincipalKind, uids: &[u32], tokens: &[[u8; 32]]) -> KnownPrincipal {
+    KnownPrincipal { name: name.parse().unwrap(), kind, uids: uids.to_vec(), token_sha256: tokens.to_vec() }
+}
+
+fn build(principals: Vec<KnownPrincipal>) -> Result<Authenticator, SettingsError> {
+    Authenticator::new(&Settings { principals })
+}
+
+fn bearer(text: &[u8]) -> Credentials {
+    Credentials::Bearer(SecretBytes::new(text.to_vec()))
+}
+
+#[test]
+fn a_configured_uid_proves_its_principal_and_no_other_uid_does() {
+    let authenticator = build(vec![known("portal", PrincipalKind::Service, &[1000, 1001], &[])]).unwrap();
+    let principal = authenticator.authenticate(&Credentials::Peer { uid: 1001, gid: 7 }).unwrap();
+    assert_eq!(principal.name().as_str(), "portal");
+    assert_eq!(principal.kind(), PrincipalKind::Service);
+    assert_eq!(principal.proof(), &Proof::Peer { uid: 1001 });
+    for uid in [0, 999, 1002, u32::MAX] {
+        assert_eq!(authenticator.authenticate(&Credentials::Peer { uid, gid: 1000 }), Err(IdentityError::Unknown));
+    }
+}
+
+#[test]
+fn nothing_offered_is_missing_and_not_unknown() {
+    assert_eq!(build(vec![]).unwrap().authenticate(&Credentials::None), Err(IdentityError::Missing));
+}
+
+#[test]
+fn the_old_and_the_new_token_are_valid_at_once_and_a_changed_one_never() {
+    let (old, new) = (token::generate().unwrap(), token::generate().unwrap());
+    let authenticator = build(vec![known("lab", PrincipalKind::Service, &[], &[old.sha256, new.sha256])]).unwrap();
+    for valid in [&old, &new] {
+        let principal = authenticator.authenticate(&bearer(valid.text.expose())).unwrap();
+        assert_eq!((principal.name().as_str(), principal.proof()), ("lab", &Proof::Token));
+    }
+    for at in 0..old.text.expose().len() {
+        let mut changed = old.text.expose().to_vec();
+        changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+        assert_eq!(authenticator.authenticate(&bearer(&changed)), Err(IdentityError::Unknown));
+    }
+}
+
+#[test]
+fn a_short_or_malformed_token_is_unknown_even_if_its_hash_is_configured() {
+    for text in ["a".repeat(42), "a".repeat(257), format!("{}=", "a".repeat(43)), format!("{} ", "a".repeat(43))] {
+        let hash = crate::crypto::sha256(&[text.as_bytes()]);
+        let authenticator = build(vec![known("lab", PrincipalKind::Service, &[], &[hash])]).unwrap();
+        assert_eq!(authenticator.authenticate(&bearer(text.as_bytes())), Err(IdentityError::Unknown), "{text}");
+    }
+}
+
+#[test]
+fn a_generated_token_has_256_bits_behind_the_prefix_and_differs_each_time() {
+    let (one, two) = (token::generate().unwrap(), token::generate().unwrap());
+    let text = std::str::from_utf8(one.text.expose()).unwrap();
+    assert_eq!(text.strip_prefix(token::PREFIX).unwrap().len(), token::MIN_CHARS);
+    assert_ne!(one.text.expose(), two.text.expose());
+    assert_eq!(token::hash(one.text.expose()), Some(one.sha256));
+}
+
+#[test]
+fn a_proof_or_name_claimed_twice_is_refused() {
+    let (service, operator) = (PrincipalKind::Service, PrincipalKind::Operator);
+    let uid = build(vec![known("a", service, &[5], &[]), known("b", operator, &[5], &[])]);
+    assert!(matches!(uid, Err(SettingsError::Shared { what: "uid", .. })));
+    let hash = build(vec![known("a", service, &[], &[[1; 32]]), known("b", operator, &[], &[[1; 32]])]);
+    assert!(matches!(hash, Err(SettingsError::Shared { what: "token", .. })));
+    let within = build(vec![known("a", service, &[], &[[1; 32], [1; 32]])]);
+    assert!(matches!(within, Err(SettingsError::Shared { what: "token", .. })));
+    let name = build(vec![known("a", service, &[1], &[]), known("a", operator, &[2], &[])]);
+    assert!(matches!(name, Err(SettingsError::Duplicate(_))));
+}
+
+#[test]
+fn a_third_token_is_refused() {
+    let three = build(vec![known("a", PrincipalKind::Service, &[], &[[1; 32], [2; 32], [3; 32]])]);
+    assert!(matches!(three, Err(SettingsError::TooManyTokens(_))));
+}
+
+#[test]
+fn only_a_local_host_with_the_listeners_port_and_no_origin_is_let_in() {
+    let listen = "127.0.0.1:8420".parse().unwrap();
+    for host in ["127.0.0.1:8420", "localhost:8420", "LocalHost:8420", "[::1]:8420"] {
+        assert!(origin_allowed(Some(host), None, listen), "{host}");
+        assert!(!origin_allowed(Some(host), Some("http://localhost:8420"), listen), "{host}");
+        assert!(!origin_allowed(Some(host), Some("null"), listen), "{host}");
+    }
+    let foreign = [
+        "",
+        "localhost",
+        "127.0.0.1",
+        "[::1]",
+        "localhost:80",
+        "localhost:08420",
+        "localhost:+8420",
+        "evil.example:8420",
+        "localhost.evil.example:8420",
+        "127.0.0.1.evil.example:8420",
+        "127.0.0.2:8420",
+        "::1:8420",
+        "localhost:8420 ",
+        "localhost:8420,evil",
+        "user@localhost:8420",
+        "localhost.:8420",
+    ];
+    for host in foreign {
+        assert!(!origin_allowed(Some(host), None, listen), "{host}");
+    }
+    assert!(!origin_allowed(None, None, listen));
+}
+
+#[test]
+fn every_kind_is_read_back_from_its_code() {
+    for kind in PrincipalKind::ALL {
+        assert_eq!(kind.code().parse(), Ok(*kind));
+    }
+    assert_eq!("root".parse::<PrincipalKind>(), Err(UnknownKind));
+}

@@ -1,0 +1,215 @@
+//! How does an answer become a status and bytes? Success as JSON in the shape of the request, every no as a problem
+//! (RFC 9457) with its stable code.
+
+use http::StatusCode;
+
+use crate::clock::Wall;
+use crate::names::RequestId;
+use crate::secret::SecretBytes;
+use crate::server::status;
+use crate::service::{Answer, Code, Form, KeyState, KeyringView, Opened, Refusal, Suite, VersionView};
+
+use super::Shape;
+use super::pen::{self, Pen};
+
+/// An answer as HTTP sees it.
+pub struct Encoded {
+    /// The status.
+    pub status: StatusCode,
+    /// `application/json` or `application/problem+json`.
+    pub content_type: &'static str,
+    /// Whether trying again soon is right.
+    pub retry: bool,
+    /// The body, wiped once it has been sent.
+    pub body: SecretBytes,
+}
+
+/// Turns an answer into bytes in the shape that the request had.
+pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) -> Encoded {
+    let status = if created { StatusCode::CREATED } else { StatusCode::OK };
+    let write = match answer {
+        Answer::Refused(refusal) => return refuse(&refusal, request),
+        Answer::Sealed(values) => return values_body(values, shape, request, |pen, sealed| sealed_body(pen, sealed)),
+        Answer::Opened(values) => return opened(values, shape, request),
+        Answer::Keyrings(keyrings) => pen::body(|pen| {
+            pen.raw("{\"keyrings\":");
+            pen.list(&keyrings, |pen, view| keyring(pen, view));
+            pen.raw("}");
+        }),
+        Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
+        Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
+    };
+    Encoded { status, content_type: JSON, retry: false, body: write }
+}
+
+/// A no as a problem.
+pub fn refuse(refusal: &Refusal, request: &RequestId) -> Encoded {
+    let status = status::of(refusal.code);
+    let body = pen::body(|pen| problem(pen, refusal, Some(request)));
+    Encoded { status, content_type: PROBLEM, retry: status::retry(refusal.code), body }
+}
+
+fn opened(values: Vec<Result<Opened, Refusal>>, shape: Shape, request: &RequestId) -> Encoded {
+    // `open` gives text only where the plaintext is UTF-8; should it ever not, the item says so and nothing leaks.
+    let checked = values.into_iter().map(|value| match value {
+        Ok(opened) if opened.form == Form::Text && std::str::from_utf8(opened.plaintext.expose()).is_err() => {
+            Err(Refusal::from(Code::NotText))
+        }
+        value => value,
+    });
+    values_body(checked.collect(), shape, request, |pen, opened| opened_body(pen, opened))
+}
+
+fn values_body<T>(
+    values: Vec<Result<T, Refusal>>,
+    shape: Shape,
+    request: &RequestId,
+    write: impl Fn(&mut Pen, &T),
+) -> Encoded {
+    let body = match (shape, values.as_slice()) {
+        (Shape::One, [Ok(value)]) => pen::body(|pen| write(pen, value)),
+        (Shape::One, [Err(refusal)]) => return refuse(refusal, request),
+        (Shape::One, _) => return refuse(&Refusal::from(Code::Internal), request),
+        (Shape::Many, values) => pen::body(|pen| {
+            pen.raw("{\"items\":");
+            pen.list(values, |pen, value| match value {
+                Ok(value) => write(pen, value),
+                Err(refusal) => {
+                    pen.raw("{\"error\":");
+                    problem(pen, refusal, None);
+                    pen.raw("}");
+                }
+            });
+            pen.raw("}");
+        }),
+    };
+    Encoded { status: StatusCode::OK, content_type: JSON, retry: false, body }
+}
+
+fn sealed_body(pen: &mut Pen, sealed: &str) {
+    pen.raw("{\"sealed\":");
+    pen.string(sealed);
+    pen.raw("}");
+}
+
+fn opened_body(pen: &mut Pen, opened: &Opened) {
+    match opened.form {
+        Form::Text => {
+            pen.raw("{\"text\":");
+            pen.string(std::str::from_utf8(opened.plaintext.expose()).unwrap_or_default());
+        }
+        Form::Bytes => {
+            pen.raw("{\"bytes\":");
+            pen.base64(opened.plaintext.expose());
+        }
+    }
+    pen.raw("}");
+}
+
+fn problem(pen: &mut Pen, refusal: &Refusal, request: Option<&RequestId>) {
+    let code = refusal.code;
+    pen.raw("{\"type\":\"urn:keyward:error:");
+    pen.raw(code.as_str());
+    pen.raw("\",\"title\":");
+    pen.string(code.title());
+    pen.raw(",\"status\":");
+    pen.number(status::of(code).as_u16().into());
+    if let Some(detail) = &refusal.detail {
+        pen.raw(",\"detail\":");
+        pen.string(detail);
+    }
+    pen.raw(",\"code\":");
+    pen.string(code.as_str());
+    pen.raw(",\"advice\":");
+    pen.string(code.advice());
+    if let Some(request) = request {
+        pen.raw(",\"request_id\":");
+        pen.string(request.as_str());
+    }
+    pen.raw("}");
+}
+
+fn audit_records(pen: &mut Pen, records: &[(u64, String)], next: u64) {
+    pen.raw("{\"records\":");
+    pen.list(records, |pen, (index, record)| {
+        pen.raw("{\"index\":");
+        pen.number(*index);
+        // Canonical JSON as the log holds it: spliced, never re-encoded, so that its bytes stay the ones that are hashed.
+        pen.raw(",\"record\":");
+        pen.raw(record);
+        pen.raw("}");
+    });
+    pen.raw(",\"next\":");
+    pen.number(next);
+    pen.raw("}");
+}
+
+fn keyring(pen: &mut Pen, view: &KeyringView) {
+    pen.raw("{\"name\":");
+    pen.string(&view.name.to_string());
+    pen.raw(",\"suite\":");
+    pen.string(suite(view.suite));
+    pen.raw(",\"required_context\":");
+    pen.list(&view.required_context, |pen, key| pen.string(key));
+    if let Some(subject) = &view.subject_key {
+        pen.raw(",\"subject_key\":");
+        pen.string(subject);
+    }
+    pen.raw(",\"created\":");
+    pen.string(&utc(view.created));
+    pen.raw(",\"generation\":");
+    pen.number(view.generation);
+    pen.raw(",\"versions\":");
+    pen.list(&view.versions, version);
+    pen.raw("}");
+}
+
+fn version(pen: &mut Pen, version: &VersionView) {
+    pen.raw("{\"id\":");
+    pen.string(&version.id.to_string());
+    pen.raw(",\"state\":");
+    pen.string(state(version.state));
+    pen.raw(",\"suite\":");
+    pen.string(suite(version.suite));
+    pen.raw(",\"created\":");
+    pen.string(&utc(version.created));
+    pen.raw(",\"keks\":");
+    pen.list(&version.keks, |pen, kek| pen.string(kek));
+    pen.raw("}");
+}
+
+const fn suite(suite: Suite) -> &'static str {
+    match suite {
+        Suite::Xaes => "xaes-256-gcm",
+        Suite::XaesCommitted => "xaes-256-gcm-committed",
+    }
+}
+
+const fn state(state: KeyState) -> &'static str {
+    match state {
+        KeyState::PreActive => "pre_active",
+        KeyState::Active => "active",
+        KeyState::Suspended => "suspended",
+        KeyState::Deactivated => "deactivated",
+        KeyState::Compromised => "compromised",
+        KeyState::Destroyed => "destroyed",
+    }
+}
+
+/// RFC 3339 in UTC with microseconds; days to a date by counting years from 1 March 0000, so that the leap day is last.
+fn utc(wall: Wall) -> String {
+    let (seconds, micros) = (wall.0 / 1_000_000, wall.0 % 1_000_000);
+    let (days, of_day) = (seconds / 86_400 + 719_468, seconds % 86_400);
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march + 2) / 5 + 1;
+    let (month, next) = if march < 10 { (march + 3, 0) } else { (march - 9, 1) };
+    let year = year_of_era + era * 400 + next;
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";

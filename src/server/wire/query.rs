@@ -1,0 +1,46 @@
+//! What does the query of a path say? Known names once each, plain digits; nothing is percent-encoded, so nothing is decoded.
+
+use crate::service::{Code, Operation, Refusal};
+
+use super::MAX_AUDIT_RECORDS;
+
+/// Records given when the caller names no limit.
+const DEFAULT_AUDIT_RECORDS: u32 = 100;
+
+/// Reads `from=&limit=` of the audit route.
+pub fn parse_audit_query(query: Option<&str>) -> Result<Operation, Refusal> {
+    let (mut from, mut limit) = (None, None);
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or_else(|| malformed("a part of the query has no value"))?;
+        let slot = match name {
+            "from" => &mut from,
+            "limit" => &mut limit,
+            _ => return Err(malformed("the query takes from and limit")),
+        };
+        if slot.replace(number(value)?).is_some() {
+            return Err(malformed("a part of the query is given twice"));
+        }
+    }
+    let limit = match limit {
+        None => DEFAULT_AUDIT_RECORDS,
+        Some(limit) => u32::try_from(limit)
+            .ok()
+            .filter(|limit| (1..=MAX_AUDIT_RECORDS).contains(limit))
+            .ok_or_else(|| malformed("limit is from 1 to 1000"))?,
+    };
+    Ok(Operation::ReadAudit { from, limit })
+}
+
+/// Refuses any query where none has a meaning.
+pub fn no_query(query: Option<&str>) -> Result<(), Refusal> {
+    if query.is_none_or(str::is_empty) { Ok(()) } else { Err(malformed("this route takes no query")) }
+}
+
+fn number(text: &str) -> Result<u64, Refusal> {
+    let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|_| digits).ok_or_else(|| malformed("from and limit are whole numbers"))
+}
+
+fn malformed(detail: &'static str) -> Refusal {
+    Refusal::because(Code::MalformedRequest, detail)
+}

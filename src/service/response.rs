@@ -1,0 +1,58 @@
+//! The Response: built from a recorded outcome and nothing else. A leaf file.
+
+use std::sync::Arc;
+
+use crate::audit::Recorded;
+use crate::keyring::KeyringView;
+use crate::operations::open::Opened;
+
+use super::Refusal;
+
+/// What a caller is told, once it may be told.
+pub enum Answer {
+    /// Sealed values in the order of the items.
+    Sealed(Vec<Result<String, Refusal>>),
+    /// Opened values in the order of the items.
+    Opened(Vec<Result<Opened, Refusal>>),
+    /// Keyrings.
+    Keyrings(Vec<Arc<KeyringView>>),
+    /// One keyring; also the answer to its making.
+    Keyring(Arc<KeyringView>),
+    /// Records of the log as canonical JSON, and the index to go on from.
+    Records {
+        /// Each with its index.
+        records: Vec<(u64, String)>,
+        /// The index after the last one given.
+        next: u64,
+    },
+    /// No.
+    Refused(Refusal),
+}
+
+/// An answer whose record is durable, or the one answer that says that no record could be made.
+#[must_use]
+pub struct Response {
+    body: Body,
+}
+
+enum Body {
+    Whole(Answer),
+}
+
+impl Response {
+    pub(super) fn release(recorded: Recorded<Answer>) -> Self {
+        Self { body: Body::Whole(recorded.into_outcome()) }
+    }
+
+    /// The only response without a record: the log itself cannot take one. It carries no outcome.
+    pub(super) const fn unrecorded(refusal: Refusal) -> Self {
+        Self { body: Body::Whole(Answer::Refused(refusal)) }
+    }
+
+    /// The answer, to be turned into bytes.
+    pub fn into_answer(self) -> Answer {
+        match self.body {
+            Body::Whole(answer) => answer,
+        }
+    }
+}

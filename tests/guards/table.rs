@@ -1,0 +1,191 @@
+//! The architecture as data: who may import whom, and which door each library and effect has.
+
+/// What one module may import of the crate: a module, or a path into it. Everything else is a breach.
+pub struct Row {
+    pub module: &'static str,
+    pub may: &'static [&'static str],
+}
+
+const fn row(module: &'static str, may: &'static [&'static str]) -> Row {
+    Row { module, may }
+}
+
+/// Metric handles; any part may use them.
+pub const EVERYWHERE: &[&str] = &["telemetry"];
+
+/// From the ground up: no module imports one of a later row. A single name (`crypto::Suite`) stands where data says
+/// which cipher it means; the ciphers themselves stay out of reach.
+pub const TABLE: &[Row] = &[
+    row("secret", &[]),
+    row("names", &[]),
+    row("clock", &[]),
+    row("durable", &[]),
+    row("telemetry", &[]),
+    row("crypto", &["secret"]),
+    row("client", &["names", "secret"]),
+    row("fields", &["names"]),
+    row("envelope", &["names", "secret", "crypto"]),
+    row("identity", &["names", "clock", "crypto", "secret", "client"]),
+    row("kek", &["names", "clock", "secret", "crypto", "durable"]),
+    row("store", &["names", "clock", "durable"]),
+    row("policy", &["names", "clock", "crypto", "identity"]),
+    row("audit", &["names", "clock", "secret", "crypto", "durable", "client", "identity", "policy"]),
+    row("ceremony", &["names", "clock", "crypto", "identity", "policy"]),
+    row("keyring", &["names", "clock", "secret", "crypto", "store", "kek", "policy", "audit::IntentReceipt"]),
+    row("sinks", &["names", "clock", "secret", "durable", "client", "audit"]),
+    row("watch", &["names", "clock", "audit"]),
+    row("reports", &["names", "clock", "crypto", "durable", "policy", "audit", "ceremony", "store::Reader"]),
+    row("operations", &["names", "secret", "crypto", "envelope", "fields", "policy", "keyring"]),
+    row("control", &["names", "clock", "secret", "crypto::Suite", "policy", "audit", "store", "keyring", "ceremony"]),
+    row(
+        "service",
+        &[
+            "names",
+            "clock",
+            "secret",
+            "crypto::Suite",
+            "identity",
+            "policy",
+            "audit",
+            "store",
+            "keyring",
+            "operations",
+            "control",
+            "ceremony",
+            "watch",
+        ],
+    ),
+    row("jobs", &["names", "clock", "policy", "service", "keyring"]),
+    row("server", &["names", "clock", "secret", "identity", "service", "app::health"]),
+    row("config", CONFIG),
+    row("app", APP),
+    row(
+        "cli",
+        &[
+            "names",
+            "clock",
+            "secret",
+            "durable",
+            "config",
+            "app",
+            "client",
+            "fields",
+            "policy",
+            "kek::probe",
+            "audit",
+            "ceremony",
+            "reports",
+        ],
+    ),
+    row("main", &["cli"]),
+];
+
+/// The settings of each part and the words that they are written in; nothing that acts.
+const CONFIG: &[&str] = &[
+    "names",
+    "audit::Durability",
+    "audit::Settings",
+    "client::Settings",
+    "fields::Settings",
+    "identity::KnownPrincipal",
+    "identity::PrincipalKind",
+    "identity::Settings",
+    "jobs::Settings",
+    "kek::Settings",
+    "keyring::Environment",
+    "keyring::Settings",
+    "policy::Settings",
+    "server::Settings",
+    "service::Settings",
+    "sinks::Settings",
+    "store::Settings",
+    "telemetry::Settings",
+];
+
+/// The parts that it builds.
+const APP: &[&str] = &[
+    "names",
+    "clock",
+    "secret",
+    "durable",
+    "crypto",
+    "client",
+    "fields",
+    "identity",
+    "kek",
+    "store",
+    "policy",
+    "audit",
+    "ceremony",
+    "keyring",
+    "sinks",
+    "watch",
+    "reports",
+    "operations",
+    "control",
+    "service",
+    "jobs",
+    "server",
+    "config",
+];
+
+/// Plain data that the wire formats name and `service` hands on: `(importer, what it sees through another module)`.
+/// Values that act (keys, permits, the log) must never stand here.
+pub const SEEN_THROUGH: &[(&str, &str)] = &[
+    ("server", "operations"),
+    ("server", "control::CreateKeyring"),
+    ("server", "crypto::Suite"),
+    ("server", "keyring::KeyState"),
+    ("server", "keyring::KeyringView"),
+    ("server", "keyring::VersionView"),
+];
+
+/// A library or effect and the modules that may name it.
+pub struct Door {
+    pub path: &'static str,
+    pub only: &'static [&'static str],
+}
+
+const fn door(path: &'static str, only: &'static [&'static str]) -> Door {
+    Door { path, only }
+}
+
+pub const DOORS: &[Door] = &[
+    door("ring", &["crypto"]),
+    door("aes_gcm", &["crypto"]),
+    door("aes", &["crypto"]),
+    door("zeroize", &["secret", "crypto"]),
+    door("secrecy", &["secret", "crypto"]),
+    door("cryptoki", &["kek::pkcs11"]),
+    door("cryptoki_sys", &["kek::pkcs11"]),
+    door("hyper", &["server", "client"]),
+    door("hyper_util", &["server", "client"]),
+    door("http_body_util", &["server", "client"]),
+    door("matchit", &["server"]),
+    door("rusqlite", &["store"]),
+    door("refinery", &["store"]),
+    door("cedar_policy", &["policy"]),
+    door("prometheus", &["telemetry"]),
+    door("tracing_subscriber", &["telemetry"]),
+    door("clap", &["cli"]),
+    door("indicatif", &["cli"]),
+    door("comfy_table", &["cli"]),
+    door("std::time::SystemTime", &["clock"]),
+    door("std::time::Instant", &["clock"]),
+    door("tokio::time", &["clock"]),
+    door("rustix::time", &["clock"]),
+    door("std::env", &["config", "cli"]),
+    door("tokio::fs", &["durable"]),
+    door("rustix::fs", &["durable"]),
+    door("rustix::mm", &["secret"]),
+    door("rustix::rand", &["crypto"]),
+    // Only the keyring changes rows.
+    door("crate::store::Writer", &["store", "keyring"]),
+];
+
+/// Where `unsafe` may stand: a folder, and one file of another.
+pub const UNSAFE_FOLDERS: &[&str] = &["kek::pkcs11"];
+pub const UNSAFE_ONE_FILE: &[&str] = &["secret"];
+
+/// Who may call `unwrap` with arguments, which only a KEK has.
+pub const UNWRAPS_KEYS: &[&str] = &["kek", "keyring"];
