@@ -19,6 +19,7 @@ pub struct FieldMap {
     pub(super) rules: Vec<Rule>,
     pub(super) profiles: Vec<Profile>,
     pub(super) reviewed: BTreeSet<String>,
+    pub(super) not_about_patients: BTreeSet<String>,
 }
 
 /// One line of the map.
@@ -92,7 +93,7 @@ pub enum MapError {
         /// The rule.
         path: String,
     },
-    /// The same path twice.
+    /// Two rules that mean the same elements, perhaps written with and without `[]`: the second would never count.
     #[error("rule {path} is there twice")]
     RuleTwice {
         /// The rule.
@@ -124,6 +125,9 @@ struct SchemaOnly {
 struct RawMap {
     #[serde(rename = "schema")]
     _schema: u32,
+    #[serde(default)]
+    not_about_patients: BTreeSet<String>,
+    #[serde(default)]
     reviewed: BTreeSet<String>,
     profile: Vec<Profile>,
     rule: Vec<RawRule>,
@@ -149,8 +153,9 @@ impl FieldMap {
             return Err(MapError::Schema { found: schema });
         }
         let raw: RawMap = toml::from_str(text).map_err(toml)?;
-        let mut map = Self { rules: Vec::new(), profiles: raw.profile, reviewed: raw.reviewed };
-        for rule in raw.rule {
+        let RawMap { _schema, not_about_patients, reviewed, profile: profiles, rule } = raw;
+        let mut map = Self { rules: Vec::new(), profiles, reviewed, not_about_patients };
+        for rule in rule {
             let rule = map.check(rule)?;
             map.rules.push(rule);
         }
@@ -175,9 +180,6 @@ impl FieldMap {
 
     fn check(&self, raw: RawRule) -> Result<Rule, MapError> {
         let RawRule { path, mode, hipaa, profiles, note } = raw;
-        if self.rules.iter().any(|rule| rule.path == path) {
-            return Err(MapError::RuleTwice { path });
-        }
         if profiles.is_empty() {
             return Err(MapError::NoProfile { path });
         }
@@ -189,6 +191,9 @@ impl FieldMap {
         }
         let hipaa = Hipaa::parse(&hipaa).ok_or_else(|| MapError::Hipaa { path: path.clone() })?;
         match Selector::parse(&path) {
+            Ok(selector) if self.rules.iter().any(|rule| rule.selector == selector) => {
+                Err(MapError::RuleTwice { path })
+            }
             Ok(selector) => Ok(Rule { selector, path, mode: Mode::Rand, hipaa, profiles, note }),
             Err(reason) => Err(MapError::Selector { path, reason }),
         }

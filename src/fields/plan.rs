@@ -46,6 +46,16 @@ struct Edge {
     to: usize,
 }
 
+/// A resource type as rules see it.
+enum Type<'m> {
+    Named {
+        kind: &'m String,
+        is_about_patients: bool,
+    },
+    /// One that the map does not name.
+    Other,
+}
+
 impl Plan {
     pub(super) fn compile(map: &FieldMap, profile: &str) -> Self {
         let rules: Vec<Rule> =
@@ -57,12 +67,16 @@ impl Plan {
                 symbols.entry(name.as_bytes().into()).or_insert(next);
             }
         }
-        let named: BTreeSet<&String> = rules.iter().flat_map(|rule| rule.selector.named_types()).collect();
-        let tries = named.iter().map(|kind| ((*kind).clone(), Trie::of(&rules, &symbols, Some(kind)))).collect();
-        let others = Trie::of(&rules, &symbols, None);
         // A type that any profile has rules for has been looked at, whatever this profile takes of it.
-        let known = map.rules.iter().flat_map(|rule| rule.selector.named_types());
-        let reviewed = map.reviewed.iter().chain(known).cloned().collect();
+        let named = map.rules.iter().flat_map(|rule| rule.selector.named_types()).chain(&map.not_about_patients);
+        let named: BTreeSet<String> = named.cloned().collect();
+        let trie = |kind: &String| {
+            let kind = Type::Named { kind, is_about_patients: !map.not_about_patients.contains(kind) };
+            Trie::of(&rules, &symbols, &kind)
+        };
+        let tries = named.iter().map(|kind| (kind.clone(), trie(kind))).collect();
+        let others = Trie::of(&rules, &symbols, &Type::Other);
+        let reviewed = named.union(&map.reviewed).cloned().collect();
         Self { profile: profile.to_owned(), rules, symbols, tries, others, reviewed, resource_id: None }
     }
 
@@ -109,16 +123,19 @@ impl Selector {
         }
     }
 
-    fn looks_into(&self, kind: Option<&String>) -> bool {
-        match &self.types {
-            Types::Any => true,
-            Types::Named(types) => kind.is_some_and(|kind| types.contains(kind)),
+    /// FLD-20: `*` is every type but those that are not about patients.
+    fn looks_into(&self, kind: &Type<'_>) -> bool {
+        match (&self.types, kind) {
+            (Types::Any, Type::Named { is_about_patients, .. }) => *is_about_patients,
+            (Types::Any, Type::Other) => true,
+            (Types::Named(types), Type::Named { kind, .. }) => types.contains(kind),
+            (Types::Named(_), Type::Other) => false,
         }
     }
 }
 
 impl Trie {
-    fn of(rules: &[Rule], symbols: &HashMap<Box<[u8]>, Symbol>, kind: Option<&String>) -> Self {
+    fn of(rules: &[Rule], symbols: &HashMap<Box<[u8]>, Symbol>, kind: &Type<'_>) -> Self {
         let mut trie = Self { nodes: vec![TrieNode::default()] };
         for (index, rule) in rules.iter().enumerate().filter(|(_, rule)| rule.selector.looks_into(kind)) {
             let end = rule.selector.segments.iter().fold(0, |from, segment| trie.extend(from, segment, symbols));

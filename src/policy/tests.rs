@@ -320,7 +320,7 @@ permit (principal, action == Action::\"seal\", resource) when { \"pear\" == cont
         (6, "Operator::\"portal\""),
         (7, "Keyring::\"default/patients\""),
         (9, "TREET"),
-        (10, "never apply"),
+        (10, "applicable action"),
         (11, "purpose"),
         (12, "pear"),
     ] {
