@@ -3,7 +3,6 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use zeroize::Zeroizing;
 
 use crate::crypto::{CryptoError, random, sha256};
 use crate::secret::SecretBytes;
@@ -25,12 +24,12 @@ pub struct Token {
 
 /// Makes a token from 32 random bytes.
 pub fn generate() -> Result<Token, CryptoError> {
-    let mut bytes = Zeroizing::new([0_u8; 32]);
-    random(bytes.as_mut())?;
+    let mut bytes = SecretBytes::zeroed(32);
+    random(bytes.expose_mut())?;
     // Room for all of it from the start: a growing String would leave copies behind.
     let mut text = String::with_capacity(PREFIX.len() + MIN_CHARS);
     text.push_str(PREFIX);
-    URL_SAFE_NO_PAD.encode_string(bytes.as_ref(), &mut text);
+    URL_SAFE_NO_PAD.encode_string(bytes.expose(), &mut text);
     let hash = sha256(&[text.as_bytes()]);
     Ok(Token { text: SecretBytes::new(text.into_bytes()), sha256: hash })
 }

@@ -1,78 +1,24 @@
 //! Who can wrap and unwrap a data key? The key-encryption key in a token, a KMS or, for development, a file.
 //! This module never stores a wrap, never decides who may use it and never logs: it reports what happened as values.
 
-use crate::clock::{BoxFuture, Deadline, Wall};
-use crate::crypto::DataKey;
-use crate::names::{KekName, KeyVersionId, StoreId};
+mod events;
+pub mod pkcs11;
+mod private_file;
+pub mod profile;
+mod settings;
+mod software;
+mod wrap;
 
-/// Which of the independent wraps of a key this is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum WrapRole {
-    /// The wrap that daily work uses.
-    Primary,
-    /// The wrap for the day the primary is lost.
-    Escrow,
-}
+use crate::clock::{BoxFuture, Deadline};
+use crate::crypto::{self, DataKey};
+use crate::names::KekName;
+use crate::secret::SecretBytes;
 
-/// What a wrap is bound to: a row swapped in the database does not unwrap.
-#[derive(Debug, Clone)]
-pub struct WrapBinding {
-    /// The store that holds the wrap.
-    pub store: StoreId,
-    /// `tenant/name` of the keyring, or the use of a system key (`kw.store`, `kw.pseudonym`).
-    pub owner: String,
-    /// The wrapped key.
-    pub key: KeyVersionId,
-    /// The KEK as configured.
-    pub kek: KekName,
-    /// Primary or escrow.
-    pub role: WrapRole,
-    /// When the key was made.
-    pub created: Wall,
-}
-
-impl WrapBinding {
-    /// The canonical bytes (label `keyward/wrap/v1`): the AAD where the mechanism has one. Method and algorithm are part of it.
-    pub fn encode(&self, _method: Method) -> Vec<u8> {
-        todo!()
-    }
-}
-
-/// How a wrap was made; recorded in it, so that a later profile change still unwraps older values.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Method {
-    /// Development only: XAES-256-GCM under a key in a file.
-    Software,
-    /// CKM_AES_GCM with the binding as AAD and an IV of the caller.
-    AesGcmCallerIv,
-}
-
-/// A wrapped data key, self-describing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wrap {
-    /// The KEK as configured.
-    pub kek: KekName,
-    /// The KEK's version (1, 2, ...), part of its object label in the token.
-    pub kek_version: u32,
-    /// How it was made.
-    pub method: Method,
-    /// Method-specific bytes (for AES-GCM: IV, ciphertext, tag).
-    pub blob: Vec<u8>,
-    /// Key-check value of the data key, compared after every unwrap.
-    pub check_value: [u8; 16],
-}
-
-impl Wrap {
-    /// The stored form: schema number, then fields.
-    pub fn encode(&self) -> Vec<u8> {
-        todo!()
-    }
-
-    /// Strict inverse of [`Self::encode`].
-    pub fn decode(_bytes: &[u8]) -> Result<Self, KekError> {
-        todo!()
-    }
-}
+pub use events::{EventSink, KekEvent};
+pub use private_file::PrivateFileError;
+pub use settings::{Deployment, Settings, StartError, start};
+pub use software::{DevelopmentOnly, SoftwareKek, SoftwareSettings};
+pub use wrap::{Method, Wrap, WrapBinding, WrapRole};
 
 /// Why a wrap or an unwrap failed, by who must act.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +42,9 @@ pub enum KekError {
     /// The wrap does not open under its binding, or its check value differs: tampered, swapped or foreign.
     #[error("the wrapped key does not open")]
     BadWrap,
+    /// The wrap was written by a newer keyward, or by a method that this one does not have.
+    #[error("{0}")]
+    Unsupported(String),
     /// The deadline passed.
     #[error("the key-encryption key {0} did not answer in time")]
     Deadline(KekName),
@@ -153,4 +102,13 @@ pub trait Kek: Send + Sync {
     fn random<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<u8>, KekError>>;
     /// What the last calls showed; never calls the token.
     fn health(&self) -> KekHealth;
+}
+
+/// Makes a data key of what an unwrap returned and compares its check value with the wrap's.
+fn checked_key(secret: &SecretBytes, wrap: &Wrap) -> Result<DataKey, KekError> {
+    let key = DataKey::from_secret(secret).map_err(|_| KekError::BadWrap)?;
+    if !crypto::constant_time_eq(&key.check_value(), &wrap.check_value) {
+        return Err(KekError::BadWrap);
+    }
+    Ok(key)
 }

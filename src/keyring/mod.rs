@@ -1,25 +1,39 @@
 //! Which keys are there, in what state, and how does a Permit become a key in hand?
 //! This module never sees a request: it takes a Permit or an Authority. It alone names the store's Writer and Kek::unwrap.
+//!
+//! Reading order: `genesis` (how a store begins and is admitted), `verify` and `seal` (why its rows are believed),
+//! `snapshot` (what they say), `unlock` and `cache` (how a permit becomes a key), `change` and `draft` (how keys change).
 
-use std::sync::Arc;
+mod bodies;
+mod cache;
+mod change;
+mod draft;
+mod genesis;
+mod pseudonym;
+mod seal;
+mod snapshot;
+mod unlock;
+mod verify;
+mod views;
+mod wraps;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::audit::IntentReceipt;
-use crate::clock::{SharedClock, Wall};
-use crate::crypto::{CryptoError, NONCE_BYTES, Suite};
-use crate::kek::Kek;
-use crate::names::{Context, KeyVersionId, KeyringName, StoreId, Tenant};
-use crate::policy::{Authority, Permit};
-use crate::secret::SecretBytes;
+use arc_swap::ArcSwapOption;
 
-/// Development or production: written at genesis, never changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Environment {
-    /// Software keys and plain TCP are possible; every key is marked.
-    Development,
-    /// Only hardware or a KMS; weak settings refuse to start.
-    Production,
-}
+use self::cache::Cache;
+use self::snapshot::Snapshot;
+use crate::clock::SharedClock;
+use crate::crypto::Suite;
+use crate::kek::Kek;
+use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
+use crate::policy::{Action, Permit};
+use crate::store::{Opened, Writer};
+
+pub use cache::CacheStats;
+pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
+pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, StoreHead, VersionView};
 
 /// The part's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,57 +44,6 @@ pub struct Settings {
     pub cache_ttl: Duration,
     /// How many data keys may be unwrapped at once.
     pub cache_keys: usize,
-}
-
-/// States of a key version (NIST SP 800-57 part 1). The spine makes Active ones; the rest is fixed for the schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyState {
-    /// Made, not yet used.
-    PreActive,
-    /// Seals and opens.
-    Active,
-    /// Neither, for now.
-    Suspended,
-    /// Opens only.
-    Deactivated,
-    /// Opens only where policy says so.
-    Compromised,
-    /// Gone.
-    Destroyed,
-}
-
-/// What a keyring demands, for routing and checks before authorization. No key material.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyringView {
-    /// `tenant/name`.
-    pub name: KeyringName,
-    /// Context keys that every value must carry.
-    pub required_context: Vec<String>,
-    /// The context key whose value is the subject (the patient) in the log's pseudonyms.
-    pub subject_key: Option<String>,
-    /// The suite of new values.
-    pub suite: Suite,
-    /// Versions, oldest first.
-    pub versions: Vec<VersionView>,
-    /// When it was made.
-    pub created: Wall,
-    /// The row generation.
-    pub generation: u64,
-}
-
-/// One key version, without its wraps.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct VersionView {
-    /// The id that stands in sealed values.
-    pub id: KeyVersionId,
-    /// Its state.
-    pub state: KeyState,
-    /// When it was made.
-    pub created: Wall,
-    /// The suite it seals and opens, fixed when it was made.
-    pub suite: Suite,
-    /// `NAME vN` of the KEKs that wrap it.
-    pub keks: Vec<String>,
 }
 
 /// A change to keys: data, so that an intent can name it and a restart can settle it.
@@ -107,7 +70,7 @@ pub struct Applied {
 }
 
 /// Why a change did not happen.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// The name is taken.
     #[error("the keyring {0} exists")]
@@ -115,12 +78,27 @@ pub enum ApplyError {
     /// The authority does not cover the change.
     #[error("the authority does not cover this change")]
     NotCovered,
+    /// The change makes no sense: the caller corrects it.
+    #[error("{0}")]
+    Invalid(String),
     /// The KEK or the store is not available.
     #[error("{0}")]
     Unavailable(String),
+    /// The change may or may not be there after a restart: its intent stays open until [`Keyrings::settle`] can tell.
+    #[error("{0}")]
+    Unsettled(String),
     /// A sealed row did not verify: the database was edited.
     #[error("a sealed row does not verify: {0}")]
     Tampered(String),
+    /// Development and production do not mix: the operator corrects the configuration.
+    #[error("{0}")]
+    Refused(String),
+    /// Founding a store that has a genesis.
+    #[error("the store has been founded already")]
+    Founded,
+    /// Admitting a store that has none.
+    #[error("the store is empty: `keyward init` founds it")]
+    NotFounded,
 }
 
 /// Why a key could not be unlocked.
@@ -143,177 +121,130 @@ pub enum UnlockError {
     Tampered,
 }
 
-/// The pairs of a permit and those of an item disagree, or the merged context is too large.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the context conflicts with the permit")]
-pub struct ContextConflict;
-
-/// A key that seals, under the permit it was unlocked with.
-pub struct SealingKey {}
-
-impl SealingKey {
-    /// The version that seals.
-    pub fn version(&self) -> KeyVersionId {
-        todo!()
-    }
-
-    /// Its suite.
-    pub fn suite(&self) -> Suite {
-        todo!()
-    }
-
-    /// The complete pairs to authenticate, sorted by key: the item's, the permit's and `kw.keyring`.
-    pub fn bind(&self, _free: &Context) -> Result<BoundContext, ContextConflict> {
-        todo!()
-    }
-
-    /// Appends `[commitment] || ciphertext || tag` to `out`.
-    pub fn seal(
-        &self,
-        _header: &[u8; 12],
-        _nonce: &[u8; NONCE_BYTES],
-        _aad: &[u8],
-        _plaintext: &[u8],
-        _out: &mut Vec<u8>,
-    ) -> Result<(), CryptoError> {
-        todo!()
-    }
-}
-
-/// A key that opens, under the permit it was unlocked with.
-pub struct OpeningKey {}
-
-impl OpeningKey {
-    /// The suite that this version opens; any other is refused.
-    pub fn suite(&self) -> Suite {
-        todo!()
-    }
-
-    /// The complete pairs to authenticate.
-    pub fn bind(&self, _free: &Context) -> Result<BoundContext, ContextConflict> {
-        todo!()
-    }
-
-    /// Opens `[commitment] || ciphertext || tag`.
-    pub fn open(
-        &self,
-        _header: &[u8; 12],
-        _nonce: &[u8; NONCE_BYTES],
-        _aad: &[u8],
-        _sealed: &[u8],
-    ) -> Result<SecretBytes, CryptoError> {
-        todo!()
-    }
-}
-
-/// Pairs ready for the canonical context, sorted by key bytes. May be borrowed to avoid copies: the keyring chooses.
-pub struct BoundContext(Vec<(Box<str>, Box<str>)>);
-
-impl BoundContext {
-    /// The pairs as bytes.
-    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.0.iter().map(|(k, v)| (k.as_bytes(), v.as_bytes()))
-    }
-}
-
-/// How the keyrings are doing, for readiness.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum KeyringHealth {
-    /// The store key is unwrapped and every row verified.
-    Open,
-    /// Not yet: the KEK is not reachable, say; the text says what to do. Everything answers `unavailable`.
-    Waiting(String),
-}
-
 /// All keyrings of a store.
-pub struct Keyrings {}
+pub struct Keyrings {
+    inner: Arc<Inner>,
+}
+
+/// What tasks that outlive a request share with [`Keyrings`].
+struct Inner {
+    writer: Arc<dyn Writer>,
+    kek: Arc<dyn Kek>,
+    clock: SharedClock,
+    settings: Settings,
+    cache: Arc<Cache>,
+    /// None until the store is admitted.
+    snapshot: ArcSwapOption<Snapshot>,
+    /// Why it is not.
+    waiting: Mutex<String>,
+    /// Admission and changes take turns.
+    turn: tokio::sync::Mutex<()>,
+}
 
 impl Keyrings {
     /// Genesis on an empty store: the store key and the pseudonym key wrapped by the KEK, the genesis row. Refuses a store that has one.
     pub async fn found(
-        _store: crate::store::Opened,
-        _kek: Arc<dyn Kek>,
-        _clock: SharedClock,
-        _settings: &Settings,
+        store: Opened,
+        kek: Arc<dyn Kek>,
+        clock: SharedClock,
+        settings: &Settings,
     ) -> Result<Genesis, ApplyError> {
-        todo!()
+        genesis::found(&*store.into_writer(), &*kek, &clock, settings).await
     }
 
     /// Opens a founded store. Returns at once; if the KEK is down, [`Self::admit`] is to be tried again.
-    pub fn open(
-        _store: crate::store::Opened,
-        _kek: Arc<dyn Kek>,
-        _clock: SharedClock,
-        _settings: Settings,
-    ) -> Arc<Self> {
-        todo!()
+    pub fn open(store: Opened, kek: Arc<dyn Kek>, clock: SharedClock, settings: Settings) -> Arc<Self> {
+        let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
+        let waiting = Mutex::new(format!("waiting for the key-encryption key {}", kek.name()));
+        let inner = Inner {
+            writer: store.into_writer(),
+            kek,
+            clock,
+            settings,
+            cache,
+            snapshot: ArcSwapOption::empty(),
+            waiting,
+            turn: tokio::sync::Mutex::new(()),
+        };
+        Arc::new(Self { inner: Arc::new(inner) })
     }
 
     /// Unwraps the system keys and verifies every row. Until it succeeds nothing unlocks.
     pub async fn admit(&self) -> Result<Genesis, ApplyError> {
-        todo!()
+        genesis::admit(&self.inner).await
     }
 
     /// Which keyring a version belongs to; memory only, never the store or the KEK.
-    pub fn locate(&self, _version: KeyVersionId) -> Option<Arc<KeyringView>> {
-        todo!()
+    pub fn locate(&self, version: KeyVersionId) -> Option<Arc<KeyringView>> {
+        let find = |snapshot: &Snapshot| snapshot.version(version).map(|(ring, _)| Arc::clone(&ring.view));
+        self.inner.with_snapshot(find).ok().flatten()
     }
 
     /// The facts of a keyring; memory only.
-    pub fn find(&self, _name: &KeyringName) -> Option<Arc<KeyringView>> {
-        todo!()
+    pub fn find(&self, name: &KeyringName) -> Option<Arc<KeyringView>> {
+        self.inner.with_snapshot(|snapshot| snapshot.rings.get(name).map(|ring| Arc::clone(&ring.view))).ok().flatten()
     }
 
-    /// The active version of the permit's keyring, to seal with. A cache hit takes no lock and never awaits.
-    pub async fn unlock_sealing(&self, _permit: &Permit) -> Result<SealingKey, UnlockError> {
-        todo!()
-    }
-
-    /// A version of the permit's keyring, to open with.
-    pub async fn unlock_opening(&self, _permit: &Permit, _version: KeyVersionId) -> Result<OpeningKey, UnlockError> {
-        todo!()
-    }
-
-    /// Carries out a change whose intent is durable. Idempotent for one intent.
-    pub async fn apply(
-        &self,
-        _change: &Change,
-        _authority: &Authority,
-        _intent: IntentReceipt,
-    ) -> Result<Applied, ApplyError> {
-        todo!()
-    }
-
-    /// What became of a change whose outcome is not recorded (a crash between): Some if it happened.
-    pub fn settle(&self, _keyring: &KeyringName) -> Option<Arc<KeyringView>> {
-        todo!()
-    }
-
-    /// All keyrings of the store, for a permit to list them.
-    pub fn list(&self, _permit: &Permit) -> Result<Vec<Arc<KeyringView>>, UnlockError> {
-        todo!()
+    /// All keyrings of the store by name, for a permit to list them.
+    pub fn list(&self, permit: &Permit) -> Result<Vec<Arc<KeyringView>>, UnlockError> {
+        if permit.action() != Action::KeyringList {
+            return Err(UnlockError::NotCovered);
+        }
+        let views = |snapshot: &Snapshot| snapshot.rings.values().map(|ring| Arc::clone(&ring.view)).collect();
+        let mut views: Vec<Arc<KeyringView>> = self.inner.with_snapshot(views)?;
+        views.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(views)
     }
 
     /// The pseudonym of a subject in the current epoch (128-bit HMAC); None until admitted.
-    pub fn pseudonym(&self, _tenant: &Tenant, _subject: &str) -> Option<[u8; 16]> {
-        todo!()
+    pub fn pseudonym(&self, tenant: &Tenant, subject: &str) -> Option<[u8; 16]> {
+        self.inner.with_snapshot(|snapshot| snapshot.system.pseudonyms.of(tenant, subject).ok()).ok().flatten()
     }
 
     /// How the keyrings are doing.
     pub fn health(&self) -> KeyringHealth {
-        todo!()
+        if self.inner.snapshot.load().is_some() {
+            return KeyringHealth::Open;
+        }
+        KeyringHealth::Waiting(self.inner.reason())
+    }
+
+    /// Where the chain of changes ends; None until admitted.
+    pub fn head(&self) -> Option<StoreHead> {
+        self.inner.with_snapshot(|snapshot| snapshot.head).ok()
+    }
+
+    /// Counters of the cache.
+    pub fn cache_stats(&self) -> CacheStats {
+        self.inner.cache.stats()
+    }
+
+    /// Wipes the keys whose lifetime has ended; a job calls it, so that an idle sidecar keeps nothing.
+    pub fn sweep(&self) {
+        self.inner.cache.sweep();
+    }
+
+    /// Wipes every cached data key that the KEK wrapped: it refused a canary, say. keyward's own keys stay, since the
+    /// refusals that follow still need pseudonyms in the log; neither of them opens a value.
+    pub fn evict(&self, kek: &KekName) {
+        self.inner.cache.evict(kek);
     }
 }
 
-/// What the genesis row says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Genesis {
-    /// The store.
-    pub store: StoreId,
-    /// Its environment.
-    pub environment: Environment,
-    /// When it was made.
-    pub created: Wall,
-    /// Check value of the store key, pinned in record 0 of the log.
-    pub store_key_check: [u8; 16],
+impl Inner {
+    /// Looks at the snapshot without counting a reference to it.
+    fn with_snapshot<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, UnlockError> {
+        match &*self.snapshot.load() {
+            Some(snapshot) => Ok(look(snapshot)),
+            None => Err(UnlockError::Unavailable(self.reason())),
+        }
+    }
+
+    fn reason(&self) -> String {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn wait(&self, why: String) {
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
 }

@@ -51,12 +51,12 @@ impl Decisions {
 
 /// The key of a request; None if it does not fit the canonical form, and then it is not kept.
 pub(super) fn key(query: &Query<'_>, epoch: u64) -> Option<Key> {
-    let proof = match query.proof {
-        Proof::Peer { uid } => {
-            [b'p', uid.to_be_bytes()[0], uid.to_be_bytes()[1], uid.to_be_bytes()[2], uid.to_be_bytes()[3]]
-        }
-        Proof::Token => *b"t\0\0\0\0",
+    let (tag, uid) = match query.proof {
+        Proof::Peer { uid } => (b'p', *uid),
+        Proof::Token => (b't', 0),
     };
+    let [a, b, c, d] = uid.to_be_bytes();
+    let proof = [tag, a, b, c, d];
     // These come first and all of them always, with the empty text for none: no context key can take their place.
     let fixed: [(&[u8], &[u8]); 8] = [
         (b"epoch", &epoch.to_be_bytes()),

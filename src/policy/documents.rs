@@ -113,7 +113,9 @@ impl<'a> Loader<'a> {
         let result = Validator::new(schema.clone()).validate(&self.set, ValidationMode::Strict);
         let errors = result.validation_errors().map(|e| (e.policy_id(), DetailedError::from(e)));
         let warnings = result.validation_warnings().map(|w| (w.policy_id(), DetailedError::from(w)));
-        for (id, error) in errors.chain(warnings) {
+        for (id, mut error) in errors.chain(warnings) {
+            // The place says it already.
+            error.message = error.message.replace(&format!("for policy `{id}`, "), "");
             let problem = match self.homes.get(id) {
                 Some(home) => describe(&error, home),
                 None => error.message,

@@ -237,3 +237,6 @@ fn digest(settings: &Settings, context_keys: &[String]) -> Option<[u8; 32]> {
     let pairs = std::iter::once((b"files".as_slice(), of_files.as_slice())).chain(keys);
     Some(sha256(&[&canonical::encode("keyward/v1/policy-set", &[], pairs)?]))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,65 @@
+//! What is known of the token right now? Written by the keeper, read by anybody, without a call.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::kek::{KekFacts, KekHealth};
+
+use super::attributes::KeyAttributes;
+
+/// The latest knowledge.
+#[derive(Debug)]
+pub(super) struct Board(Mutex<Known>);
+
+#[derive(Debug)]
+struct Known {
+    health: Option<KekHealth>,
+    facts: KekFacts,
+    attributes: Option<KeyAttributes>,
+    worker: Option<u32>,
+}
+
+impl Board {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Self {
+        let facts = KekFacts { kind: "pkcs11", ..KekFacts::default() };
+        Self(Mutex::new(Known { health: None, facts, attributes: None, worker: None }))
+    }
+
+    /// The KEK was reached and proven.
+    pub(super) fn admit(&self, facts: KekFacts, attributes: KeyAttributes) {
+        let mut known = self.known();
+        known.facts = facts;
+        known.attributes = Some(attributes);
+        known.health = Some(KekHealth::Reachable);
+    }
+
+    /// A call failed; whether that is news.
+    pub(super) fn worsen(&self, health: KekHealth) -> bool {
+        self.known().health.replace(health) != Some(health)
+    }
+
+    /// Which process is the worker.
+    pub(super) fn worker_is(&self, process: Option<u32>) {
+        self.known().worker = process;
+    }
+
+    pub(super) fn worker(&self) -> Option<u32> {
+        self.known().worker
+    }
+
+    pub(super) fn health(&self) -> KekHealth {
+        self.known().health.unwrap_or(KekHealth::Unreachable)
+    }
+
+    pub(super) fn facts(&self) -> KekFacts {
+        self.known().facts.clone()
+    }
+
+    pub(super) fn attributes(&self) -> Option<KeyAttributes> {
+        self.known().attributes.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,318 @@
+//! May the PIN be tried? Holds the PIN and the latch that keeps a refused one from being tried again, across restarts.
+//! This module never stores anything of a PIN: a latch names the token and which version of the PIN's source was used.
+//!
+//! Order: latch `pending` durable, then C_Login, then the latch goes (logged in, or certainly not refused) or becomes
+//! `refused`. If we stop in between, `pending` stays and blocks: the token may have counted a failure.
+
+use std::fmt;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::crypto;
+use crate::durable::{Disk, DurableError};
+use crate::kek::{StartError, private_file};
+use crate::names::KekName;
+use crate::secret::SecretBytes;
+
+use super::memory;
+
+/// Where the PIN comes from. Never an argument, never the environment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PinSource {
+    /// A file that only its owner can read. Writing a new one lifts a block.
+    File(PathBuf),
+    /// A file that a service manager makes anew at each start, so that its age says nothing: after a refusal only
+    /// `keyward kek login --clear` lifts the block.
+    Credential(PathBuf),
+    /// An inherited descriptor, read once; blocked like a credential.
+    Descriptor(RawFd),
+}
+
+/// The PIN of one token and its latch.
+pub(super) struct Login {
+    kek: KekName,
+    source: PinSource,
+    state_dir: PathBuf,
+    disk: Disk,
+    pin: Mutex<Pin>,
+}
+
+#[derive(Clone)]
+struct Pin {
+    secret: Arc<SecretBytes>,
+    version: String,
+}
+
+/// Why the PIN was not tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Blocked {
+    /// It was refused, or may have been.
+    Latched(Latch),
+    /// The latch could not be written or read, so nothing was tried.
+    Disk(String),
+}
+
+/// What is known of the last attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Latch {
+    /// It did not finish.
+    Pending,
+    /// The token said no.
+    Refused,
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self {
+            Self::Disk(problem) => return write!(f, "the login cannot be recorded, so it is not tried: {problem}"),
+            Self::Latched(Latch::Pending) => "a login with this PIN did not finish and may have been refused",
+            Self::Latched(Latch::Refused) => "the token refused this PIN",
+        };
+        write!(f, "{what}; it is not tried again before a new PIN or `keyward kek login --clear`")
+    }
+}
+
+impl Login {
+    /// Reads the PIN.
+    pub(super) fn read(kek: &KekName, source: &PinSource, state_dir: &Path, disk: Disk) -> Result<Self, StartError> {
+        let problem = |problem: String| StartError::Pin { kek: kek.clone(), problem };
+        let pin = read_pin(source).map_err(problem)?;
+        let (kek, source, state_dir) = (kek.clone(), source.clone(), state_dir.to_path_buf());
+        Ok(Self { kek, source, state_dir, disk, pin: Mutex::new(pin) })
+    }
+
+    /// Writes the latch and hands out the PIN for one attempt. Blocks on the disk.
+    pub(super) fn begin(&self, serial: &str) -> Result<Arc<SecretBytes>, Blocked> {
+        let pin = self.current();
+        let path = latch_path(&self.state_dir, &self.kek, serial);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => blocked_by(&text, &pin.version)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            // Unreadable is no licence: it may say `refused`.
+            Err(error) => return Err(Blocked::Disk(format!("{}: {error}", path.display()))),
+        }
+        self.write(&path, &pin.version, Latch::Pending).map_err(|error| Blocked::Disk(described(&error)))?;
+        Ok(pin.secret)
+    }
+
+    /// The token did not refuse the PIN: the latch goes. Blocks on the disk.
+    pub(super) fn settle(&self, serial: &str) -> Result<(), String> {
+        match self.disk.remove_file(&latch_path(&self.state_dir, &self.kek, serial)) {
+            Ok(()) | Err(DurableError::Missing { .. }) => Ok(()),
+            Err(error) => Err(described(&error)),
+        }
+    }
+
+    /// The token refused the PIN. Blocks on the disk.
+    pub(super) fn refuse(&self, serial: &str) {
+        let pin = self.held();
+        // If this write fails, `pending` stands and blocks as well.
+        let _pending_stays = self.write(&latch_path(&self.state_dir, &self.kek, serial), &pin.version, Latch::Refused);
+    }
+
+    fn write(&self, path: &Path, version: &str, latch: Latch) -> Result<(), DurableError> {
+        let state = match latch {
+            Latch::Pending => "pending",
+            Latch::Refused => "refused",
+        };
+        self.disk.write_atomic(path, format!("{MAGIC}\n{version}\n{state}\n").as_bytes(), 0o600)
+    }
+
+    /// The PIN as its source holds it now; a source that has gone since leaves the PIN that was read.
+    fn current(&self) -> Pin {
+        let mut held = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
+        if let PinSource::File(path) = &self.source
+            && private_file::version(path).is_ok_and(|version| version_line(version) != held.version)
+            && let Ok(pin) = read_pin(&self.source)
+        {
+            *held = pin;
+        }
+        held.clone()
+    }
+
+    fn held(&self) -> Pin {
+        self.pin.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Removes the latches of a KEK (`keyward kek login --clear`); how many there were.
+pub fn clear_login(disk: &Disk, state_dir: &Path, kek: &KekName) -> Result<usize, DurableError> {
+    let prefix = format!("login-{kek}.");
+    let unreadable = |source| DurableError::Io { operation: "list", path: state_dir.to_path_buf(), source };
+    let mut cleared = 0;
+    for entry in std::fs::read_dir(state_dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(&prefix) && name.ends_with(SUFFIX));
+        if ours {
+            disk.remove_file(&state_dir.join(&name))?;
+            cleared += 1;
+        }
+    }
+    Ok(cleared)
+}
+
+fn blocked_by(text: &str, version: &str) -> Result<(), Blocked> {
+    let mut lines = text.lines();
+    let latch = match (lines.next(), lines.next(), lines.next(), lines.next()) {
+        (Some(MAGIC), Some(tried), Some(_), None) if tried != version => return Ok(()),
+        (Some(MAGIC), Some(_), Some("refused"), None) => Latch::Refused,
+        // Damaged or newer: what it forbids is not known, so it forbids.
+        _ => Latch::Pending,
+    };
+    Err(Blocked::Latched(latch))
+}
+
+fn read_pin(source: &PinSource) -> Result<Pin, String> {
+    let from_file = |path: &Path| private_file::read(path, MAX_PIN).map_err(|error| error.to_string());
+    let (bytes, version) = match source {
+        PinSource::File(path) => {
+            let (bytes, version) = from_file(path)?;
+            (bytes, version_line(version))
+        }
+        PinSource::Credential(path) => (from_file(path)?.0, "credential".into()),
+        PinSource::Descriptor(number) => {
+            let descriptor = memory::inherited(*number).ok_or_else(|| format!("descriptor {number} is not open"))?;
+            let bytes = private_file::read_descriptor(descriptor, MAX_PIN)
+                .map_err(|problem| format!("descriptor {number} {problem}"))?;
+            (bytes, "descriptor".into())
+        }
+    };
+    Ok(Pin { secret: Arc::new(without_line_end(bytes)?), version })
+}
+
+/// Editors end the file with a line end that is not part of the PIN.
+fn without_line_end(bytes: SecretBytes) -> Result<SecretBytes, String> {
+    let text = bytes.expose();
+    let pin = text.strip_suffix(b"\n").unwrap_or(text);
+    let pin = pin.strip_suffix(b"\r").unwrap_or(pin);
+    if pin.is_empty() {
+        return Err("it is empty".into());
+    }
+    if pin.len() == text.len() {
+        return Ok(bytes);
+    }
+    Ok(SecretBytes::copy_of(pin))
+}
+
+fn version_line(version: private_file::Version) -> String {
+    let private_file::Version { device, inode, size, mtime_ns } = version;
+    format!("file {device} {inode} {size} {mtime_ns}")
+}
+
+fn latch_path(state_dir: &Path, kek: &KekName, serial: &str) -> PathBuf {
+    // A serial may hold any character; its hash makes a file name.
+    let token: String = hex::encode(crypto::sha256(&[serial.as_bytes()])).chars().take(16).collect();
+    state_dir.join(format!("login-{kek}.{token}{SUFFIX}"))
+}
+
+fn described(error: &DurableError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}
+
+const MAGIC: &str = "keyward login latch 1";
+const SUFFIX: &str = ".latch";
+/// Twice the longest known shape (`user:password` of 31 and 32, and 4 + 64 characters).
+const MAX_PIN: usize = 256;
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Self {
+            let place = Self(tempfile::tempdir().unwrap());
+            place.write_pin("12345678\n");
+            place
+        }
+
+        #[expect(clippy::disallowed_methods, reason = "a test plays the operator who writes the PIN file")]
+        fn write_pin(&self, pin: &str) {
+            let path = self.pin();
+            std::fs::write(&path, pin).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        }
+
+        fn pin(&self) -> PathBuf {
+            self.0.path().join("pin")
+        }
+
+        fn login(&self, source: PinSource) -> Login {
+            Login::read(&kek(), &source, self.0.path(), Disk::real()).unwrap()
+        }
+
+        fn from_file(&self) -> Login {
+            self.login(PinSource::File(self.pin()))
+        }
+    }
+
+    fn kek() -> KekName {
+        "primary".parse().unwrap()
+    }
+
+    #[test]
+    fn a_login_that_did_not_finish_blocks_the_next_one_across_restarts() {
+        let place = Place::new();
+        assert_eq!(place.from_file().begin("42").unwrap().expose(), b"12345678");
+        assert_eq!(place.from_file().begin("42").err(), Some(Blocked::Latched(Latch::Pending)));
+    }
+
+    #[test]
+    fn a_refused_pin_blocks_until_its_source_changes_and_another_token_is_not_concerned() {
+        let place = Place::new();
+        let login = place.from_file();
+        login.begin("42").unwrap();
+        login.refuse("42");
+        assert_eq!(place.from_file().begin("42").err(), Some(Blocked::Latched(Latch::Refused)));
+        assert!(place.from_file().begin("43").is_ok());
+        place.write_pin("87654321 is longer");
+        assert_eq!(login.begin("42").unwrap().expose(), b"87654321 is longer", "the running sidecar sees the new PIN");
+    }
+
+    #[test]
+    fn a_settled_login_and_a_cleared_latch_open_the_way() {
+        let place = Place::new();
+        let login = place.from_file();
+        login.begin("42").unwrap();
+        login.settle("42").unwrap();
+        login.begin("42").unwrap();
+        login.refuse("42");
+        assert_eq!(clear_login(&Disk::real(), place.0.path(), &kek()).unwrap(), 1);
+        assert!(login.begin("42").is_ok());
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test damages the latch")]
+    fn a_damaged_latch_forbids() {
+        let place = Place::new();
+        std::fs::write(latch_path(place.0.path(), &kek(), "42"), "keyward login latch 2\nfile 1\npending\n").unwrap();
+        assert_eq!(place.from_file().begin("42").err(), Some(Blocked::Latched(Latch::Pending)));
+    }
+
+    #[test]
+    fn a_credential_made_anew_at_each_start_does_not_lift_the_block() {
+        let place = Place::new();
+        let login = place.login(PinSource::Credential(place.pin()));
+        login.begin("42").unwrap();
+        login.refuse("42");
+        place.write_pin("12345678");
+        let again = place.login(PinSource::Credential(place.pin()));
+        assert_eq!(again.begin("42").err(), Some(Blocked::Latched(Latch::Refused)));
+    }
+
+    #[test]
+    fn an_empty_pin_and_a_standard_stream_are_refused() {
+        let place = Place::new();
+        place.write_pin("\r\n");
+        let refusal = |source| Login::read(&kek(), &source, place.0.path(), Disk::real()).err().unwrap().to_string();
+        assert!(refusal(PinSource::File(place.pin())).ends_with("it is empty"));
+        assert!(refusal(PinSource::Descriptor(0)).ends_with("descriptor 0 is not open"));
+    }
+}

@@ -1,0 +1,360 @@
+//! How is a vendor's library called? Each PKCS#11 function that the worker needs, once, with lengths and owners kept.
+//! This module never decides what a return code means and never keeps a pointer beyond a call.
+
+#![expect(unsafe_code, reason = "PKCS#11 is a C interface: this file alone calls it")]
+
+use std::ffi::{CString, c_void};
+use std::mem::ManuallyDrop;
+use std::ptr;
+
+use cryptoki_sys::{
+    CK_ATTRIBUTE, CK_BBOOL, CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_INFO, CK_MECHANISM,
+    CK_SESSION_INFO, CK_TOKEN_INFO, CK_ULONG,
+};
+
+use super::message::Fault;
+
+/// A slot's number; changes between runs, so it is never stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotId(CK_ULONG);
+
+/// An open session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionId(CK_ULONG);
+
+/// An object as one session sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectId(CK_ULONG);
+
+/// One attribute of a template.
+#[derive(Debug)]
+pub enum Attribute<'a> {
+    /// A flag.
+    Flag(u64, bool),
+    /// A number.
+    Number(u64, CK_ULONG),
+    /// Bytes or text.
+    Bytes(u64, &'a [u8]),
+}
+
+/// A loaded library. The worker calls it from one thread, one call at a time.
+pub struct Module {
+    functions: CK_FUNCTION_LIST,
+    // Never unloaded: libraries leave threads and exit handlers behind that would run in unmapped code.
+    _library: ManuallyDrop<cryptoki_sys::Pkcs11>,
+}
+
+/// Calls a function of the list; a library that leaves one out gets a fault of its own.
+/// The caller states at each use why the arguments are sound.
+macro_rules! call {
+    ($module:expr, $name:ident ( $($argument:expr),* $(,)? )) => {{
+        let function = $module.functions.$name.ok_or_else(|| Fault::Module(concat!("it has no ", stringify!($name)).into()))?;
+        check(stringify!($name), function($($argument),*))
+    }};
+}
+
+impl Module {
+    /// Loads a library.
+    pub fn load(path: &str) -> Result<Self, Fault> {
+        // SAFETY: loading runs the library's initialisers, which is what the operator configured it for; this process
+        // has no other thread that uses PKCS#11, and the library stays loaded for as long as the process lives.
+        let library = unsafe { cryptoki_sys::Pkcs11::new(path) }.map_err(|error| Fault::Module(error.to_string()))?;
+        if let Err(error) = &library.C_GetFunctionList {
+            return Err(Fault::Module(error.to_string()));
+        }
+        let mut list: *mut CK_FUNCTION_LIST = ptr::null_mut();
+        // SAFETY: the symbol exists (checked above) and the argument is a valid place for one pointer.
+        check("C_GetFunctionList", unsafe { library.C_GetFunctionList(&raw mut list) })?;
+        if list.is_null() {
+            return Err(Fault::Module("C_GetFunctionList gave no list".into()));
+        }
+        // SAFETY: the library answered CKR_OK with a non-null list, which by the standard is a readable, aligned
+        // CK_FUNCTION_LIST of version 2 that lives as long as the library.
+        let functions = unsafe { *list };
+        Ok(Self { functions, _library: ManuallyDrop::new(library) })
+    }
+
+    /// C_Initialize.
+    pub fn initialize(&self, reserved: &str, os_locking: bool) -> Result<(), Fault> {
+        let reserved = CString::new(reserved).map_err(|_| Fault::Protocol("the reserved string holds a NUL".into()))?;
+        let mut arguments = CK_C_INITIALIZE_ARGS {
+            flags: if os_locking { cryptoki_sys::CKF_OS_LOCKING_OK } else { 0 },
+            pReserved: if reserved.is_empty() { ptr::null_mut() } else { reserved.as_ptr().cast_mut().cast() },
+            ..CK_C_INITIALIZE_ARGS::default()
+        };
+        // SAFETY: the arguments live through the call; the mutex callbacks are null, as OS locking or one thread
+        // demands; the reserved string is NUL-terminated and libraries copy or parse it during the call.
+        unsafe { call!(self, C_Initialize((&raw mut arguments).cast::<c_void>())) }
+    }
+
+    /// C_Finalize; nobody may be in another call.
+    pub fn finalize(&self) -> Result<(), Fault> {
+        // SAFETY: the argument must be null by the standard; the worker has one thread that calls the library.
+        unsafe { call!(self, C_Finalize(ptr::null_mut())) }
+    }
+
+    /// The library's version, as `major.minor`.
+    pub fn version(&self) -> Result<String, Fault> {
+        let mut info = CK_INFO::default();
+        // SAFETY: a valid place for one CK_INFO.
+        unsafe { call!(self, C_GetInfo(&raw mut info)) }?;
+        Ok(format!("{}.{}", info.libraryVersion.major, info.libraryVersion.minor))
+    }
+
+    /// Slots with a token.
+    pub fn slots(&self) -> Result<Vec<SlotId>, Fault> {
+        let mut slots = vec![0; MAX_SLOTS];
+        let mut count = ulong(slots.len());
+        // SAFETY: `count` holds the number of entries that the array has room for; the library writes at most those.
+        unsafe { call!(self, C_GetSlotList(cryptoki_sys::CK_TRUE, slots.as_mut_ptr(), &raw mut count)) }?;
+        slots.truncate(length(count)?);
+        Ok(slots.into_iter().map(SlotId).collect())
+    }
+
+    /// What a token says of itself.
+    pub fn token(&self, slot: SlotId) -> Result<CK_TOKEN_INFO, Fault> {
+        let mut info = CK_TOKEN_INFO::default();
+        // SAFETY: a valid place for one CK_TOKEN_INFO.
+        unsafe { call!(self, C_GetTokenInfo(slot.0, &raw mut info)) }?;
+        Ok(info)
+    }
+
+    /// Opens a session.
+    pub fn open_session(&self, slot: SlotId, read_write: bool) -> Result<SessionId, Fault> {
+        let kind = if read_write { cryptoki_sys::CKF_RW_SESSION } else { 0 };
+        let flags = cryptoki_sys::CKF_SERIAL_SESSION | kind;
+        let mut session = 0;
+        // SAFETY: no notification callback and no pointer for one; a valid place for one handle.
+        unsafe { call!(self, C_OpenSession(slot.0, flags, ptr::null_mut(), None, &raw mut session)) }?;
+        Ok(SessionId(session))
+    }
+
+    /// Closes a session.
+    pub fn close_session(&self, session: SessionId) -> Result<(), Fault> {
+        // SAFETY: a handle by value; the library refuses one that it does not know.
+        unsafe { call!(self, C_CloseSession(session.0)) }
+    }
+
+    /// Whether the normal user is logged in, as this session sees it.
+    pub fn is_logged_in(&self, session: SessionId) -> Result<bool, Fault> {
+        let mut info = CK_SESSION_INFO::default();
+        // SAFETY: a valid place for one CK_SESSION_INFO.
+        unsafe { call!(self, C_GetSessionInfo(session.0, &raw mut info)) }?;
+        Ok(matches!(info.state, cryptoki_sys::CKS_RO_USER_FUNCTIONS | cryptoki_sys::CKS_RW_USER_FUNCTIONS))
+    }
+
+    /// Logs the normal user in.
+    pub fn login(&self, session: SessionId, pin: &[u8]) -> Result<(), Fault> {
+        let pin_len = ulong(pin.len());
+        // SAFETY: pointer and length are those of a live slice. The interface lacks `const`: by the standard the PIN
+        // is input only.
+        unsafe { call!(self, C_Login(session.0, cryptoki_sys::CKU_USER, pin.as_ptr().cast_mut(), pin_len)) }
+    }
+
+    /// The first objects that match: two are enough to know that a label is not unique.
+    pub fn find(&self, session: SessionId, template: &[Attribute<'_>]) -> Result<Vec<ObjectId>, Fault> {
+        let mut raw = raw_template(template);
+        // SAFETY: pointer and count are those of a live vector, whose entries point into `template`, which outlives
+        // the call.
+        unsafe { call!(self, C_FindObjectsInit(session.0, raw.as_mut_ptr(), ulong(raw.len()))) }?;
+        let mut handles = [0; 2];
+        let mut count = 0;
+        // SAFETY: room for exactly the stated number of handles, and a valid place for the count.
+        let found = unsafe {
+            call!(self, C_FindObjects(session.0, handles.as_mut_ptr(), ulong(handles.len()), &raw mut count))
+        };
+        // SAFETY: a handle by value. The search is ended whatever it found: an open one blocks the session.
+        let ended = unsafe { call!(self, C_FindObjectsFinal(session.0)) };
+        found.and(ended)?;
+        Ok(handles.into_iter().take(length(count)?).map(ObjectId).collect())
+    }
+
+    /// A flag; None if the token does not report it.
+    pub fn flag(&self, session: SessionId, object: ObjectId, kind: u64) -> Result<Option<bool>, Fault> {
+        let mut value: CK_BBOOL = 0;
+        let read = self.attribute(session, object, kind, (&raw mut value).cast(), size_of::<CK_BBOOL>())?;
+        Ok((read == Some(size_of::<CK_BBOOL>())).then_some(value != 0))
+    }
+
+    /// A number; None if the token does not report it.
+    pub fn number(&self, session: SessionId, object: ObjectId, kind: u64) -> Result<Option<u64>, Fault> {
+        let mut value: CK_ULONG = 0;
+        let read = self.attribute(session, object, kind, (&raw mut value).cast(), size_of::<CK_ULONG>())?;
+        Ok((read == Some(size_of::<CK_ULONG>())).then_some(value))
+    }
+
+    /// Bytes; empty if the token does not report them or they are longer than any that keyward makes.
+    pub fn bytes(&self, session: SessionId, object: ObjectId, kind: u64) -> Result<Vec<u8>, Fault> {
+        let mut value = vec![0_u8; MAX_ATTRIBUTE];
+        let read = self.attribute(session, object, kind, value.as_mut_ptr().cast(), value.len())?;
+        value.truncate(read.unwrap_or(0));
+        Ok(value)
+    }
+
+    /// Reads one attribute into `room` bytes at `value`, which the callers above own; each is asked for alone, since one
+    /// that a token lacks spoils the answer for its neighbours.
+    fn attribute(
+        &self,
+        session: SessionId,
+        object: ObjectId,
+        kind: u64,
+        value: *mut c_void,
+        room: usize,
+    ) -> Result<Option<usize>, Fault> {
+        let mut attribute = CK_ATTRIBUTE { type_: kind, pValue: value, ulValueLen: ulong(room) };
+        // SAFETY: the only callers pass a live buffer of exactly `room` bytes; the library writes at most `ulValueLen`.
+        let answer = unsafe { call!(self, C_GetAttributeValue(session.0, object.0, &raw mut attribute, 1)) };
+        match answer {
+            Ok(()) => Ok(usize::try_from(attribute.ulValueLen).ok().filter(|len| *len <= room)),
+            Err(Fault::Code { code, .. }) if UNREPORTED.contains(&code) => Ok(None),
+            Err(other) => Err(other),
+        }
+    }
+
+    /// Randomness of the token.
+    pub fn random(&self, session: SessionId, out: &mut [u8]) -> Result<(), Fault> {
+        // SAFETY: pointer and length are those of a live, exclusively borrowed slice.
+        unsafe { call!(self, C_GenerateRandom(session.0, out.as_mut_ptr(), ulong(out.len()))) }
+    }
+
+    /// AES-GCM encryption in one call into a buffer of the caller's; how many bytes it took.
+    pub fn encrypt(
+        &self,
+        session: SessionId,
+        gcm: &mut Gcm<'_>,
+        key: ObjectId,
+        from: &[u8],
+        to: &mut [u8],
+    ) -> Result<usize, Fault> {
+        let mut parameters = gcm.parameters();
+        let mut mechanism = mechanism(gcm.mechanism, &mut parameters);
+        let mut len = ulong(to.len());
+        // SAFETY: mechanism, parameters, IV and AAD live to the end of this function.
+        unsafe { call!(self, C_EncryptInit(session.0, &raw mut mechanism, key.0)) }?;
+        // SAFETY: input and output are live slices with their lengths; the interface lacks `const` for the input.
+        unsafe {
+            call!(
+                self,
+                C_Encrypt(session.0, from.as_ptr().cast_mut(), ulong(from.len()), to.as_mut_ptr(), &raw mut len)
+            )
+        }?;
+        within(len, to)
+    }
+
+    /// AES-GCM decryption in one call into a buffer of the caller's; how many bytes it took.
+    pub fn decrypt(
+        &self,
+        session: SessionId,
+        gcm: &mut Gcm<'_>,
+        key: ObjectId,
+        from: &[u8],
+        to: &mut [u8],
+    ) -> Result<usize, Fault> {
+        let mut parameters = gcm.parameters();
+        let mut mechanism = mechanism(gcm.mechanism, &mut parameters);
+        let mut len = ulong(to.len());
+        // SAFETY: as in `encrypt`.
+        unsafe { call!(self, C_DecryptInit(session.0, &raw mut mechanism, key.0)) }?;
+        // SAFETY: as in `encrypt`.
+        unsafe {
+            call!(
+                self,
+                C_Decrypt(session.0, from.as_ptr().cast_mut(), ulong(from.len()), to.as_mut_ptr(), &raw mut len)
+            )
+        }?;
+        within(len, to)
+    }
+
+    /// Makes a secret key by CKM_AES_KEY_GEN.
+    pub fn generate_aes(&self, session: SessionId, template: &[Attribute<'_>]) -> Result<ObjectId, Fault> {
+        let mut raw = raw_template(template);
+        let mut mechanism =
+            CK_MECHANISM { mechanism: cryptoki_sys::CKM_AES_KEY_GEN, pParameter: ptr::null_mut(), ulParameterLen: 0 };
+        let mut key = 0;
+        // SAFETY: mechanism and template live through the call, the template's entries point into `template`; a valid
+        // place for one handle.
+        unsafe {
+            call!(self, C_GenerateKey(session.0, &raw mut mechanism, raw.as_mut_ptr(), ulong(raw.len()), &raw mut key))
+        }?;
+        Ok(ObjectId(key))
+    }
+}
+
+/// The parameters of an AES-GCM call. The IV is borrowed mutably because some libraries write it back.
+pub struct Gcm<'a> {
+    /// The mechanism's number.
+    pub mechanism: u64,
+    /// The IV.
+    pub iv: &'a mut [u8; 12],
+    /// The authenticated data.
+    pub aad: &'a [u8],
+}
+
+impl Gcm<'_> {
+    fn parameters(&mut self) -> CK_GCM_PARAMS {
+        CK_GCM_PARAMS {
+            pIv: self.iv.as_mut_ptr(),
+            ulIvLen: ulong(self.iv.len()),
+            ulIvBits: ulong(self.iv.len() * 8),
+            pAAD: self.aad.as_ptr().cast_mut(),
+            ulAADLen: ulong(self.aad.len()),
+            ulTagBits: 128,
+        }
+    }
+}
+
+fn mechanism(number: u64, parameters: &mut CK_GCM_PARAMS) -> CK_MECHANISM {
+    CK_MECHANISM {
+        mechanism: number,
+        pParameter: ptr::from_mut(parameters).cast(),
+        ulParameterLen: ulong(size_of::<CK_GCM_PARAMS>()),
+    }
+}
+
+/// Entries that point into `template`: they are used while it is borrowed and nowhere else.
+fn raw_template(template: &[Attribute<'_>]) -> Vec<CK_ATTRIBUTE> {
+    let raw = |attribute: &Attribute<'_>| {
+        let (kind, value, len): (u64, *const c_void, usize) = match attribute {
+            Attribute::Flag(kind, true) => (*kind, (&raw const TRUE).cast(), size_of::<CK_BBOOL>()),
+            Attribute::Flag(kind, false) => (*kind, (&raw const FALSE).cast(), size_of::<CK_BBOOL>()),
+            Attribute::Number(kind, number) => (*kind, ptr::from_ref(number).cast(), size_of::<CK_ULONG>()),
+            Attribute::Bytes(kind, bytes) => (*kind, bytes.as_ptr().cast(), bytes.len()),
+        };
+        CK_ATTRIBUTE { type_: kind, pValue: value.cast_mut(), ulValueLen: ulong(len) }
+    };
+    template.iter().map(raw).collect()
+}
+
+fn check(call: &'static str, code: CK_ULONG) -> Result<(), Fault> {
+    if code == cryptoki_sys::CKR_OK { Ok(()) } else { Err(Fault::Code { call: call.into(), code }) }
+}
+
+fn within(len: CK_ULONG, buffer: &[u8]) -> Result<usize, Fault> {
+    let len = length(len)?;
+    if len <= buffer.len() {
+        Ok(len)
+    } else {
+        Err(Fault::Protocol("the library wrote more than there was room for".into()))
+    }
+}
+
+fn length(len: CK_ULONG) -> Result<usize, Fault> {
+    usize::try_from(len).map_err(|_| Fault::Protocol("the library gave an absurd length".into()))
+}
+
+const fn ulong(len: usize) -> CK_ULONG {
+    len as CK_ULONG
+}
+
+static TRUE: CK_BBOOL = cryptoki_sys::CK_TRUE;
+static FALSE: CK_BBOOL = cryptoki_sys::CK_FALSE;
+/// More slots than any product shows at once; a library with more answers CKR_BUFFER_TOO_SMALL.
+const MAX_SLOTS: usize = 256;
+/// CKA_ID and CKA_LABEL as people set them.
+const MAX_ATTRIBUTE: usize = 256;
+/// How tokens say that they do not report an attribute: sensitive, unknown type, and too long for the buffer.
+const UNREPORTED: [CK_ULONG; 3] = [
+    cryptoki_sys::CKR_ATTRIBUTE_SENSITIVE,
+    cryptoki_sys::CKR_ATTRIBUTE_TYPE_INVALID,
+    cryptoki_sys::CKR_BUFFER_TOO_SMALL,
+];

@@ -1,0 +1,213 @@
+//! How does a store begin, and when may it serve? Founding makes keyward's own keys; admission unwraps them and verifies
+//! every row. Until a store is admitted nothing unlocks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::bodies::{self, GenesisBody, KeyBody, SCHEMA};
+use super::change::fresh_id;
+use super::draft::{Draft, NewKey};
+use super::pseudonym::Pseudonyms;
+use super::seal::{Row, RowSealer};
+use super::snapshot::{SYSTEM, Snapshot, System, describe, owner};
+use super::verify::{Damage, verify};
+use super::{ApplyError, Environment, Genesis, Inner, Settings, StoreHead, wraps};
+use crate::clock::{Deadline, SharedClock, Wall};
+use crate::crypto::{self, DataKey};
+use crate::kek::{Kek, KekError};
+use crate::names::{KeyVersionId, StoreId};
+use crate::store::{GenesisRow, Image, SealedKey, Tag, Write, Writer};
+
+/// What the wraps of keyward's own keys are bound to.
+const STORE_KEY: &str = "kw.store";
+const PSEUDONYM_KEY: &str = "kw.pseudonym";
+
+/// No request waits for these calls; ten seconds is longer than any healthy token takes.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Makes the genesis of an empty store.
+pub(super) async fn found(
+    writer: &dyn Writer,
+    kek: &dyn Kek,
+    clock: &SharedClock,
+    settings: &Settings,
+) -> Result<Genesis, ApplyError> {
+    check_kek(kek, settings.environment)?;
+    if writer.image().await? != Image::default() {
+        return Err(ApplyError::Founded);
+    }
+    let mut store = StoreId([0; 16]);
+    crypto::random(&mut store.0).map_err(|_| ApplyError::Unavailable("no randomness".to_owned()))?;
+    let (at, deadline) = (clock.wall(), Deadline(clock.mono().plus(PATIENCE)));
+    let store_id = fresh_id(|_| false)?;
+    let pseudonym_id = fresh_id(|id| id == store_id)?;
+    let new = |id, purpose, owner: &str, epoch| NewKey {
+        store,
+        environment: settings.environment,
+        id,
+        owner: owner.to_owned(),
+        purpose,
+        keyring: SYSTEM.to_owned(),
+        created: at,
+        suite: None,
+        epoch,
+    };
+    let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(kek, deadline).await?;
+    let (_, sealed_pseudonym) = new(pseudonym_id, "pseudonym", PSEUDONYM_KEY, Some(1)).make(kek, deadline).await?;
+    let no_memory = |_| ApplyError::Unavailable("no locked memory is left".to_owned());
+    let rows = RowSealer::new(&store_key).map_err(no_memory)?;
+    let body = GenesisBody {
+        created: at.0,
+        environment: settings.environment.name().to_owned(),
+        schema: SCHEMA,
+        store: store.to_string(),
+        store_key: store_id.to_string(),
+    };
+    let genesis = genesis_row(&body, &rows).map_err(no_memory)?;
+    let drafted =
+        founding(at, vec![sealed_store, sealed_pseudonym]).seal(&rows, StoreHead::default()).map_err(no_memory)?;
+    let mut writes = vec![Write::Genesis(genesis)];
+    writes.extend(drafted.writes());
+    writer.commit(writes).await.map_err(|error| match error {
+        crate::store::StoreError::Conflict => ApplyError::Founded,
+        other => other.into(),
+    })?;
+    Ok(Genesis { store, environment: settings.environment, created: at, store_key_check: rows.check_value() })
+}
+
+fn genesis_row(body: &GenesisBody, rows: &RowSealer) -> Result<GenesisRow, crypto::CryptoError> {
+    let body = bodies::encode(body).ok_or(crypto::CryptoError)?;
+    let mut row = GenesisRow { generation: 1, body, tag: Tag([0; 32]) };
+    row.tag = rows.tag(Row::Genesis(&row))?;
+    Ok(row)
+}
+
+fn founding(at: Wall, keys: Vec<SealedKey>) -> Draft {
+    Draft {
+        kind: "store.founded",
+        keyring: SYSTEM.to_owned(),
+        generation: 1,
+        created: at,
+        required_context: Vec::new(),
+        subject_key: None,
+        suite: None,
+        at,
+        intent: None,
+        keys,
+    }
+}
+
+/// Unwraps keyward's own keys, verifies every row and opens the store for use. Nothing to do when it is open.
+pub(super) async fn admit(inner: &Inner) -> Result<Genesis, ApplyError> {
+    let _turn = inner.turn.lock().await;
+    if let Some(snapshot) = inner.snapshot.load_full() {
+        return Ok(snapshot.system.genesis.clone());
+    }
+    let admitted = try_admit(inner).await;
+    if let Err(error) = &admitted {
+        inner.wait(error.to_string());
+    }
+    admitted
+}
+
+async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
+    check_kek(&*inner.kek, inner.settings.environment)?;
+    let image = inner.writer.image().await?;
+    let Some(row) = &image.genesis else { return Err(no_genesis(&image)) };
+    let unreadable = |what: String| Damage::of("the genesis row".to_owned(), what);
+    let body: GenesisBody = bodies::decode(&row.body).map_err(unreadable)?;
+    let store: StoreId = body.store.parse().map_err(|_| unreadable("its store id is none".to_owned()))?;
+    let key_id: KeyVersionId = body.store_key.parse().map_err(|_| unreadable("its store key is none".to_owned()))?;
+    // What was read so far is not verified. It leads to the store key, whose wrap is bound to the store's and the key's
+    // ids; and the store key then says whether all of it is true.
+    let store_key = image.keys.iter().find(|key| key.row.id == key_id);
+    let store_key = store_key.ok_or_else(|| Damage::of(format!("the store key {key_id}"), "its row is missing"))?;
+    let (store_key, _) = unwrap_system(inner, store_key, store, STORE_KEY).await?;
+    let rows =
+        RowSealer::new(&store_key).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))?;
+    rows.verify(Row::Genesis(row)).map_err(|_| unreadable("its seal does not verify".to_owned()))?;
+    let environment = Environment::of(&body.environment);
+    let environment = environment.ok_or_else(|| unreadable("its environment is unknown".to_owned()))?;
+    let genesis = Genesis { store, environment, created: Wall(body.created), store_key_check: rows.check_value() };
+    let chain = verify(&image, &rows)?;
+    check_environment(environment, inner.settings.environment)?;
+    let pseudonyms = pseudonyms(inner, &image, store).await?;
+    let system = Arc::new(System { genesis: genesis.clone(), rows, pseudonyms });
+    inner.snapshot.store(Some(Arc::new(Snapshot::of(&image, chain, system)?)));
+    Ok(genesis)
+}
+
+/// Reads and verifies everything again after another sidecar's change.
+pub(super) async fn reload(inner: &Inner, old: &Snapshot) -> Result<(), ApplyError> {
+    let image = inner.writer.image().await?;
+    let genesis = image.genesis.as_ref().ok_or_else(|| no_genesis(&image))?;
+    let edited = |_| Damage::of("the genesis row".to_owned(), "its seal does not verify");
+    old.system.rows.verify(Row::Genesis(genesis)).map_err(edited)?;
+    let chain = verify(&image, &old.system.rows)?;
+    if chain.head.changes < old.head.changes {
+        return Err(Damage::of("the chain of changes".to_owned(), "it has become shorter").into());
+    }
+    inner.snapshot.store(Some(Arc::new(Snapshot::of(&image, chain, Arc::clone(&old.system))?)));
+    Ok(())
+}
+
+async fn pseudonyms(inner: &Inner, image: &Image, store: StoreId) -> Result<Pseudonyms, ApplyError> {
+    let of_epoch = |key: &SealedKey| bodies::decode::<KeyBody>(&key.row.body).ok().and_then(|body| body.epoch);
+    let newest = image.keys.iter().filter(|key| key.row.purpose == "pseudonym").max_by_key(|key| of_epoch(key));
+    let newest = newest.ok_or_else(|| Damage::of("the pseudonym key".to_owned(), "its row is missing"))?;
+    let (key, body) = unwrap_system(inner, newest, store, PSEUDONYM_KEY).await?;
+    let epoch = body.epoch.ok_or_else(|| Damage::of(describe(newest), "it has no epoch"))?;
+    Pseudonyms::new(&key, epoch).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))
+}
+
+async fn unwrap_system(
+    inner: &Inner,
+    key: &SealedKey,
+    store: StoreId,
+    use_: &str,
+) -> Result<(DataKey, KeyBody), ApplyError> {
+    let wrong = |what: String| Damage::of(describe(key), what);
+    let body: KeyBody = bodies::decode(&key.row.body).map_err(wrong)?;
+    let wraps = wraps::decode(&key.wraps).ok_or_else(|| wrong("its wraps are not readable".to_owned()))?;
+    let owner = owner(key, store, use_.to_owned(), Wall(body.created));
+    let deadline = Deadline(inner.clock.mono().plus(PATIENCE));
+    match wraps::unwrap(&*inner.kek, &wraps, &owner, deadline).await {
+        Some(Ok(unwrapped)) => Ok((unwrapped, body)),
+        Some(Err(KekError::BadWrap)) => {
+            let what = format!(
+                "it does not unwrap: this row or the genesis row was edited, or {} is not the key-encryption key that wrapped it",
+                inner.kek.name()
+            );
+            Err(wrong(what).into())
+        }
+        Some(Err(error)) => Err(ApplyError::Unavailable(error.to_string())),
+        None => Err(ApplyError::Refused(format!(
+            "{} is wrapped by {}, not by {}: configure the key-encryption key that wrapped it",
+            describe(key),
+            wraps::shown(&wraps).join(" and "),
+            inner.kek.name()
+        ))),
+    }
+}
+
+fn no_genesis(image: &Image) -> ApplyError {
+    if *image == Image::default() {
+        return ApplyError::NotFounded;
+    }
+    Damage::of("the genesis row".to_owned(), "it is missing").into()
+}
+
+fn check_kek(kek: &dyn Kek, environment: Environment) -> Result<(), ApplyError> {
+    if environment == Environment::Production && kek.facts().development_only {
+        return Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name())));
+    }
+    Ok(())
+}
+
+fn check_environment(of_store: Environment, configured: Environment) -> Result<(), ApplyError> {
+    if of_store == configured {
+        return Ok(());
+    }
+    let (of_store, configured) = (of_store.name(), configured.name());
+    Err(ApplyError::Refused(format!("the store is for {of_store} and the configuration says {configured}")))
+}

@@ -1,0 +1,231 @@
+//! How does a Permit become a key in hand? The permit is checked against the key, the key comes from the cache or the KEK.
+//! A key borrows its permit: it cannot outlive the request that was allowed to use it.
+
+use std::sync::Arc;
+
+use super::cache::{FlightError, Slot, Unwrapped};
+use super::snapshot::{Ring, Snapshot, Version};
+use super::{Inner, KeyState, Keyrings, UnlockError, wraps};
+use crate::clock::Deadline;
+use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
+use crate::kek::KekError;
+use crate::names::{Context, KeyVersionId, KeyringName};
+use crate::policy::{Action, Permit};
+use crate::secret::SecretBytes;
+
+/// The pair that keyward adds to every context.
+const KEYRING_PAIR: &str = "kw.keyring";
+/// ENV's limits on the canonical context: pairs, and bytes of keys and values.
+const MAX_PAIRS: usize = 64;
+const MAX_BYTES: usize = 8 * 1024;
+
+/// Why a context cannot be authenticated under this permit and keyring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BindError {
+    /// The pairs of the permit and those of the item disagree.
+    #[error("the context conflicts with the permit")]
+    Conflict,
+    /// The keyring demands a context key that is not there.
+    #[error("a context key that the keyring demands is missing")]
+    Missing,
+    /// More than 64 pairs or 8 KiB, keyward's own pair included.
+    #[error("the context is too large")]
+    TooLarge,
+}
+
+/// A key that seals, under the permit it was unlocked with.
+#[must_use]
+pub struct SealingKey<'p>(Unlocked<'p>);
+
+impl SealingKey<'_> {
+    /// The version that seals.
+    pub fn version(&self) -> KeyVersionId {
+        self.0.version
+    }
+
+    /// Its suite.
+    pub fn suite(&self) -> Suite {
+        self.0.suite
+    }
+
+    /// The complete pairs to authenticate, sorted by key: the item's, the permit's and `kw.keyring`.
+    pub fn bind<'a>(&'a self, free: &'a Context) -> Result<BoundContext<'a>, BindError> {
+        self.0.bind(free)
+    }
+
+    /// Appends `[commitment] || ciphertext || tag` to `out`.
+    pub fn seal(
+        &self,
+        header: &[u8; 12],
+        nonce: &[u8; NONCE_BYTES],
+        aad: &[u8],
+        plaintext: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CryptoError> {
+        self.0.slot.key().seal(self.0.suite, header, nonce, aad, plaintext, out)
+    }
+}
+
+/// A key that opens, under the permit it was unlocked with.
+#[must_use]
+pub struct OpeningKey<'p>(Unlocked<'p>);
+
+impl OpeningKey<'_> {
+    /// The suite that this version opens; any other is refused.
+    pub fn suite(&self) -> Suite {
+        self.0.suite
+    }
+
+    /// The complete pairs to authenticate.
+    pub fn bind<'a>(&'a self, free: &'a Context) -> Result<BoundContext<'a>, BindError> {
+        self.0.bind(free)
+    }
+
+    /// Opens `[commitment] || ciphertext || tag`.
+    pub fn open(
+        &self,
+        header: &[u8; 12],
+        nonce: &[u8; NONCE_BYTES],
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<SecretBytes, CryptoError> {
+        self.0.slot.key().open(self.0.suite, header, nonce, aad, sealed)
+    }
+}
+
+/// Pairs ready for the canonical context, sorted by key bytes, borrowed from the key, its permit and the item.
+pub struct BoundContext<'a>(Vec<(&'a str, &'a str)>);
+
+impl BoundContext<'_> {
+    /// The pairs as bytes.
+    pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.0.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()))
+    }
+}
+
+struct Unlocked<'p> {
+    permit: &'p Permit,
+    ring: Arc<Ring>,
+    slot: Arc<Slot>,
+    version: KeyVersionId,
+    suite: Suite,
+}
+
+impl Unlocked<'_> {
+    fn bind<'a>(&'a self, free: &'a Context) -> Result<BoundContext<'a>, BindError> {
+        let permitted = self.permit.pairs();
+        let mut pairs = Vec::with_capacity(permitted.len().saturating_add(MAX_PAIRS / 4));
+        pairs.extend(free.iter());
+        pairs.extend(permitted.iter().map(|(key, value)| (&**key, &**value)));
+        pairs.push((KEYRING_PAIR, &self.ring.label));
+        pairs.sort_unstable();
+        // An equal pair from both sides is one pair; what is then still twice under one key has two values.
+        pairs.dedup();
+        if pairs.windows(2).any(|two| matches!(two, [a, b] if a.0 == b.0)) {
+            return Err(BindError::Conflict);
+        }
+        if pairs.len() > MAX_PAIRS
+            || pairs.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > MAX_BYTES
+        {
+            return Err(BindError::TooLarge);
+        }
+        let present = |required: &String| pairs.binary_search_by(|(key, _)| (*key).cmp(required)).is_ok();
+        if self.ring.view.required_context.iter().all(present) {
+            Ok(BoundContext(pairs))
+        } else {
+            Err(BindError::Missing)
+        }
+    }
+}
+
+impl Keyrings {
+    /// The active version of the permit's keyring, to seal with. A cache hit takes no lock and never awaits.
+    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+        let name = covered(permit, Action::Seal)?;
+        let (ring, version) = self.inner.with_snapshot(|snapshot| sealing(snapshot, name))??;
+        self.inner.unlock(permit, ring, version).await.map(SealingKey)
+    }
+
+    /// A version of the permit's keyring, to open with.
+    pub async fn unlock_opening<'p>(
+        &self,
+        permit: &'p Permit,
+        version: KeyVersionId,
+    ) -> Result<OpeningKey<'p>, UnlockError> {
+        let name = covered(permit, Action::Open)?;
+        let (ring, version) = self.inner.with_snapshot(|snapshot| opening(snapshot, name, version))??;
+        self.inner.unlock(permit, ring, version).await.map(OpeningKey)
+    }
+}
+
+fn covered(permit: &Permit, action: Action) -> Result<&KeyringName, UnlockError> {
+    if permit.action() == action {
+        permit.keyring().ok_or(UnlockError::NotCovered)
+    } else {
+        Err(UnlockError::NotCovered)
+    }
+}
+
+type Found = (Arc<Ring>, Arc<Version>);
+
+fn sealing(snapshot: &Snapshot, name: &KeyringName) -> Result<Found, UnlockError> {
+    let ring = snapshot.rings.get(name).ok_or(UnlockError::Unknown)?;
+    match (ring.sealing(), ring.versions.last()) {
+        (Some(version), _) => Ok((Arc::clone(ring), Arc::clone(version))),
+        (None, Some(newest)) => Err(UnlockError::State(newest.view.state)),
+        (None, None) => Err(UnlockError::State(KeyState::Destroyed)),
+    }
+}
+
+fn opening(snapshot: &Snapshot, name: &KeyringName, id: KeyVersionId) -> Result<Found, UnlockError> {
+    let (ring, version) = snapshot.version(id).ok_or(UnlockError::Unknown)?;
+    if ring.view.name != *name {
+        return Err(UnlockError::NotCovered);
+    }
+    let state = version.view.state;
+    if state.opens() { Ok((Arc::clone(ring), Arc::clone(version))) } else { Err(UnlockError::State(state)) }
+}
+
+impl Inner {
+    async fn unlock<'p>(
+        self: &Arc<Self>,
+        permit: &'p Permit,
+        ring: Arc<Ring>,
+        version: Arc<Version>,
+    ) -> Result<Unlocked<'p>, UnlockError> {
+        let (now, id, suite) = (self.clock.mono(), version.view.id, version.view.suite);
+        let deadline = permit.deadline();
+        if deadline.left(now).is_none() {
+            return Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()));
+        }
+        let slot = match self.cache.hit(id, now) {
+            Some(slot) => slot,
+            None => {
+                let unwrap = || Arc::clone(self).unwrap(Arc::clone(&version), deadline);
+                self.cache.fetch(id, deadline, unwrap).await?
+            }
+        };
+        Ok(Unlocked { permit, ring, slot, version: id, suite })
+    }
+
+    async fn unwrap(self: Arc<Self>, version: Arc<Version>, deadline: Deadline) -> Result<Unwrapped, FlightError> {
+        let kek = self.kek.name();
+        let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
+        match wraps::unwrap(&*self.kek, &version.wraps, &version.owner, deadline).await {
+            Some(Ok(key)) => MessageKey::derive(&key, KeyClass::Field)
+                .map(|key| Unwrapped { key, kek: kek.clone() })
+                .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
+            Some(Err(KekError::Deadline(_))) => Err(FlightError::Deadline),
+            Some(Err(KekError::BadWrap)) => Err(FlightError::Failed(UnlockError::Tampered)),
+            Some(Err(error @ KekError::Denied { .. })) => {
+                Err(FlightError::Denied(kek.clone(), UnlockError::Unavailable(error.to_string())))
+            }
+            Some(Err(error @ (KekError::Unreachable { .. } | KekError::Unsupported(_)))) => {
+                Err(unavailable(error.to_string()))
+            }
+            None => {
+                Err(unavailable(format!("no wrap of key {} is under the key-encryption key {kek}", version.view.id)))
+            }
+        }
+    }
+}

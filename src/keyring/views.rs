@@ -1,0 +1,141 @@
+//! What may anybody who is permitted know about keys? Facts without key material.
+
+use crate::clock::Wall;
+use crate::crypto::Suite;
+use crate::names::{KeyVersionId, KeyringName, StoreId};
+
+/// Development or production: written at genesis, never changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Environment {
+    /// Software keys and plain TCP are possible; every key is marked.
+    Development,
+    /// Only hardware or a KMS; weak settings refuse to start.
+    Production,
+}
+
+impl Environment {
+    /// The name in rows and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Development => "development",
+            Self::Production => "production",
+        }
+    }
+
+    pub(super) fn of(name: &str) -> Option<Self> {
+        [Self::Development, Self::Production].into_iter().find(|environment| environment.name() == name)
+    }
+}
+
+/// States of a key version (NIST SP 800-57 part 1). The spine makes Active ones; the rest is fixed for the schema.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum KeyState {
+    /// Made, not yet used.
+    PreActive,
+    /// Seals and opens.
+    Active,
+    /// Neither, for now.
+    Suspended,
+    /// Opens only.
+    Deactivated,
+    /// Opens only where policy says so.
+    Compromised,
+    /// Gone.
+    Destroyed,
+}
+
+impl KeyState {
+    const ALL: [Self; 6] =
+        [Self::PreActive, Self::Active, Self::Suspended, Self::Deactivated, Self::Compromised, Self::Destroyed];
+
+    /// The name in rows and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::PreActive => "pre-active",
+            Self::Active => "active",
+            Self::Suspended => "suspended",
+            Self::Deactivated => "deactivated",
+            Self::Compromised => "compromised",
+            Self::Destroyed => "destroyed",
+        }
+    }
+
+    pub(super) fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.name() == name)
+    }
+
+    /// Whether a version in this state seals.
+    pub const fn seals(self) -> bool {
+        matches!(self, Self::Active)
+    }
+
+    /// Whether a version in this state opens; the exceptions for suspended and compromised ones are policy's.
+    pub const fn opens(self) -> bool {
+        matches!(self, Self::Active | Self::Deactivated)
+    }
+}
+
+/// What a keyring demands, for routing and checks before authorization. No key material.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyringView {
+    /// `tenant/name`.
+    pub name: KeyringName,
+    /// Context keys that every value must carry.
+    pub required_context: Vec<String>,
+    /// The context key whose value is the subject (the patient) in the log's pseudonyms.
+    pub subject_key: Option<String>,
+    /// The suite of new values.
+    pub suite: Suite,
+    /// Versions, oldest first.
+    pub versions: Vec<VersionView>,
+    /// When it was made.
+    pub created: Wall,
+    /// The row generation.
+    pub generation: u64,
+}
+
+/// One key version, without its wraps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VersionView {
+    /// The id that stands in sealed values.
+    pub id: KeyVersionId,
+    /// Its state.
+    pub state: KeyState,
+    /// When it was made.
+    pub created: Wall,
+    /// The suite it seals and opens, fixed when it was made.
+    pub suite: Suite,
+    /// `NAME vN` of the KEKs that wrap it.
+    pub keks: Vec<String>,
+}
+
+/// What the genesis row says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Genesis {
+    /// The store.
+    pub store: StoreId,
+    /// Its environment.
+    pub environment: Environment,
+    /// When it was made.
+    pub created: Wall,
+    /// Check value of the store key, pinned in record 0 of the log.
+    pub store_key_check: [u8; 16],
+}
+
+/// Where the store's chain of changes ends: goes into heartbeats, so that an older database is noticed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StoreHead {
+    /// How many changes there are.
+    pub changes: u64,
+    /// Digest of the last one.
+    pub digest: [u8; 32],
+}
+
+/// How the keyrings are doing, for readiness.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyringHealth {
+    /// The store key is unwrapped and every row verified.
+    Open,
+    /// Not yet: the KEK is not reachable, say; the text says what to do. Everything answers `unavailable`.
+    Waiting(String),
+}

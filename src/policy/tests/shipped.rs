@@ -1,0 +1,101 @@
+//! The policies that keyward ships do what their tables say, and every rule in them matters.
+
+use cedar_policy::PolicySet;
+
+use super::*;
+
+const LEAST: (&str, &str) = (
+    include_str!("../../../policies/least-privilege.cedar"),
+    include_str!("../../../policies/tests/least-privilege.toml"),
+);
+const DEVELOPMENT: (&str, &str) =
+    (include_str!("../../../policies/development.cedar"), include_str!("../../../policies/tests/development.toml"));
+
+#[test]
+fn the_shipped_policies_answer_as_their_tables_say() {
+    for ((text, table), least) in [(LEAST, 25), (DEVELOPMENT, 10)] {
+        let report = run_table(&load(text), table).unwrap();
+        assert_eq!(report.failures, [], "{report:#?}");
+        assert_eq!(report.undecided, Vec::<String>::new());
+        assert!(report.cases >= least, "{}", report.cases);
+    }
+}
+
+#[test]
+fn a_shipped_policy_that_is_taken_away_fails_its_table() {
+    for (text, table) in [LEAST, DEVELOPMENT] {
+        let set: PolicySet = text.parse().unwrap();
+        let all: Vec<_> = set.policies().map(|policy| policy.to_cedar().unwrap()).collect();
+        for left_out in 0..all.len() {
+            let rest: Vec<_> = (0..all.len()).filter(|i| *i != left_out).map(|i| all[i].as_str()).collect();
+            let report = run_table(&load(&rest.join("\n")), table).unwrap();
+            assert!(!report.failures.is_empty(), "no case misses {}", all[left_out]);
+        }
+    }
+}
+
+#[test]
+fn a_shipped_policy_that_is_widened_fails_its_table() {
+    for (text, table) in [LEAST, DEVELOPMENT] {
+        for widened in [
+            "permit (principal, action == Action::\"seal\", resource);",
+            "permit (principal, action == Action::\"open\", resource);",
+            "permit (principal, action == Action::\"keyringCreate\", resource);",
+            "permit (principal, action == Action::\"keyringShow\", resource);",
+            "permit (principal, action == Action::\"keyringList\", resource);",
+            "permit (principal, action == Action::\"auditRead\", resource);",
+            "permit (principal in Service::\"portal\", action == Action::\"open\", resource) when { context.purpose == \"HPAYMT\" };",
+            "permit (principal is Operator, action in [Action::\"keyringCreate\", Action::\"keyringShow\"], resource);",
+        ] {
+            let report = run_table(&load(&format!("{text}\n{widened}")), table).unwrap();
+            let portal_only_in_least = widened.contains("portal") && text == DEVELOPMENT.0;
+            assert_eq!(report.failures.is_empty(), portal_only_in_least, "no case forbids {widened}");
+        }
+    }
+}
+
+#[test]
+fn a_report_says_what_each_file_holds_and_who_is_forgotten() {
+    let report = check(&settings(LEAST.0)).unwrap();
+    assert_eq!(report.digest, hex::encode(load(LEAST.0).digest()));
+    assert_eq!(report.files, [FileReport { name: "set.cedar".to_owned(), permits: 6, forbids: 1 }]);
+    let open = report.actions.iter().find(|(action, _)| *action == Action::Open).unwrap();
+    assert_eq!(open.1.iter().map(PrincipalName::as_str).collect::<Vec<_>>(), ["portal"]);
+    let unused: Vec<_> = report.unused.iter().map(|(name, kind)| format!("{kind} {name}")).collect();
+    assert_eq!(unused, ["service a", "operator a", "service demo"]);
+}
+
+#[test]
+fn a_table_that_makes_no_sense_is_refused() {
+    let policy = load(
+        "permit (principal, action == Action::\"seal\", resource) when { context.now > datetime(\"2020-01-01\") };",
+    );
+    let good = "schema = 1\n[[case]]\nname = \"n\"\nprincipal = \"a\"\nkind = \"service\"\naction = \"seal\"\n\
+        keyring = \"patients\"\nnow = 2026-01-31T08:00:00Z\nexpect = \"permit\"\n";
+    assert_eq!(run_table(&policy, good).unwrap().failures, []);
+    assert!(matches!(run_table(&policy, &good.replace("schema = 1", "schema = 2")), Err(TableError::Schema(2))));
+    assert!(matches!(run_table(&policy, &good.replace("schema = 1", "")), Err(TableError::Syntax(_))));
+    assert!(matches!(
+        run_table(&policy, &good.replace("purpose", "x").replace("expect", "expects")),
+        Err(TableError::Syntax(_))
+    ));
+    for (from, to) in [
+        ("\"service\"", "\"root\""),
+        ("\"seal\"", "\"Seal\""),
+        ("\"patients\"", "\"a/b/c\""),
+        ("08:00:00Z", "08:00:00+01:00"),
+        ("now = 2026-01-31T08:00:00Z\n", ""),
+        ("expect = \"permit\"", "expect = \"permit\"\nreason = \"no_permit\""),
+        ("expect = \"permit\"", "expect = \"deny\""),
+        ("expect = \"permit\"", "expect = \"deny\"\nreason = \"because\""),
+        ("expect = \"permit\"", "expect = \"permit\"\nfields = { other = \"x\" }"),
+        ("expect = \"permit\"", "expect = \"permit\"\npurpose = \"TREET\""),
+        ("expect = \"permit\"", "expect = \"permit\"\nproof = \"badge\""),
+    ] {
+        let result = run_table(&policy, &good.replace(from, to));
+        assert!(matches!(result, Err(TableError::Cases(_))), "{to}: {result:?}");
+    }
+    let wrong = run_table(&policy, &good.replace("2026", "2019")).unwrap();
+    assert_eq!((wrong.failures[0].expected, wrong.failures[0].found), ("permit", "no_permit"));
+    assert_eq!(wrong.undecided, ["set.cedar:1"]);
+}
