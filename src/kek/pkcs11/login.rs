@@ -15,7 +15,7 @@ use crate::kek::{StartError, private_file};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-use super::memory;
+use super::descriptors;
 
 /// Where the PIN comes from. Never an argument, never the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +172,8 @@ fn read_pin(source: &PinSource) -> Result<Pin, String> {
         }
         PinSource::Credential(path) => (from_file(path)?.0, "credential".into()),
         PinSource::Descriptor(number) => {
-            let descriptor = memory::inherited(*number).ok_or_else(|| format!("descriptor {number} is not open"))?;
+            let descriptor =
+                descriptors::inherited(*number).ok_or_else(|| format!("descriptor {number} is not open"))?;
             let bytes = private_file::read_descriptor(descriptor, MAX_PIN)
                 .map_err(|problem| format!("descriptor {number} {problem}"))?;
             (bytes, "descriptor".into())
