@@ -25,12 +25,12 @@ use arc_swap::ArcSwapOption;
 use self::cache::Cache;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
-use crate::crypto::Suite;
 use crate::kek::Kek;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{Opened, Writer};
 
+pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, StoreHead, VersionView};
@@ -90,7 +90,7 @@ pub enum ApplyError {
     /// A sealed row did not verify: the database was edited.
     #[error("a sealed row does not verify: {0}")]
     Tampered(String),
-    /// Development and production do not mix: the operator corrects the configuration.
+    /// Not this store with this configuration or this build: environment, KEK or schema. The operator corrects it.
     #[error("{0}")]
     Refused(String),
     /// Founding a store that has a genesis.
@@ -248,3 +248,6 @@ impl Inner {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
+
+#[cfg(test)]
+mod tests;

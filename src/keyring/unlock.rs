@@ -220,7 +220,9 @@ impl Inner {
             Some(Err(error @ KekError::Denied { .. })) => {
                 Err(FlightError::Denied(kek.clone(), UnlockError::Unavailable(error.to_string())))
             }
-            Some(Err(error @ KekError::Unreachable { .. })) => Err(unavailable(error.to_string())),
+            Some(Err(error @ (KekError::Unreachable { .. } | KekError::Unsupported(_)))) => {
+                Err(unavailable(error.to_string()))
+            }
             None => {
                 Err(unavailable(format!("no wrap of key {} is under the key-encryption key {kek}", version.view.id)))
             }
