@@ -71,7 +71,10 @@ async fn the_environment_of_the_configuration_must_be_that_of_the_store() {
     world.found().await.unwrap();
     world.settings.environment = Environment::Production;
     let refused = world.readmit().await;
-    assert!(matches!(&refused, Err(ApplyError::Refused(why)) if why.contains("is for development and the configuration says production")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(ApplyError::Refused(why)) if why.contains("is for development and the configuration says production")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -107,7 +110,10 @@ async fn another_kek_of_the_same_name_does_not_open_the_store() {
     let (mut world, _) = World::ready().await;
     world.kek = software(&world.dir.path().join("other"), "primary");
     let refused = world.readmit().await;
-    assert!(matches!(&refused, Err(ApplyError::Tampered(why)) if why.contains("primary is not the key-encryption key")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(ApplyError::Tampered(why)) if why.contains("primary is not the key-encryption key")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
@@ -115,7 +121,10 @@ async fn a_kek_of_another_name_is_told_which_one_the_store_needs() {
     let (mut world, _) = World::ready().await;
     world.kek = software(&world.dir.path().join("kek"), "secondary");
     let refused = world.readmit().await;
-    assert!(matches!(&refused, Err(ApplyError::Refused(why)) if why.contains("wrapped by primary v1, not by secondary")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(ApplyError::Refused(why)) if why.contains("wrapped by primary v1, not by secondary")),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]

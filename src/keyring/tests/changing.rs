@@ -1,7 +1,6 @@
 //! Changes to keys: once, whole, under an authority, and visible only when durable.
 
 use super::*;
-use crate::clock::Mono;
 
 fn name(text: &str) -> KeyringName {
     text.parse().unwrap()
@@ -12,7 +11,10 @@ async fn a_created_keyring_is_there_at_once_and_after_a_restart() {
     let (world, keyrings) = World::ready().await;
     let made = world.create(&keyrings, "north/patients", 10).await.unwrap().keyring;
     assert_eq!((made.name.clone(), made.generation, made.created), (name("north/patients"), 1, NOON));
-    assert_eq!((made.required_context.clone(), made.subject_key.clone()), (vec!["patient".to_owned()], Some("patient".to_owned())));
+    assert_eq!(
+        (made.required_context.clone(), made.subject_key.clone()),
+        (vec!["patient".to_owned()], Some("patient".to_owned()))
+    );
     let [version] = made.versions.as_slice() else { panic!("one version") };
     assert_eq!((version.state, version.suite, version.created), (KeyState::Active, Suite::XaesCommitted, NOON));
     assert_eq!(version.keks, ["primary v1"]);
@@ -133,9 +135,13 @@ fn a_keyring_that_no_value_could_satisfy_is_refused() {
     };
     assert_eq!(with(&["patient", "path"], Some("patient")), Ok(()));
     assert_eq!(with(&[], None), Ok(()));
-    for (required, subject) in
-        [(&["a", "a"][..], None), (&[""], None), (&["kw.keyring"], None), (&["a"], Some("b")), (&[&"x".repeat(256)], None)]
-    {
+    for (required, subject) in [
+        (&["a", "a"][..], None),
+        (&[""], None),
+        (&["kw.keyring"], None),
+        (&["a"], Some("b")),
+        (&[&"x".repeat(256)], None),
+    ] {
         assert!(matches!(with(required, subject), Err(ApplyError::Invalid(_))), "{required:?}");
     }
     let many: Vec<String> = (0..63).map(|n| format!("k{n}")).collect();
@@ -151,12 +157,4 @@ fn a_key_id_that_is_taken_is_drawn_again() {
     });
     assert_eq!(refused.borrow().last(), id.ok().as_ref());
     assert_eq!(refused.borrow().len(), 3);
-}
-
-#[tokio::test]
-async fn the_clock_of_the_machine_does_not_order_versions_made_in_one_microsecond_at_random() {
-    let (world, keyrings) = World::with_keyrings(&["a"]).await;
-    assert_eq!(world.clock.mono(), Mono(1_000_000_000));
-    let view = keyrings.find(&name("a")).unwrap();
-    assert_eq!(*world.admitted().await.find(&name("a")).unwrap(), *view);
 }

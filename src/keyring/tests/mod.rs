@@ -43,6 +43,8 @@ enum Mood {
     Unreachable,
     Denied,
     Late,
+    /// Late, then good.
+    LateOnce,
     /// Gives back another key than it was asked for.
     Confused,
 }
@@ -58,7 +60,12 @@ impl Tempered {
 
     fn failure(&self) -> Result<(), KekError> {
         let (kek, detail) = (self.real.name().clone(), "told to".to_owned());
-        match *self.mood.lock().unwrap() {
+        let mut mood = self.mood.lock().unwrap();
+        match *mood {
+            Mood::LateOnce => {
+                *mood = Mood::Good;
+                Err(KekError::Deadline(kek))
+            }
             Mood::Good | Mood::Confused => Ok(()),
             Mood::Unreachable => Err(KekError::Unreachable { kek, detail }),
             Mood::Denied => Err(KekError::Denied { kek, detail }),
@@ -154,7 +161,11 @@ impl World {
 
     async fn store(&self) -> Opened {
         let settings = sqlite::Settings { path: self.store_path(), busy_timeout: Duration::from_secs(10) };
-        if settings.path.exists() { sqlite::open(&settings).await.unwrap() } else { sqlite::create(&settings).await.unwrap() }
+        if settings.path.exists() {
+            sqlite::open(&settings).await.unwrap()
+        } else {
+            sqlite::create(&settings).await.unwrap()
+        }
     }
 
     fn shared_clock(&self) -> SharedClock {
@@ -196,8 +207,12 @@ impl World {
 
     fn permit_until(&self, action: Action, keyring: &str, pairs: &[(&str, &str)], deadline: Deadline) -> Permit {
         let keyring: KeyringName = keyring.parse().unwrap();
-        let known =
-            KnownPrincipal { name: "portal".parse().unwrap(), kind: PrincipalKind::Service, uids: vec![7], token_sha256: vec![] };
+        let known = KnownPrincipal {
+            name: "portal".parse().unwrap(),
+            kind: PrincipalKind::Service,
+            uids: vec![7],
+            token_sha256: vec![],
+        };
         let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
         let principal = authenticator.authenticate(&Credentials::Peer { uid: 7, gid: 7 }).unwrap();
         let on_sidecar = action == Action::KeyringList;
@@ -226,6 +241,13 @@ impl World {
         to
     }
 
+    /// Every row as it was in the copy.
+    fn put_back(&self, old: &str) {
+        let table = |name: &str| format!("DELETE FROM {name}; INSERT INTO {name} SELECT * FROM old.{name};");
+        let tables: String = ["genesis", "keyrings", "keys", "changes"].map(table).concat();
+        self.edit(&format!("ATTACH '{old}' AS old; {tables} DETACH old"));
+    }
+
     /// The file as anybody with the right to edit it would open it: append-only triggers are taken away and put back.
     fn edit(&self, sql: &str) {
         let file = rusqlite::Connection::open(self.store_path()).unwrap();
@@ -238,7 +260,10 @@ impl World {
             .unwrap();
         let dropped: String = triggers.iter().map(|(name, _)| format!("DROP TRIGGER {name};")).collect();
         let restored: String = triggers.iter().map(|(_, sql)| format!("{sql};")).collect();
-        file.execute_batch(&format!("PRAGMA foreign_keys = OFF; {dropped} {sql}; {restored}")).unwrap();
+        file.execute_batch(&format!(
+            "PRAGMA synchronous = OFF; PRAGMA foreign_keys = OFF; {dropped} {sql}; {restored}"
+        ))
+        .unwrap();
         assert_ne!(file.changes(), 0, "the edit changes something: {sql}");
     }
 }

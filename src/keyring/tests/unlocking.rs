@@ -16,7 +16,13 @@ fn aad(bound: &BoundContext<'_>) -> Vec<u8> {
     canonical::encode("keyward/aad/v1", &HEADER, bound.iter()).unwrap()
 }
 
-async fn seal(world: &World, keyrings: &Keyrings, keyring: &str, free: &Context, text: &[u8]) -> (KeyVersionId, Vec<u8>) {
+async fn seal(
+    world: &World,
+    keyrings: &Keyrings,
+    keyring: &str,
+    free: &Context,
+    text: &[u8],
+) -> (KeyVersionId, Vec<u8>) {
     let permit = world.permit(Action::Seal, keyring);
     let key = keyrings.unlock_sealing(&permit).await.unwrap();
     let mut sealed = Vec::new();
@@ -104,8 +110,7 @@ async fn the_bound_context_is_the_items_the_permits_and_the_keyrings_pairs_in_or
     let bound = key.bind(&free).unwrap();
     let pairs: Vec<(&str, &str)> =
         bound.iter().map(|(k, v)| (str::from_utf8(k).unwrap(), str::from_utf8(v).unwrap())).collect();
-    let expected =
-        [("a", "1"), ("kw.keyring", "default/patients"), ("patient", "p1"), ("tenant", "t"), ("zone", "z")];
+    let expected = [("a", "1"), ("kw.keyring", "default/patients"), ("patient", "p1"), ("tenant", "t"), ("zone", "z")];
     assert_eq!(pairs, expected);
     let other = context(&[("patient", "p2")]);
     assert_eq!(key.bind(&other).err(), Some(BindError::Conflict));
