@@ -1,8 +1,8 @@
 //! How is a tuple turned into bytes before it is hashed or authenticated? One encoding, a label for each use.
 //!
-//! `label 00 || prefix || u16 count || (u16 len, key, u32 len, value)...`, big-endian, in the order given (ENV-30).
+//! `label 00 || prefix || u16 count || (u16 len, key, u32 len, value)...`, big-endian, in the order given (ENV-20, ENV-24).
 //! The caller sorts, since only names::Context is sorted by contract. Nothing is ever joined with a separator, and no
-//! two uses share a label (ENV-31).
+//! two uses share a label.
 
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 

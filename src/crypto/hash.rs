@@ -14,7 +14,7 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
-/// HKDF-Expand-SHA-256 of a data key under the label of one use (ENV-20). No Extract: a data key is uniformly random.
+/// HKDF-Expand-SHA-256 of a data key under the label of one use (ENV-13). No Extract: a data key is uniformly random.
 pub(super) fn expand(key: &[u8; KEY_BYTES], label: &str, out: &mut [u8]) -> Result<(), CryptoError> {
     expand_from(&Prk::new_less_safe(HKDF_SHA256, key), label.as_bytes(), out)
 }

@@ -10,7 +10,7 @@ pub struct MacKey(Locked<hmac::Key>);
 
 impl MacKey {
     /// Derives the key for one use; the label names it (`keyward/v1/rows`, ...). A label that is not of this form or
-    /// that already serves another algorithm (ENV-20) is refused.
+    /// that already serves another algorithm (ENV-13) is refused.
     pub fn derive(key: &DataKey, label: &'static str) -> Result<Self, CryptoError> {
         if !label.starts_with("keyward/v1/") || is_taken(label) {
             return Err(CryptoError);

@@ -17,7 +17,7 @@ struct Schedules {
 }
 
 impl MessageKey {
-    /// Derives the subkeys of a class (ENV-21). The classes of deterministic values and of large objects have suites
+    /// Derives the subkeys of a class (ENV-13). The classes of deterministic values and of large objects have suites
     /// of their own, whose subkeys must not serve XAES as well: they are refused.
     pub fn derive(key: &DataKey, class: KeyClass) -> Result<Self, CryptoError> {
         let (message, commitment) = labels(class).ok_or(CryptoError)?;
@@ -62,7 +62,7 @@ impl MessageKey {
             Suite::Xaes => sealed,
             Suite::XaesCommitted => {
                 let (commitment, rest) = sealed.split_first_chunk::<COMMITMENT_BYTES>().ok_or(CryptoError)?;
-                // ENV-24: before anything is decrypted.
+                // ENV-18: before anything is decrypted.
                 if !constant_time_eq(commitment, &self.0.commit(header, nonce, aad)) {
                     return Err(CryptoError);
                 }
@@ -74,7 +74,7 @@ impl MessageKey {
 }
 
 impl Schedules {
-    /// ENV-23: commits to the key, the header, the nonce and the context.
+    /// ENV-17: commits to the key, the header, the nonce and the context.
     fn commit(&self, header: &[u8; 12], nonce: &[u8; NONCE_BYTES], aad: &[u8]) -> [u8; COMMITMENT_BYTES] {
         let mut context = hmac::Context::with_key(&self.commitment);
         context.update(b"keyward/commit/v1");

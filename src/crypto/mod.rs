@@ -52,7 +52,7 @@ impl From<SlabError> for CryptoError {
     }
 }
 
-/// How a value is sealed (ENV-7).
+/// How a value is sealed (ENV-4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Suite {
@@ -62,7 +62,7 @@ pub enum Suite {
     XaesCommitted = 2,
 }
 
-/// What a key may protect (ENV-8); each derives subkeys under labels of its own.
+/// What a key may protect (ENV-5); each derives subkeys under labels of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum KeyClass {

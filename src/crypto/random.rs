@@ -1,5 +1,5 @@
 //! Where does randomness come from? From the operating system, at every call: a buffer of it in this process would be
-//! duplicated by a snapshot or a clone of the machine, and a repeated key and nonce is fatal.
+//! duplicated by a snapshot or a clone of the machine, and a repeated key and nonce is fatal (ENV-15).
 
 use ring::rand::{SecureRandom, SystemRandom};
 

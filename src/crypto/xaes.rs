@@ -1,4 +1,4 @@
-//! XAES-256-GCM (c2sp.org/XAES-256-GCM): AES-256-GCM under a key derived from half of a 192-bit nonce.
+//! XAES-256-GCM (c2sp.org/XAES-256-GCM, ENV-16): AES-256-GCM under a key derived from half of a 192-bit nonce.
 //! Its security rests on nonces that are drawn at random; who draws them is the caller's business.
 
 use aes_gcm::aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
@@ -51,7 +51,7 @@ impl Xaes {
         Ok(())
     }
 
-    /// Opens `ciphertext || tag` in a buffer that wipes itself.
+    /// Opens `ciphertext || tag` in a buffer that wipes itself, whatever the outcome (ENV-19).
     pub(super) fn open(
         &self,
         nonce: &[u8; NONCE_BYTES],

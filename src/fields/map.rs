@@ -93,7 +93,7 @@ pub enum MapError {
         /// The rule.
         path: String,
     },
-    /// The same path twice.
+    /// Two rules that mean the same elements, perhaps written with and without `[]`: the second would never count.
     #[error("rule {path} is there twice")]
     RuleTwice {
         /// The rule.
@@ -180,9 +180,6 @@ impl FieldMap {
 
     fn check(&self, raw: RawRule) -> Result<Rule, MapError> {
         let RawRule { path, mode, hipaa, profiles, note } = raw;
-        if self.rules.iter().any(|rule| rule.path == path) {
-            return Err(MapError::RuleTwice { path });
-        }
         if profiles.is_empty() {
             return Err(MapError::NoProfile { path });
         }
@@ -194,6 +191,9 @@ impl FieldMap {
         }
         let hipaa = Hipaa::parse(&hipaa).ok_or_else(|| MapError::Hipaa { path: path.clone() })?;
         match Selector::parse(&path) {
+            Ok(selector) if self.rules.iter().any(|rule| rule.selector == selector) => {
+                Err(MapError::RuleTwice { path })
+            }
             Ok(selector) => Ok(Rule { selector, path, mode: Mode::Rand, hipaa, profiles, note }),
             Err(reason) => Err(MapError::Selector { path, reason }),
         }

@@ -65,3 +65,7 @@ pub use plan::Plan;
 pub use scan::{MAX_DEPTH, scan};
 pub use select::{Gap, SEALED_PREFIX, SealedSelection, Selected, Selection, Uncovered, sealed_spans, select};
 pub use splice::splice;
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a test that indexes wrongly fails")]
+mod tests;

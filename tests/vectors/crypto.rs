@@ -1,4 +1,5 @@
 //! Published vectors through the door of `crypto`.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "what fails here is a failed test")]
 
 use keyward::crypto::{self, vectors};
 use serde::Deserialize;
@@ -171,16 +172,16 @@ fn xaes_vectors_of_the_specification_hold_at_every_step() {
 
 #[test]
 fn xaes_accumulated_over_10_000_random_messages_gives_the_published_hash() {
-    assert_eq!(accumulated(10_000), xaes().accumulated["10000"]);
+    assert_eq!(accumulated(10_000, Opening::Too), xaes().accumulated["10000"]);
 }
 
 #[test]
 fn xaes_accumulated_over_1_000_000_random_messages_gives_the_published_hash() {
-    assert_eq!(accumulated(1_000_000), xaes().accumulated["1000000"]);
+    assert_eq!(accumulated(1_000_000, Opening::Not), xaes().accumulated["1000000"]);
 }
 
 /// The procedure of the specification: inputs from one SHAKE-128 stream, ciphertexts into another.
-fn accumulated(iterations: u32) -> String {
+fn accumulated(iterations: u32, opening: Opening) -> String {
     let mut stream = Shake128::default().finalize_xof();
     let mut hash = Shake128::default();
     let (mut key, mut nonce) = ([0; 32], [0; 24]);
@@ -192,13 +193,22 @@ fn accumulated(iterations: u32) -> String {
         let aad = short(&mut stream);
         sealed.clear();
         vectors::insecure_xaes_seal(&key, &nonce, &aad, &plaintext, &mut sealed).unwrap();
-        let opened = vectors::insecure_xaes_open(&key, &nonce, &aad, &sealed).unwrap();
-        assert_eq!(opened.expose(), plaintext);
+        if opening == Opening::Too {
+            let opened = vectors::insecure_xaes_open(&key, &nonce, &aad, &sealed).unwrap();
+            assert_eq!(opened.expose(), plaintext);
+        }
         hash.update(&sealed);
     }
     let mut out = [0; 32];
     hash.finalize_xof().read(&mut out);
     hex::encode(out)
+}
+
+/// Whether each message is opened again: the hash needs the ciphertexts alone.
+#[derive(PartialEq)]
+enum Opening {
+    Too,
+    Not,
 }
 
 /// A string of 0 to 255 bytes behind a length byte.

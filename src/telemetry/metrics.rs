@@ -1,0 +1,296 @@
+//! The metrics: names, labels and buckets in one list, each handle resolved once, so that counting takes no lock.
+
+use prometheus::core::Collector;
+use prometheus::{
+    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
+};
+
+/// The verbs that requests are counted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verb {
+    /// Seal values.
+    Seal,
+    /// Open values.
+    Open,
+    /// Make a keyring.
+    KeyringCreate,
+    /// List keyrings.
+    KeyringList,
+    /// Show a keyring.
+    KeyringShow,
+    /// Read the log.
+    AuditRead,
+    /// No route was recognised.
+    None,
+}
+
+impl Verb {
+    /// Every verb.
+    pub const ALL: &[Self] = &[
+        Self::Seal,
+        Self::Open,
+        Self::KeyringCreate,
+        Self::KeyringList,
+        Self::KeyringShow,
+        Self::AuditRead,
+        Self::None,
+    ];
+
+    /// The label.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Seal => "seal",
+            Self::Open => "open",
+            Self::KeyringCreate => "keyring_create",
+            Self::KeyringList => "keyring_list",
+            Self::KeyringShow => "keyring_show",
+            Self::AuditRead => "audit_read",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Counters by verb and result, all resolved when the registry was made.
+pub struct Grid {
+    results: &'static [&'static str],
+    cells: Vec<IntCounter>,
+}
+
+impl Grid {
+    /// Adds to the cell of a verb and a result of the list given at the start; an unknown result counts nowhere.
+    pub fn add(&self, verb: Verb, result: &str, by: u64) {
+        let column = self.results.iter().position(|known| *known == result);
+        if let Some(cell) = column.and_then(|column| self.cells.get(verb as usize * self.results.len() + column)) {
+            cell.inc_by(by);
+        }
+    }
+}
+
+/// Every metric of the process. Made once, shared by reference.
+pub struct Metrics {
+    registry: Registry,
+    /// Requests answered, by verb and result (`ok` or the code of the problem).
+    pub requests: Grid,
+    /// Items answered, by verb and result.
+    pub items: Grid,
+    /// From the first byte of a request's head to its answer, by verb.
+    pub request_seconds: Vec<Histogram>,
+    /// Requests being answered.
+    pub requests_in_flight: IntGauge,
+    /// Connections that are open on the data and control listeners.
+    pub connections: IntGauge,
+    /// Calls to wrap a data key.
+    pub kek_wrap_seconds: Histogram,
+    /// Calls to unwrap a data key.
+    pub kek_unwrap_seconds: Histogram,
+    /// Calls that failed.
+    pub kek_failures: IntCounter,
+    /// Unlocks that found the key in the cache.
+    pub key_cache_hits: IntCounter,
+    /// Unlocks that had to ask the KEK.
+    pub key_cache_misses: IntCounter,
+    /// Keys in the cache.
+    pub key_cache_keys: IntGauge,
+    /// Decisions that were found in the cache.
+    pub policy_cache_hits: IntCounter,
+    /// Decisions that Cedar made.
+    pub policy_cache_misses: IntCounter,
+    /// From handing a record to the log until it is durable.
+    pub audit_append_seconds: Histogram,
+    /// One sync of the log to the disk.
+    pub audit_sync_seconds: Histogram,
+    /// Records that wait for the log's writer.
+    pub audit_queue: IntGauge,
+    /// Records in the log.
+    pub audit_records: IntGauge,
+    /// Bytes that the log takes on the disk.
+    pub audit_bytes: IntGauge,
+    /// Slots of locked memory there are and in use.
+    pub locked_slots: IntGauge,
+    /// Slots in use.
+    pub locked_slots_used: IntGauge,
+    /// Whether the kernel locked the memory (1) or refused (0).
+    pub memory_locked: IntGauge,
+    /// How long a key may go on working after the KEK refused it: the cache's lifetime.
+    pub revocation_bound_seconds: Gauge,
+}
+
+impl Metrics {
+    /// Registers everything. `results` are the codes of all problems; `ok` is added to them by the caller.
+    /// Errors only if two names collide, which a test excludes.
+    pub fn new(results: &'static [&'static str], build: &Build) -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let r = &registry;
+        build_info(r, build)?;
+        let kek = histograms(r, "kek_call_duration_seconds", "Calls to the KEK.", "call", &["wrap", "unwrap"], SLOW)?;
+        let [kek_wrap_seconds, kek_unwrap_seconds] = pair(kek)?;
+        let keys = counters(r, "key_cache_lookups_total", "Unlocks of data keys.", "result", &["hit", "miss"])?;
+        let [key_cache_hits, key_cache_misses] = pair(keys)?;
+        let policy =
+            counters(r, "policy_decisions_total", "Decisions by where they came from.", "cache", &["hit", "miss"])?;
+        let [policy_cache_hits, policy_cache_misses] = pair(policy)?;
+        let verbs: Vec<_> = Verb::ALL.iter().map(|verb| verb.name()).collect();
+        let durations = "Time from the head of a request to its answer.";
+        Ok(Self {
+            requests: grid(r, "requests_total", "Requests answered.", results)?,
+            items: grid(r, "items_total", "Items of requests answered.", results)?,
+            request_seconds: histograms(r, "request_duration_seconds", durations, "operation", &verbs, FAST)?,
+            requests_in_flight: gauge(r, "requests_in_flight", "Requests being answered.")?,
+            connections: gauge(r, "connections", "Open connections of the data and control listeners.")?,
+            kek_wrap_seconds,
+            kek_unwrap_seconds,
+            kek_failures: counter(r, "kek_failures_total", "Calls to the KEK that failed.")?,
+            key_cache_hits,
+            key_cache_misses,
+            key_cache_keys: gauge(r, "key_cache_keys", "Data keys in the cache.")?,
+            policy_cache_hits,
+            policy_cache_misses,
+            audit_append_seconds: histogram(r, "audit_append_duration_seconds", "Until a record is durable.", FAST)?,
+            audit_sync_seconds: histogram(r, "audit_sync_duration_seconds", "One sync of the log.", FAST)?,
+            audit_queue: gauge(r, "audit_queue_records", "Records that wait for the log's writer.")?,
+            audit_records: gauge(r, "audit_records", "Records in the log.")?,
+            audit_bytes: gauge(r, "audit_bytes", "Bytes of the log on the disk.")?,
+            locked_slots: gauge(r, "locked_memory_slots", "Slots of locked memory for keys.")?,
+            locked_slots_used: gauge(r, "locked_memory_slots_used", "Slots of locked memory in use.")?,
+            memory_locked: gauge(r, "memory_locked", "Whether the kernel keeps key memory off the swap device.")?,
+            revocation_bound_seconds: revocation_bound(r)?,
+            registry,
+        })
+    }
+
+    /// A request was answered.
+    pub fn answered(&self, verb: Verb, result: &str, seconds: f64) {
+        self.requests.add(verb, result, 1);
+        if let Some(histogram) = self.request_seconds.get(verb as usize) {
+            histogram.observe(seconds);
+        }
+    }
+
+    /// Everything in the text format of Prometheus.
+    pub fn text(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// What was built, for `keyward_build_info`.
+pub struct Build {
+    /// The version of the package.
+    pub version: &'static str,
+}
+
+/// Seconds of work in memory and one sync: 50 microseconds (a small seal) to the deadline of a route.
+const FAST: &[f64] =
+    &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+/// Seconds of a call to a token or a KMS.
+const SLOW: &[f64] = &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+fn opts(name: &str, help: &str) -> Opts {
+    Opts::new(name, help).namespace("keyward")
+}
+
+fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
+
+fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+    register(registry, IntCounter::with_opts(opts(name, help))?)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+    register(registry, IntGauge::with_opts(opts(name, help))?)
+}
+
+fn revocation_bound(registry: &Registry) -> Result<Gauge, prometheus::Error> {
+    let help = "How long a key may work after the KEK refused it.";
+    register(registry, Gauge::with_opts(opts("revocation_bound_seconds", help))?)
+}
+
+fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {
+    let options = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+    register(registry, Histogram::with_opts(options)?)
+}
+
+fn histograms(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+    buckets: &[f64],
+) -> Result<Vec<Histogram>, prometheus::Error> {
+    let options = HistogramOpts::from(opts(name, help)).buckets(buckets.to_vec());
+    let family = register(registry, HistogramVec::new(options, &[label])?)?;
+    values.iter().map(|value| family.get_metric_with_label_values(&[value])).collect()
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: &[&str],
+) -> Result<Vec<IntCounter>, prometheus::Error> {
+    let family = register(registry, IntCounterVec::new(opts(name, help), &[label])?)?;
+    values.iter().map(|value| family.get_metric_with_label_values(&[value])).collect()
+}
+
+fn pair<T>(handles: Vec<T>) -> Result<[T; 2], prometheus::Error> {
+    handles.try_into().map_err(|_| prometheus::Error::Msg("two label values give two handles".to_owned()))
+}
+
+fn grid(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    results: &'static [&'static str],
+) -> Result<Grid, prometheus::Error> {
+    let family = register(registry, IntCounterVec::new(opts(name, help), &["operation", "result"])?)?;
+    let mut cells = Vec::with_capacity(Verb::ALL.len() * results.len());
+    for verb in Verb::ALL {
+        for result in results {
+            cells.push(family.get_metric_with_label_values(&[verb.name(), result])?);
+        }
+    }
+    Ok(Grid { results, cells })
+}
+
+fn build_info(registry: &Registry, build: &Build) -> Result<(), prometheus::Error> {
+    let family = register(registry, IntGaugeVec::new(opts("build_info", "What was built."), &["version"])?)?;
+    family.get_metric_with_label_values(&[build.version])?.set(1);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_registered_under_the_namespace_and_counts_where_it_says() {
+        let metrics = Metrics::new(&["ok", "denied"], &Build { version: "1.2.3" }).unwrap();
+        metrics.answered(Verb::Open, "denied", 0.002);
+        metrics.items.add(Verb::Seal, "ok", 7);
+        metrics.items.add(Verb::Seal, "not in the list", 7);
+        let text = metrics.text().unwrap();
+        for line in [
+            r#"keyward_requests_total{operation="open",result="denied"} 1"#,
+            r#"keyward_requests_total{operation="open",result="ok"} 0"#,
+            r#"keyward_items_total{operation="seal",result="ok"} 7"#,
+            r#"keyward_request_duration_seconds_bucket{operation="open",le="0.001"} 0"#,
+            r#"keyward_request_duration_seconds_bucket{operation="open",le="0.0025"} 1"#,
+            r#"keyward_build_info{version="1.2.3"} 1"#,
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+        }
+        assert!(text.contains("process_resident_memory_bytes"));
+    }
+
+    #[test]
+    fn verbs_index_their_own_cells() {
+        for (at, verb) in Verb::ALL.iter().enumerate() {
+            assert_eq!(*verb as usize, at);
+        }
+    }
+}
