@@ -62,6 +62,14 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The keyring that it changes.
+    pub const fn keyring(&self) -> &KeyringName {
+        let Self::Create { name, .. } = self;
+        name
+    }
+}
+
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -199,6 +207,13 @@ impl Keyrings {
     /// The pseudonym of a subject in the current epoch (128-bit HMAC); None until admitted.
     pub fn pseudonym(&self, tenant: &Tenant, subject: &str) -> Option<[u8; 16]> {
         self.inner.with_snapshot(|snapshot| snapshot.system.pseudonyms.of(tenant, subject).ok()).ok().flatten()
+    }
+
+    /// Closes the keyrings for good: what they would unlock must not be used. The reason is shown in readiness.
+    pub fn shut(&self, why: &str) {
+        self.inner.wait(why.to_owned());
+        self.inner.snapshot.store(None);
+        self.inner.cache.evict(self.inner.kek.name());
     }
 
     /// How the keyrings are doing.
