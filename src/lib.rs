@@ -1,8 +1,11 @@
 //! keyward: an envelope-encryption and key-management sidecar.
 
+pub mod app;
 pub mod audit;
+pub mod cli;
 pub mod client;
 pub mod clock;
+pub mod config;
 pub mod control;
 pub mod crypto;
 pub mod durable;
@@ -10,6 +13,7 @@ pub mod envelope;
 pub mod fields;
 pub mod identity;
 pub mod kek;
+pub mod jobs;
 pub mod keyring;
 pub mod names;
 pub mod operations;

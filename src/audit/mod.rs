@@ -1,41 +1,50 @@
 //! What happened to keys, in what order, and can anyone have changed the story? The log.
 //! This module never sees a key or a plaintext and never decides; it refuses to answer when it cannot record.
 
+mod canonical;
+mod event;
+pub mod frame;
+mod history;
+mod keeper;
+mod log;
+mod note;
+mod open;
+mod queue;
+mod read;
 mod receipt;
+mod recover;
+mod refusals;
+mod render;
+mod rule;
+mod scan;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod usage;
+pub mod verify;
+mod view;
+mod wal;
+mod writer;
 
+pub use event::{Event, FACTS};
+pub use log::{Health, Log, State};
+pub use note::{Checkpoint, NoteError, Origin, VerifierKey};
+pub use open::{Founding, Limits, OpenError, Opened};
+pub use queue::QUEUE;
+pub use read::ReadError;
 pub use receipt::{IntentReceipt, Recorded};
+pub use recover::{Dangling, Recovered};
+pub use render::{MAX_RECORD, MAX_SUBJECTS, SCHEMA};
+pub use rule::{Finding, Rule};
+pub use scan::{Scan, scan_bytes};
+pub use tree::{Hash, Tree};
+pub use wal::SEGMENT_BYTES;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::clock::Deadline;
 use crate::identity::{PrincipalKind, Proof};
 use crate::names::{KeyVersionId, KeyringName, PrincipalName, Purpose, RequestId};
-
-/// Events of the closed list in FORMAT.md; add one there first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Event {
-    KeyCreated,
-    DataSealed,
-    DataOpened,
-    DataDenied,
-    DataDeniedSummary,
-    KeyringRead,
-    KekAdmitted,
-    KekRefused,
-    KekUnreachable,
-    KekRecovered,
-    PolicyLoaded,
-    AuditRead,
-    StoreFounded,
-    SidecarStarted,
-    SidecarReady,
-    SidecarDraining,
-    SidecarStopped,
-    LogOpened,
-    LogRecovered,
-    LogHeartbeat,
-}
 
 /// How the recorded thing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -106,7 +115,7 @@ pub struct Record {
     pub policy: Option<[u8; 32]>,
     /// The index of the intent that this record closes.
     pub intent: Option<u64>,
-    /// Facts of a closed set of names (`kek`, `kek_model`, `config_digest`, `binary_digest`, ...) with printable-ASCII values of at most 128 bytes.
+    /// Facts of a closed set of names (`kek`, `kek_model`, `config_digest`, `binary_digest`, ...) with printable-ASCII values of at most 256 bytes.
     pub facts: Vec<(&'static str, String)>,
 }
 
@@ -149,6 +158,10 @@ pub enum AppendError {
     /// The record is larger than 65,535 bytes after splitting.
     #[error("the record is too large")]
     TooLarge,
+    /// The record holds what no record may hold: a fact or code that is not on its list, or a text that is not
+    /// printable ASCII. The code that made it is wrong.
+    #[error("the record is malformed: {0}")]
+    Malformed(&'static str),
 }
 
 /// Whether a refusal gets a record of its own.
@@ -158,41 +171,4 @@ pub enum Admission {
     Record,
     /// No: answer 429, it is counted in the next summary.
     Coalesce,
-}
-
-/// The log of one volume; cheap to clone.
-#[derive(Clone)]
-pub struct Log {}
-
-impl Log {
-    /// Releases the outcome when its record is durable.
-    pub async fn append<T>(
-        &self,
-        _record: Record,
-        _outcome: T,
-        _deadline: Deadline,
-    ) -> Result<Recorded<T>, AppendError> {
-        todo!()
-    }
-
-    /// Records what is about to be done.
-    pub async fn intent(&self, _record: Record, _deadline: Deadline) -> Result<IntentReceipt, AppendError> {
-        todo!()
-    }
-
-    /// Spends a token of the bucket of this actor and reason.
-    pub fn admit_refusal(&self, _actor: &Actor, _reason: &'static str) -> Admission {
-        todo!()
-    }
-
-    /// Counts a coalesced refusal and releases its outcome when the summary (one a second) is durable.
-    pub async fn append_summarised<T>(
-        &self,
-        _actor: &Actor,
-        _reason: &'static str,
-        _outcome: T,
-        _deadline: Deadline,
-    ) -> Result<Recorded<T>, AppendError> {
-        todo!()
-    }
 }

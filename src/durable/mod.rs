@@ -7,11 +7,13 @@ mod disk;
 pub mod faults;
 mod file;
 mod lock;
+mod temporary;
 #[cfg(test)]
 mod tests;
 
 pub use disk::Disk;
 pub use file::File;
+pub use temporary::TemporaryDir;
 pub use lock::Lock;
 
 use std::io;

@@ -25,12 +25,12 @@ use arc_swap::ArcSwapOption;
 use self::cache::Cache;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
-use crate::crypto::Suite;
 use crate::kek::Kek;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{Opened, Writer};
 
+pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, StoreHead, VersionView};
@@ -60,6 +60,14 @@ pub enum Change {
         /// The suite of its values.
         suite: Suite,
     },
+}
+
+impl Change {
+    /// The keyring that it changes.
+    pub const fn keyring(&self) -> &KeyringName {
+        let Self::Create { name, .. } = self;
+        name
+    }
 }
 
 /// What a change did.
@@ -199,6 +207,13 @@ impl Keyrings {
     /// The pseudonym of a subject in the current epoch (128-bit HMAC); None until admitted.
     pub fn pseudonym(&self, tenant: &Tenant, subject: &str) -> Option<[u8; 16]> {
         self.inner.with_snapshot(|snapshot| snapshot.system.pseudonyms.of(tenant, subject).ok()).ok().flatten()
+    }
+
+    /// Closes the keyrings for good: what they would unlock must not be used. The reason is shown in readiness.
+    pub fn shut(&self, why: &str) {
+        self.inner.wait(why.to_owned());
+        self.inner.snapshot.store(None);
+        self.inner.cache.evict(self.inner.kek.name());
     }
 
     /// How the keyrings are doing.

@@ -15,7 +15,7 @@ mod lint;
 mod permit;
 mod schema;
 mod slices;
-mod table;
+pub mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,3 +1,6 @@
 //! One suite a trait, run against every implementation.
 mod kek;
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 mod store;
+mod token;

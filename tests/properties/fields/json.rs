@@ -49,11 +49,11 @@ fn string() -> impl Strategy<Value = String> {
 }
 
 fn fault(text: &[u8]) -> Option<ScanFault> {
-    match fields::scan(text) {
-        Ok(_) => None,
-        Err(FieldsError::Syntax { fault, .. }) => Some(fault),
-        Err(other) => panic!("the scanner answers with syntax errors only: {other}"),
-    }
+    let fault = match fields::scan(text).err()? {
+        FieldsError::Syntax { fault, .. } => Some(fault),
+        _ => None,
+    };
+    Some(fault.expect("the scanner answers with syntax errors only"))
 }
 
 /// FLD-1: the same verdict as serde_json's own skipping of values, but for duplicate names and depth.

@@ -1,0 +1,137 @@
+//! The closed lists: events, the facts that a record may carry, and how much of the disk each kind of record may use.
+//! Adding a line here means adding one to FORMAT.md and record.schema.json (LOG-22).
+
+macro_rules! events {
+    ($($variant:ident = $name:literal, $share:ident;)+) => {
+        /// Events of the closed list in FORMAT.md (LOG-22); add one there first.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Event {
+            $(#[doc = concat!("`", $name, "`.")] $variant,)+
+        }
+
+        impl Event {
+            /// Every event.
+            pub const ALL: &[Self] = &[$(Self::$variant),+];
+
+            /// The name that stands in records.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name),+ }
+            }
+
+            pub(super) const fn share(self) -> Share {
+                match self { $(Self::$variant => Share::$share),+ }
+            }
+        }
+    };
+}
+
+events! {
+    KeyCreated = "key.created", Control;
+    DataSealed = "data.sealed", Data;
+    DataOpened = "data.opened", Data;
+    DataDenied = "data.denied", Data;
+    DataDeniedSummary = "data.denied_summary", Data;
+    KeyringRead = "keyring.read", Data;
+    KekAdmitted = "kek.admitted", Control;
+    KekRefused = "kek.refused", Control;
+    KekUnreachable = "kek.unreachable", Control;
+    KekRecovered = "kek.recovered", Control;
+    PolicyLoaded = "policy.loaded", Control;
+    AuditRead = "audit.read", Data;
+    StoreFounded = "store.founded", Control;
+    SidecarStarted = "sidecar.started", Control;
+    SidecarReady = "sidecar.ready", Control;
+    SidecarDraining = "sidecar.draining", Control;
+    SidecarStopped = "sidecar.stopped", Control;
+    SidecarRefused = "sidecar.refused", Control;
+    LogOpened = "log.opened", Own;
+    LogRecovered = "log.recovered", Own;
+    LogHeartbeat = "log.heartbeat", Own;
+}
+
+/// How much of the disk budget a record may use (LOG-25).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Share {
+    /// Use of data keys: up to 85 %, so that a tenth of the budget is left when everything else stops at 95 %.
+    Data,
+    /// Changes to keys, KEK, life cycle, and the outcome of every intent: up to 95 %.
+    Control,
+    /// What the log says about itself: all of it.
+    Own,
+}
+
+impl Share {
+    /// The bytes that may be used before a record of this kind is refused.
+    pub(super) const fn of(self, budget: u64) -> u64 {
+        let hundredth = budget / 100;
+        match self {
+            Self::Data => hundredth * 85,
+            Self::Control => hundredth * 95,
+            Self::Own => budget,
+        }
+    }
+}
+
+/// The names that a record's facts may have (LOG-10), sorted.
+pub const FACTS: &[&str] = &[
+    "authority",
+    "binary_digest",
+    "checkpoint_cut",
+    "config_digest",
+    "context_keys",
+    "durability",
+    "environment",
+    "error",
+    "kek",
+    "kek_attributes",
+    "kek_check",
+    "kek_detail",
+    "kek_key_version",
+    "kek_kind",
+    "kek_manufacturer",
+    "kek_model",
+    "kek_serial",
+    "kek_version",
+    "key_state",
+    "key_version",
+    "keyring",
+    "keyrings",
+    "listener",
+    "lost_events",
+    "module_digest",
+    "origin",
+    "policy_digest",
+    "policy_files",
+    "program_version",
+    "range",
+    "records",
+    "required_context",
+    "self_test",
+    "signal",
+    "store",
+    "store_head",
+    "store_key_check",
+    "subject_key",
+    "suite",
+    "torn_bytes",
+    "torn_file",
+    "torn_sha256",
+    "uptime_seconds",
+    "volume",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_facts_are_sorted_and_distinct() {
+        assert!(FACTS.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn a_tenth_of_the_budget_is_kept_for_control_records() {
+        assert_eq!(Share::Control.of(1000) - Share::Data.of(1000), 100);
+        assert_eq!(Share::Own.of(1000), 1000);
+    }
+}
