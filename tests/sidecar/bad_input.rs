@@ -90,7 +90,8 @@ fn every_bad_request_has_its_code_and_a_record_and_the_sidecar_serves_on() {
 /// Refused requests of the log, with those counted in summaries.
 fn refusals(setup: &Setup) -> usize {
     let records = records(setup);
-    let single = records.iter().filter(|record| record["event"] == "data.denied" || record["outcome"] == "failed").count();
+    let single =
+        records.iter().filter(|record| record["event"] == "data.denied" || record["outcome"] == "failed").count();
     let summaries = records.iter().filter(|record| record["event"] == "data.denied_summary");
     single + summaries.map(|summary| counted(summary) as usize).sum::<usize>()
 }

@@ -17,7 +17,9 @@ fn seal_body() -> String {
 }
 
 fn head(length: usize, extra: &str) -> String {
-    format!("POST {SEAL} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{extra}content-type: application/json\r\ncontent-length: {length}\r\n\r\n")
+    format!(
+        "POST {SEAL} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{extra}content-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
 }
 
 #[test]
@@ -120,7 +122,8 @@ fn a_stop_answers_what_is_in_work_and_records_the_end() {
     let serving = setup.serve();
     setup.keyring();
     let data = setup.data();
-    let loaders: Vec<_> = (0..4).map(|_| (data.clone(), ())).map(|(data, ())| std::thread::spawn(move || load(&data))).collect();
+    let loaders: Vec<_> =
+        (0..4).map(|_| (data.clone(), ())).map(|(data, ())| std::thread::spawn(move || load(&data))).collect();
     std::thread::sleep(Duration::from_millis(300));
     assert_eq!(serving.stop(), Some(0));
     let answered: usize = loaders.into_iter().map(|loader| loader.join().unwrap()).sum();
@@ -166,7 +169,8 @@ fn a_database_edited_behind_its_back_unlocks_nothing_and_the_refusal_is_recorded
     serving.stop();
     sql(&setup, "UPDATE keys SET state = 'deactivated' WHERE purpose = 'data'");
     let mut child = Command::new(KEYWARD).args(["serve", "--config", &setup.config()]).spawn().unwrap();
-    let refused = |_| setup.control().exists() && records(&setup).iter().any(|record| record["event"] == "sidecar.refused");
+    let refused =
+        |_| setup.control().exists() && records(&setup).iter().any(|record| record["event"] == "sidecar.refused");
     let waited = (0..200).any(|turn| {
         std::thread::sleep(Duration::from_millis(50));
         refused(turn)

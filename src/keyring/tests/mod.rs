@@ -17,7 +17,7 @@ use super::*;
 use crate::clock::{BoxFuture, Clock, Deadline, ManualClock, Wall};
 use crate::crypto::DataKey;
 use crate::durable::Disk;
-use crate::identity::{Authenticator, Credentials, KnownPrincipal, PrincipalKind};
+use crate::identity::{Authenticator, Credentials, Door, KnownPrincipal, PrincipalKind};
 use crate::kek::{
     Deployment, DevelopmentOnly, KekError, KekFacts, KekHealth, SoftwareKek, SoftwareSettings, Wrap, WrapBinding,
 };
@@ -214,7 +214,7 @@ impl World {
             token_sha256: vec![],
         };
         let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
-        let principal = authenticator.authenticate(&Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let principal = authenticator.authenticate(Door::Data, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
         let on_sidecar = action == Action::KeyringList;
         let ask = Ask {
             principal: &principal,
