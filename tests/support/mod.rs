@@ -35,6 +35,12 @@ impl Setup {
         self.root().join("state/log").display().to_string()
     }
 
+    /// Every byte of the log's directory.
+    pub fn log_bytes(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.log()).unwrap().flatten().filter(|entry| entry.path().is_file());
+        files.map(|entry| std::fs::read(entry.path()).unwrap()).collect::<Vec<_>>().concat()
+    }
+
     pub fn data(&self) -> PathBuf {
         self.root().join("run/data.sock")
     }
