@@ -9,9 +9,9 @@ use crate::audit::{self, Log};
 use crate::clock::SharedClock;
 use crate::kek::{Kek, KekHealth};
 use crate::keyring::{KeyringHealth, Keyrings};
+use crate::secret;
 use crate::server::health::{Board, Part, State};
 use crate::telemetry::Metrics;
-use crate::secret;
 
 /// Readiness is never older than this.
 const EVERY: Duration = Duration::from_secs(1);

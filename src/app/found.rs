@@ -78,7 +78,9 @@ pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, Found
     }
     let _lock = disk.lock_exclusive(&state.lock())?;
     let (events, _unheard) = super::events(8);
-    let kek = kek::start(config.kek.clone(), super::deployment(config.environment), clock.clone(), disk.clone(), events).await?;
+    let kek =
+        kek::start(config.kek.clone(), super::deployment(config.environment), clock.clone(), disk.clone(), events)
+            .await?;
     let store = store::sqlite::create(&super::store_settings(config)).await?;
     let facts = kek.facts();
     let genesis = Keyrings::found(store, kek, clock.clone(), &config.keyring).await?;

@@ -15,10 +15,10 @@ use crate::audit::{Event, Log};
 use crate::config::Config;
 use crate::durable;
 use crate::keyring::Environment;
-use crate::{kek, store};
 use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
+use crate::{kek, store};
 
 pub use found::{FoundError, Founded, found};
 pub use keks::{KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_worker};

@@ -23,7 +23,9 @@ impl ProtectError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::Harden(_) => "allow prctl and setrlimit for this service",
-            Self::Memory(_) => "raise the limit of locked memory (LimitMEMLOCK=), or set memory.on_lock_failure = \"warn\"",
+            Self::Memory(_) => {
+                "raise the limit of locked memory (LimitMEMLOCK=), or set memory.on_lock_failure = \"warn\""
+            }
             Self::SelfTest(_) => "do not use this build on this machine; report the processor and the version",
         }
     }

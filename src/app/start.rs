@@ -102,7 +102,14 @@ impl App {
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = Pinned::read(&log)?;
         let (events, heard) = super::events(KEK_EVENTS);
-        let kek = kek::start(config.kek.clone(), super::deployment(config.environment), clock.clone(), disk.clone(), events.clone()).await?;
+        let kek = kek::start(
+            config.kek.clone(),
+            super::deployment(config.environment),
+            clock.clone(),
+            disk.clone(),
+            events.clone(),
+        )
+        .await?;
         let store = store::sqlite::open(&super::store_settings(&config)).await?;
         let keyrings = Keyrings::open(store, kek.clone(), clock.clone(), config.keyring.clone());
         let service = Service::new(authenticator, policy, keyrings.clone(), log.clone(), clock.clone());
@@ -118,7 +125,14 @@ impl App {
             fresh_request_id: Arc::new(fresh_request_id),
         };
         let server = Server::start(&config.server, deps).await?;
-        let watched = Watched { board: board.clone(), kek, keyrings: keyrings.clone(), log: log.clone(), clock: clock.clone(), metrics };
+        let watched = Watched {
+            board: board.clone(),
+            kek,
+            keyrings: keyrings.clone(),
+            log: log.clone(),
+            clock: clock.clone(),
+            metrics,
+        };
         let mut jobs = JoinSet::new();
         jobs.spawn(board::refresh(watched));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
@@ -219,9 +233,13 @@ fn described(event: KekEvent) -> (Event, Vec<(&'static str, String)>) {
                 ("kek_attributes", attributes.join(" ")),
             ],
         ),
-        KekEvent::Unreachable { kek, detail } => (Event::KekUnreachable, vec![("kek", kek.to_string()), ("kek_detail", detail)]),
+        KekEvent::Unreachable { kek, detail } => {
+            (Event::KekUnreachable, vec![("kek", kek.to_string()), ("kek_detail", detail)])
+        }
         KekEvent::Recovered { kek } => (Event::KekRecovered, vec![("kek", kek.to_string())]),
-        KekEvent::Refused { kek, detail } => (Event::KekRefused, vec![("kek", kek.to_string()), ("kek_detail", detail)]),
+        KekEvent::Refused { kek, detail } => {
+            (Event::KekRefused, vec![("kek", kek.to_string()), ("kek_detail", detail)])
+        }
     }
 }
 
@@ -234,10 +252,8 @@ struct Pinned {
 impl Pinned {
     fn read(log: &Log) -> Result<Self, StartError> {
         let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
-        let record: serde_json::Value = first
-            .first()
-            .and_then(|(_, bytes)| serde_json::from_slice(bytes).ok())
-            .ok_or(StartError::Unpinned)?;
+        let record: serde_json::Value =
+            first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;
         let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
         match (fact("store"), fact("store_key_check")) {
             (Some(store), Some(store_key_check)) => Ok(Self { store, store_key_check }),

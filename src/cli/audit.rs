@@ -73,7 +73,8 @@ impl Verify {
         let key = match &self.key {
             None => None,
             Some(path) => {
-                let text = std::fs::read_to_string(path).doing(Exit::Usage, format!("cannot read {}", path.display()))?;
+                let text =
+                    std::fs::read_to_string(path).doing(Exit::Usage, format!("cannot read {}", path.display()))?;
                 let key = VerifierKey::parse(text.trim());
                 Some(key.ok_or_else(|| Failure::new(Exit::Usage, format!("{} is not a log key", path.display())))?)
             }
@@ -81,7 +82,11 @@ impl Verify {
         let since = self.since.as_ref().map(std::fs::read_to_string).transpose();
         let since = since.doing(Exit::Usage, "cannot read the checkpoint of --since")?;
         let verified = check(&self.dir, key.as_ref(), since.as_deref())?;
-        if self.json { println!("{:#}", as_json(&verified)) } else { print(&verified) }
+        if self.json {
+            println!("{:#}", as_json(&verified))
+        } else {
+            print(&verified)
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -102,7 +107,9 @@ fn check(dir: &Path, key: Option<&VerifierKey>, since: Option<&str>) -> Result<V
     bar.finish_and_clear();
     verified.map_err(|error| match error {
         VerifyError::Broken(finding) => Failure::new(Exit::Finding, format!("the log does not verify: {finding}"))
-            .hint("keep the directory as it is; records before that one are unharmed; src/audit/FORMAT.md has the rule"),
+            .hint(
+                "keep the directory as it is; records before that one are unharmed; src/audit/FORMAT.md has the rule",
+            ),
         VerifyError::Read { .. } => Failure::new(Exit::Unavailable, super::failure::chain(&error)),
     })
 }
@@ -113,13 +120,18 @@ fn print(verified: &Verified) {
     println!("   {} records, root {}", verified.records, hex::encode(verified.root));
     println!("   complete up to checkpoint {proven}; {} checkpoints compared with the tree", verified.checkpoints);
     if verified.unproven_tail > 0 {
-        println!("   {} records behind it are whole, but nobody could tell if more had followed", verified.unproven_tail);
+        println!(
+            "   {} records behind it are whole, but nobody could tell if more had followed",
+            verified.unproven_tail
+        );
     }
     if !verified.open_intents.is_empty() {
         println!("   intents without an outcome: {:?} (the next start settles them)", verified.open_intents);
     }
     if !verified.since_given {
-        println!("   unproven: that nothing was cut behind an older checkpoint (give --since a checkpoint kept elsewhere)");
+        println!(
+            "   unproven: that nothing was cut behind an older checkpoint (give --since a checkpoint kept elsewhere)"
+        );
     }
     if !verified.key_given {
         println!("   unproven: that the key is the right one (give --key the log key that init printed)");
@@ -163,13 +175,18 @@ fn line(record: &Value) -> String {
     let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
     let actor = record["actor"]["name"].as_str().or_else(|| record["actor"]["kind"].as_str()).unwrap_or("-");
     let groups = record["groups"].as_array().into_iter().flatten();
-    let keyrings: Vec<String> = groups
-        .map(|group| format!("{} ({} done)", group["keyring"].as_str().unwrap_or("-"), group["done"]))
-        .collect();
+    let keyrings: Vec<String> =
+        groups.map(|group| format!("{} ({} done)", group["keyring"].as_str().unwrap_or("-"), group["done"])).collect();
     let reason = match text("reason") {
         empty if empty.is_empty() => empty,
         reason => format!(" {reason}"),
     };
     let at = record["time"].as_u64().unwrap_or_default() / 1_000;
-    format!("{:>7}  {at}  {:<20} {:<8}{reason} {actor} {}", record["index"], text("event"), text("outcome"), keyrings.join(", "))
+    format!(
+        "{:>7}  {at}  {:<20} {:<8}{reason} {actor} {}",
+        record["index"],
+        text("event"),
+        text("outcome"),
+        keyrings.join(", ")
+    )
 }

@@ -85,13 +85,15 @@ impl Bench {
 
 /// A batch of made-up values.
 pub(super) fn seal_request(load: &Load, context: &Value) -> Value {
-    let items: Vec<Value> = (0..load.batch).map(|n| json!({ "text": format!("{n:0width$}", width = load.size) })).collect();
+    let items: Vec<Value> =
+        (0..load.batch).map(|n| json!({ "text": format!("{n:0width$}", width = load.size) })).collect();
     json!({ "context": context, "items": items })
 }
 
 /// The request that opens what a batch answered.
 pub(super) fn open_request(sealed: &Value, context: &Value, purpose: &str) -> Value {
-    let items: Vec<Value> = sealed["items"].as_array().into_iter().flatten().map(|item| json!({ "sealed": item["sealed"] })).collect();
+    let items: Vec<Value> =
+        sealed["items"].as_array().into_iter().flatten().map(|item| json!({ "sealed": item["sealed"] })).collect();
     json!({ "context": context, "purpose": purpose, "items": items })
 }
 

@@ -18,7 +18,8 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let config = load(&self.config.config)?;
-        let settings = crate::app::policy_settings(&config).map_err(|error| Failure::new(Exit::Config, chain(&error)))?;
+        let settings =
+            crate::app::policy_settings(&config).map_err(|error| Failure::new(Exit::Config, chain(&error)))?;
         let policy = Policy::load(&settings).map_err(|error| super::policy::refused(&error))?;
         println!("configuration  {} is good", self.config.config.display());
         println!("environment    {}", config.environment.name());
@@ -31,11 +32,7 @@ impl Check {
 
 fn describe_state(config: &Config) -> String {
     let dir = config.state.0.display();
-    if config.state.log().exists() {
-        format!("{dir}")
-    } else {
-        format!("{dir} (not made yet: run keyward init)")
-    }
+    if config.state.log().exists() { format!("{dir}") } else { format!("{dir} (not made yet: run keyward init)") }
 }
 
 /// Reads a configuration; all its problems at once.

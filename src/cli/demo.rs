@@ -19,7 +19,14 @@ use super::init::Token;
 /// A synthetic patient with a year of visits.
 const BUNDLE: &[u8] = include_bytes!("../../examples/fhir-bundle.json");
 /// Fields of the patient worth looking at.
-const SHOWN: [&str; 6] = ["name[0].family", "name[0].given[0]", "birthDate", "telecom[0].value", "address[0].line[0]", "identifier[2].value"];
+const SHOWN: [&str; 6] = [
+    "name[0].family",
+    "name[0].given[0]",
+    "birthDate",
+    "telecom[0].value",
+    "address[0].line[0]",
+    "identifier[2].value",
+];
 /// Sealed values are long; a table shows their beginning.
 const SHOWN_CHARACTERS: usize = 44;
 
@@ -71,7 +78,9 @@ impl Demo {
         println!("   keyward dev                                  a sidecar that stays, with curl lines to paste");
         println!("   keyward document explain FILE                what a profile would seal in a document of yours");
         println!("   keyward init --development DIR               a set-up of your own to look into");
-        println!("   keyward demo --pkcs11-module FILE --token-label LABEL --pin-file FILE    the same with a real token");
+        println!(
+            "   keyward demo --pkcs11-module FILE --token-label LABEL --pin-file FILE    the same with a real token"
+        );
         if self.keep {
             println!("\nkept: {}", config.display());
             dir.keep();
@@ -87,7 +96,11 @@ fn step(number: usize, what: &str) {
 async fn tell(data: &PathBuf, control: &Path) -> Result<(), Failure> {
     let keyring = json!({ "name": "patients", "required_context": ["path", "resource"], "subject_key": "resource" });
     let made = Sidecar::connect(control).await?.ask("POST", "/v1/keyrings", Some(&keyring)).await?;
-    println!("   keyring   {} with key version {}", made["name"].as_str().unwrap_or("-"), made["versions"][0]["id"].as_str().unwrap_or("-"));
+    println!(
+        "   keyring   {} with key version {}",
+        made["name"].as_str().unwrap_or("-"),
+        made["versions"][0]["id"].as_str().unwrap_or("-")
+    );
 
     let plan = FieldMap::parse(FHIR_R4).and_then(|map| map.plan("direct-identifiers"));
     let plan = plan.doing(Exit::Software, "the shipped field map")?;
@@ -149,7 +162,10 @@ async fn measure(data: &PathBuf) -> Result<(), Failure> {
             let rate = bench::drive(data, &load, path, body).await?;
             println!(
                 "   {verb} {batch:>3} a request: {:>7.0} values/s, {:>6.0} requests/s, p50 {:.1?}, p99 {:.1?}",
-                rate.a_second(rate.values), rate.a_second(rate.requests), rate.percentile(50), rate.percentile(99)
+                rate.a_second(rate.values),
+                rate.a_second(rate.requests),
+                rate.percentile(50),
+                rate.percentile(99)
             );
         }
     }

@@ -22,7 +22,8 @@ pub(super) struct Dev {
 impl Dev {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let fresh = !self.dir.join("keyward.toml").exists();
-        let path = if fresh { super::init::development(&self.dir, &self.token)? } else { self.dir.join("keyward.toml") };
+        let path =
+            if fresh { super::init::development(&self.dir, &self.token)? } else { self.dir.join("keyward.toml") };
         let config = super::check::load(&path)?;
         super::serve::protect(&config)?;
         let (data, control) = (config.server.data_socket.clone(), config.server.control_socket.clone());

@@ -113,7 +113,8 @@ impl Input {
     fn read(&self) -> Result<(Vec<u8>, Plan), Failure> {
         let name = self.file.display();
         let document = std::fs::read(&self.file).doing(Exit::Data, format!("cannot read {name}"))?;
-        let own = self.map.as_ref().map(std::fs::read_to_string).transpose().doing(Exit::Data, "cannot read the map")?;
+        let own =
+            self.map.as_ref().map(std::fs::read_to_string).transpose().doing(Exit::Data, "cannot read the map")?;
         let map = FieldMap::parse(own.as_deref().unwrap_or(FHIR_R4)).doing(Exit::Data, "the field map")?;
         let mut plan = map.plan(&self.profile).doing(Exit::Usage, "--profile")?;
         if let Some(id) = &self.resource_id {
@@ -143,12 +144,22 @@ impl Job {
 impl Explain {
     fn run(&self) -> Result<ExitCode, Failure> {
         let (document, plan) = self.input.read()?;
-        let found = if self.input.is_lines() { lines::sealed_spans(&document, &plan) } else { fields::sealed_spans(&document, &plan) };
+        let found = if self.input.is_lines() {
+            lines::sealed_spans(&document, &plan)
+        } else {
+            fields::sealed_spans(&document, &plan)
+        };
         let found = found.doing(Exit::Data, self.input.file.display())?;
         let explained = fields::explain(&found, &plan);
         if self.json {
-            let rows: Vec<Value> = explained.rows.iter().map(|row| json!({ "resource": row.resource, "path": row.path,
-                "mode": row.mode, "hipaa": row.hipaa, "rule": row.rule, "coverage": row.coverage.to_string() })).collect();
+            let rows: Vec<Value> = explained
+                .rows
+                .iter()
+                .map(|row| {
+                    json!({ "resource": row.resource, "path": row.path,
+                "mode": row.mode, "hipaa": row.hipaa, "rule": row.rule, "coverage": row.coverage.to_string() })
+                })
+                .collect();
             println!("{:#}", json!({ "rows": rows, "strays": explained.strays }));
             return Ok(ExitCode::SUCCESS);
         }
@@ -160,7 +171,11 @@ impl Explain {
         }
         println!("{table}");
         let uncovered: usize = found.uncovered.len();
-        println!("{} selected, {uncovered} not covered, {} sealed where nothing is selected", found.sealed.len() + found.plain.len(), explained.strays);
+        println!(
+            "{} selected, {uncovered} not covered, {} sealed where nothing is selected",
+            found.sealed.len() + found.plain.len(),
+            explained.strays
+        );
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -179,7 +194,8 @@ pub(super) async fn seal_document(
     let mut replacements: Vec<(Span, String)> = Vec::with_capacity(selection.values.len());
     let progress = progress(selection.values.len(), "sealing");
     for batch in batches(&selection.values) {
-        let items: Vec<Value> = batch.iter().map(|value| json!({ "context": pairs(value), "text": value.raw() })).collect();
+        let items: Vec<Value> =
+            batch.iter().map(|value| json!({ "context": pairs(value), "text": value.raw() })).collect();
         let answer = sidecar.ask("POST", &path, Some(&json!({ "items": items }))).await?;
         collect(&answer, "sealed", batch, &mut replacements)?;
         progress.inc(batch.len() as u64);
@@ -199,18 +215,23 @@ pub(super) async fn open_document(
     let found = if is_lines { lines::sealed_spans(document, plan) } else { fields::sealed_spans(document, plan) };
     let found = found.doing(Exit::Data, "the document")?;
     if !found.strays.is_empty() {
-        eprintln!("warning: {} sealed values stand where this profile selects nothing; they stay sealed", found.strays.len());
+        eprintln!(
+            "warning: {} sealed values stand where this profile selects nothing; they stay sealed",
+            found.strays.len()
+        );
     }
     let mut replacements: Vec<(Span, String)> = Vec::with_capacity(found.sealed.len());
     let progress = progress(found.sealed.len(), "opening");
     for batch in batches(&found.sealed) {
-        let items: Vec<Value> = batch.iter().map(|value| json!({ "context": pairs(value), "sealed": value.raw() })).collect();
+        let items: Vec<Value> =
+            batch.iter().map(|value| json!({ "context": pairs(value), "sealed": value.raw() })).collect();
         let answer = sidecar.ask("POST", "/v1/open", Some(&json!({ "items": items, "purpose": purpose }))).await?;
         collect(&answer, "text", batch, &mut replacements)?;
         progress.inc(batch.len() as u64);
     }
     progress.finish_and_clear();
-    fields::splice(document, &replacements).doing(Exit::Data, "an opened value is not a JSON string: was it sealed as a document?")
+    fields::splice(document, &replacements)
+        .doing(Exit::Data, "an opened value is not a JSON string: was it sealed as a document?")
 }
 
 /// The context of a value: its place. The tenant is the keyring's, bound by keyward itself.

@@ -65,9 +65,9 @@ pub(super) async fn found(config: &Path) -> Result<app::Founded, Failure> {
 
 /// Makes the state; the process is protected already.
 pub(super) async fn found_with(config: &crate::config::Config) -> Result<app::Founded, Failure> {
-    app::found(config, Arc::new(SystemClock)).await.map_err(|error| {
-        Failure::new(Exit::CannotCreate, super::failure::chain(&error)).hint(error.hint())
-    })
+    app::found(config, Arc::new(SystemClock))
+        .await
+        .map_err(|error| Failure::new(Exit::CannotCreate, super::failure::chain(&error)).hint(error.hint()))
 }
 
 /// Writes a development set-up into a new directory and returns its configuration file.
@@ -124,14 +124,16 @@ fn kek_section(dir: &Path, token: &Token) -> String {
             pin = text(&pin.canonicalize().unwrap_or_else(|_| pin.clone())),
             env = softhsm_env(),
         ),
-        _ => format!("type = \"software\"\nfile = {}\ninsecure_software_kek_for_development = true\n", text(&dir.join("kek"))),
+        _ => format!(
+            "type = \"software\"\nfile = {}\ninsecure_software_kek_for_development = true\n",
+            text(&dir.join("kek"))
+        ),
     }
 }
 
 /// SoftHSM finds its tokens by this variable; it is passed on as the shell has it.
 #[expect(clippy::disallowed_methods, reason = "the command line is one of the two doors to the environment")]
 fn softhsm_env() -> String {
-    std::env::var("SOFTHSM2_CONF").map_or(String::new(), |path| {
-        format!("env = {{ SOFTHSM2_CONF = {} }}\n", toml::Value::String(path))
-    })
+    std::env::var("SOFTHSM2_CONF")
+        .map_or(String::new(), |path| format!("env = {{ SOFTHSM2_CONF = {} }}\n", toml::Value::String(path)))
 }

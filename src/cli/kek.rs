@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::config::Config;
 use crate::app;
+use crate::config::Config;
 
 use super::connect::block_on;
 use super::failure::{Exit, Failure, chain};

@@ -86,7 +86,9 @@ fn print(answer: &Value, json: bool) {
         return;
     }
     match answer.get("keyrings").and_then(Value::as_array) {
-        Some(keyrings) if keyrings.is_empty() => println!("no keyrings yet: make one with `keyward keyring create NAME`"),
+        Some(keyrings) if keyrings.is_empty() => {
+            println!("no keyrings yet: make one with `keyward keyring create NAME`")
+        }
         Some(keyrings) => println!("{}", table(keyrings)),
         None => println!("{}\n{}", table(std::slice::from_ref(answer)), versions(answer)),
     }
@@ -98,7 +100,8 @@ fn table(keyrings: &[Value]) -> Table {
     table.set_header(["keyring", "suite", "versions", "active", "required context", "subject", "created"]);
     for keyring in keyrings {
         let versions = keyring["versions"].as_array().map_or(&[][..], Vec::as_slice);
-        let active = versions.iter().find(|version| version["state"] == "active").map_or("-", |version| text(version, "id"));
+        let active =
+            versions.iter().find(|version| version["state"] == "active").map_or("-", |version| text(version, "id"));
         table.add_row([
             text(keyring, "name").to_owned(),
             text(keyring, "suite").to_owned(),

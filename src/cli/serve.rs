@@ -38,10 +38,7 @@ pub(super) fn protect(config: &Config) -> Result<(), Failure> {
 }
 
 pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .doing(Exit::Software, "cannot start the runtime")
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().doing(Exit::Software, "cannot start the runtime")
 }
 
 pub(super) async fn start(config: Config) -> Result<App, Failure> {

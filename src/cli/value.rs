@@ -70,7 +70,8 @@ impl Open {
         };
         block_on(async {
             let mut sidecar = self.target.connect(Listener::Data).await?;
-            let body = json!({ "sealed": sealed, "context": object(self.context), "purpose": self.purpose, "as": "bytes" });
+            let body =
+                json!({ "sealed": sealed, "context": object(self.context), "purpose": self.purpose, "as": "bytes" });
             let answer = sidecar.ask("POST", "/v1/open", Some(&body)).await?;
             let bytes = STANDARD.decode(answer["bytes"].as_str().unwrap_or_default());
             let bytes = SecretBytes::new(bytes.doing(Exit::Software, "the sidecar's answer")?);

@@ -74,7 +74,8 @@ fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> O
         }
     }
     let profile = found.need("kek.primary.profile", raw.profile.clone(), "name a profile of hsm-profiles/");
-    let token = found.need("kek.primary.token_label", raw.token_label.clone(), "the label given when the token was made");
+    let token =
+        found.need("kek.primary.token_label", raw.token_label.clone(), "the label given when the token was made");
     let key = found.need("kek.primary.key_label", raw.key_label.clone(), "the label of the key in the token");
     let module = raw.module.as_ref().map(|path| absolute("kek.primary.module", path, found));
     let version = count("kek.primary.key_version", raw.key_version, 1, found);
@@ -101,7 +102,11 @@ fn pin(raw: &RawKek, found: &mut Found) -> Option<PinSource> {
             Some(PinSource::Descriptor(fd))
         }
         (None, None) => {
-            found.add("kek.primary.pin_file", "is missing", "name a file with the user PIN, readable by the service alone");
+            found.add(
+                "kek.primary.pin_file",
+                "is missing",
+                "name a file with the user PIN, readable by the service alone",
+            );
             None
         }
         (Some(_), Some(_)) => {

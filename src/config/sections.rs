@@ -123,7 +123,8 @@ const REQUEST: Duration = Duration::from_secs(10);
 #[expect(clippy::option_option, reason = "None is a problem, Some(None) is a listener that is off")]
 fn loopback(path: &str, text: Option<&str>, found: &mut Found) -> Option<Option<SocketAddr>> {
     let Some(text) = text else { return Some(None) };
-    let address: SocketAddr = found.check(path, text.parse(), "write an address and a port, as in \"127.0.0.1:8200\"")?;
+    let address: SocketAddr =
+        found.check(path, text.parse(), "write an address and a port, as in \"127.0.0.1:8200\"")?;
     if !address.ip().is_loopback() {
         found.add(path, "is not a loopback address", "use 127.0.0.1 or [::1]");
         return None;
@@ -137,11 +138,7 @@ fn policy(raw: &RawConfig, found: &mut Found) -> Option<PolicyFiles> {
     Some(PolicyFiles { dir, context_keys: raw.policy.context_keys.clone() })
 }
 
-fn principals(
-    raw: &[RawPrincipal],
-    environment: Option<Environment>,
-    found: &mut Found,
-) -> Option<identity::Settings> {
+fn principals(raw: &[RawPrincipal], environment: Option<Environment>, found: &mut Found) -> Option<identity::Settings> {
     if raw.is_empty() {
         found.add("principal", "nobody may call", "add a [[principal]] for the application");
     }
@@ -163,7 +160,8 @@ fn one_account_one_side(principals: &[identity::KnownPrincipal], found: &mut Fou
     let (services, people): (Vec<_>, Vec<_>) = principals.iter().partition(is_service);
     for (service, person) in services.iter().flat_map(|service| people.iter().map(move |person| (service, person))) {
         if let Some(uid) = service.uids.iter().find(|uid| person.uids.contains(uid)) {
-            let message = format!("uid {uid} is both the service {} and the {} {}", service.name, person.kind, person.name);
+            let message =
+                format!("uid {uid} is both the service {} and the {} {}", service.name, person.kind, person.name);
             found.add("principal", message, "run the application and the operators under accounts of their own");
         }
     }

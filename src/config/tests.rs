@@ -19,11 +19,14 @@ fn the_example_is_a_good_configuration() {
 /// Every line of the example that shows a setting as a comment is a setting too.
 #[test]
 fn the_example_with_every_comment_uncommented_has_only_the_choices_as_problems() {
-    let setting = |line: &str| line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.ends_with('.')).map(str::to_owned);
+    let setting = |line: &str| {
+        line.strip_prefix("# ").filter(|rest| rest.contains(" = ") && !rest.ends_with('.')).map(str::to_owned)
+    };
     let all: Vec<String> = EXAMPLE.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect();
     let mut paths: Vec<String> = problems(&all.join("\n")).into_iter().map(|(path, _)| path).collect();
     paths.sort();
-    let choices = ["kek.primary.file", "kek.primary.insecure_software_kek_for_development", "kek.primary.pin_fd", "listen.tcp"];
+    let choices =
+        ["kek.primary.file", "kek.primary.insecure_software_kek_for_development", "kek.primary.pin_fd", "listen.tcp"];
     assert_eq!(paths, choices);
 }
 
@@ -33,7 +36,13 @@ fn every_setting_that_the_raw_configuration_knows_stands_in_the_example() {
     let fields = raw.lines().filter_map(|line| line.trim().strip_prefix("pub ")?.split_once(':'));
     for (field, kind) in fields {
         let field = if field == "kind" && kind.contains("Option") { "type" } else { field };
-        let shown = [format!("{field} ="), format!("[{field}]"), format!("[[{field}]]"), format!("[{field}."), format!(".{field}]")];
+        let shown = [
+            format!("{field} ="),
+            format!("[{field}]"),
+            format!("[[{field}]]"),
+            format!("[{field}."),
+            format!(".{field}]"),
+        ];
         assert!(shown.iter().any(|form| EXAMPLE.contains(form)), "examples/keyward.toml does not mention {field}");
     }
 }
@@ -45,8 +54,18 @@ fn all_problems_are_reported_at_once_with_their_paths() {
     let found = problems(text);
     let paths: Vec<&str> = found.iter().map(|(path, _)| path.as_str()).collect();
     for path in [
-        "sate_dir", "listen.unxi", "listen.data", "environment", "state_dir", "listen.control", "policy.dir", "principal",
-        "kek.primary.profile", "kek.primary.token_label", "kek.primary.pin_file", "cache.ttl",
+        "sate_dir",
+        "listen.unxi",
+        "listen.data",
+        "environment",
+        "state_dir",
+        "listen.control",
+        "policy.dir",
+        "principal",
+        "kek.primary.profile",
+        "kek.primary.token_label",
+        "kek.primary.pin_file",
+        "cache.ttl",
     ] {
         assert!(paths.contains(&path), "{path} is not among {paths:?}");
     }

@@ -24,7 +24,9 @@ pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
     if required_context.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
         return Err("required_context names a key twice");
     }
-    if required_context.iter().any(|key| key.is_empty() || key.len() > MAX_KEY_BYTES || key.starts_with(RESERVED_PREFIX))
+    if required_context
+        .iter()
+        .any(|key| key.is_empty() || key.len() > MAX_KEY_BYTES || key.starts_with(RESERVED_PREFIX))
     {
         return Err("required_context keys have 1 to 128 bytes and do not begin with kw.");
     }

@@ -13,8 +13,8 @@ mod tests;
 
 pub use disk::Disk;
 pub use file::File;
-pub use temporary::TemporaryDir;
 pub use lock::Lock;
+pub use temporary::TemporaryDir;
 
 use std::io;
 use std::path::{Path, PathBuf};

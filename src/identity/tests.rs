@@ -20,7 +20,10 @@ fn a_configured_uid_proves_its_principal_and_no_other_uid_does() {
     assert_eq!(principal.kind(), PrincipalKind::Service);
     assert_eq!(principal.proof(), &Proof::Peer { uid: 1001 });
     for uid in [0, 999, 1002, u32::MAX] {
-        assert_eq!(authenticator.authenticate(Door::Data, &Credentials::Peer { uid, gid: 1000 }), Err(IdentityError::Unknown));
+        assert_eq!(
+            authenticator.authenticate(Door::Data, &Credentials::Peer { uid, gid: 1000 }),
+            Err(IdentityError::Unknown)
+        );
     }
 }
 
@@ -49,7 +52,11 @@ fn a_short_or_malformed_token_is_unknown_even_if_its_hash_is_configured() {
     for text in ["a".repeat(42), "a".repeat(257), format!("{}=", "a".repeat(43)), format!("{} ", "a".repeat(43))] {
         let hash = crate::crypto::sha256(&[text.as_bytes()]);
         let authenticator = build(vec![known("lab", PrincipalKind::Service, &[], &[hash])]).unwrap();
-        assert_eq!(authenticator.authenticate(Door::Data, &bearer(text.as_bytes())), Err(IdentityError::Unknown), "{text}");
+        assert_eq!(
+            authenticator.authenticate(Door::Data, &bearer(text.as_bytes())),
+            Err(IdentityError::Unknown),
+            "{text}"
+        );
     }
 }
 

@@ -20,7 +20,8 @@ impl Service {
         self.note_subjects(contexts(), account);
         let keyring = seal.keyring.clone();
         let results = seal.execute(&self.keyrings, &permitted).await;
-        account.items_digest = Some(operations::items_digest(results.iter().flatten().map(|sealed| sealed.text.as_bytes())));
+        account.items_digest =
+            Some(operations::items_digest(results.iter().flatten().map(|sealed| sealed.text.as_bytes())));
         for result in &results {
             account.item(&keyring, result.as_ref().ok().map(|sealed| sealed.version), result.as_ref().err().copied());
         }
