@@ -98,7 +98,7 @@ pub enum ApplyError {
     /// A sealed row did not verify: the database was edited.
     #[error("a sealed row does not verify: {0}")]
     Tampered(String),
-    /// Development and production do not mix: the operator corrects the configuration.
+    /// Not this store with this configuration or this build: environment, KEK or schema. The operator corrects it.
     #[error("{0}")]
     Refused(String),
     /// Founding a store that has a genesis.
@@ -263,3 +263,6 @@ impl Inner {
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
+
+#[cfg(test)]
+mod tests;

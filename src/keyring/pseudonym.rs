@@ -11,7 +11,7 @@ use crate::names::Tenant;
 use crate::secret::SecretBytes;
 
 /// Tenants whose subkeys are kept; beyond it a subkey is derived at each use. Each one takes a slot of locked memory.
-const KEPT: usize = 256;
+const KEPT: usize = 64;
 
 const TENANTS: &str = "keyward/v1/pseudonym-tenant";
 const SUBJECTS: &str = "keyward/v1/pseudonym";

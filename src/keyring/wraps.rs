@@ -2,6 +2,7 @@
 
 use zeroize::Zeroize;
 
+use super::bodies::Unreadable;
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{self, CryptoError, DataKey};
 use crate::kek::{Kek, KekError, Wrap, WrapBinding, WrapRole};
@@ -95,16 +96,33 @@ pub(super) fn encode(wraps: &[(WrapRole, Wrap)]) -> Option<Vec<u8>> {
 }
 
 /// Strict inverse of [`encode`].
-pub(super) fn decode(bytes: &[u8]) -> Option<Vec<(WrapRole, Wrap)>> {
-    let mut rest = bytes.strip_prefix(&[SCHEMA])?;
+pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(WrapRole, Wrap)>, Unreadable> {
+    let broken = || Unreadable::Broken("its wraps are not readable".to_owned());
+    let mut rest = match bytes.split_first() {
+        Some((&SCHEMA, rest)) => rest,
+        Some((newer, _)) if *newer > SCHEMA => {
+            return Err(Unreadable::Newer(format!("its wraps have schema {newer}, this keyward knows {SCHEMA}")));
+        }
+        _ => return Err(broken()),
+    };
     let mut wraps = Vec::new();
-    while let Some((&role, after)) = rest.split_first() {
-        let (length, after) = after.split_first_chunk::<4>()?;
-        let (wrap, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        wraps.push((of_number(role)?, Wrap::decode(wrap).ok()?));
+    while !rest.is_empty() {
+        let (role, wrap, after) = cut(rest).ok_or_else(broken)?;
+        let wrap = Wrap::decode(wrap).map_err(|error| match error {
+            KekError::Unsupported(what) => Unreadable::Newer(what),
+            _ => broken(),
+        })?;
+        wraps.push((role, wrap));
         rest = after;
     }
-    Some(wraps)
+    Ok(wraps)
+}
+
+fn cut(bytes: &[u8]) -> Option<(WrapRole, &[u8], &[u8])> {
+    let (&role, bytes) = bytes.split_first()?;
+    let (length, bytes) = bytes.split_first_chunk::<4>()?;
+    let (wrap, after) = bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((of_number(role)?, wrap, after))
 }
 
 /// `NAME vN`, as views and rows show a wrap.

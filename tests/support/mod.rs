@@ -35,6 +35,12 @@ impl Setup {
         self.root().join("state/log").display().to_string()
     }
 
+    /// Every byte of the log's directory.
+    pub fn log_bytes(&self) -> Vec<u8> {
+        let files = std::fs::read_dir(self.log()).unwrap().flatten().filter(|entry| entry.path().is_file());
+        files.map(|entry| std::fs::read(entry.path()).unwrap()).collect::<Vec<_>>().concat()
+    }
+
     pub fn data(&self) -> PathBuf {
         self.root().join("run/data.sock")
     }
@@ -57,7 +63,8 @@ impl Setup {
     /// Starts the sidecar under another program (strace, say).
     pub fn serve_with(&self, mut command: Command) -> Serving {
         let errors = std::fs::File::create(self.dir.path().join("stderr")).unwrap();
-        let child = command.args(["serve", "--config", &self.config()]).stderr(errors).stdout(Stdio::null()).spawn().unwrap();
+        let child =
+            command.args(["serve", "--config", &self.config()]).stderr(errors).stdout(Stdio::null()).spawn().unwrap();
         let mut serving = Serving { child };
         let until = Instant::now() + Duration::from_secs(30);
         loop {
@@ -75,8 +82,17 @@ impl Setup {
     /// A keyring `patients` that requires `resource` and `path`, as documents do.
     pub fn keyring(&self) {
         let made = keyward(&[
-            "keyring", "create", "patients", "--require", "resource", "--require", "path", "--subject", "resource",
-            "--config", &self.config(),
+            "keyring",
+            "create",
+            "patients",
+            "--require",
+            "resource",
+            "--require",
+            "path",
+            "--subject",
+            "resource",
+            "--config",
+            &self.config(),
         ]);
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     }

@@ -29,7 +29,9 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };
     let write = match answer {
         Answer::Refused(refusal) => return refuse(&refusal, request),
-        Answer::Sealed(values) => return values_body(values, shape, request, |pen, sealed| sealed_body(pen, sealed)),
+        Answer::Sealed(values) => {
+            return values_body(values, shape, request, |pen, sealed: &String| sealed_body(pen, sealed));
+        }
         Answer::Opened(values) => return opened(values, shape, request),
         Answer::Keyrings(keyrings) => pen::body(|pen| {
             pen.raw("{\"keyrings\":");
@@ -57,7 +59,7 @@ fn opened(values: Vec<Result<Opened, Refusal>>, shape: Shape, request: &RequestI
         }
         value => value,
     });
-    values_body(checked.collect(), shape, request, |pen, opened| opened_body(pen, opened))
+    values_body(checked.collect(), shape, request, opened_body)
 }
 
 fn values_body<T>(

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use base64::Engine;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -136,21 +137,31 @@ fn the_limits_are_exact() {
     assert_eq!(plaintexts(&bytes(MAX_PLAINTEXT_BYTES)), [Ok(vec![0; MAX_PLAINTEXT_BYTES])]);
     assert_eq!(refused(seal(&bytes(MAX_PLAINTEXT_BYTES + 1))).0, Code::TooLarge);
 
-    let open = |n: usize| format!(r#"{{"context":{{}},"sealed":"{}"}}"#, "k".repeat(n));
+    let open = |n: usize| format!(r#"{{"context":{{}},"sealed":"{}"}}"#, sealed_text(n));
     let first = |n| parse_open(open(n).as_bytes()).unwrap().0.items.remove(0).map(|_| ());
-    assert_eq!(first(MAX_SEALED_BYTES), Ok(()));
-    assert_eq!(first(MAX_SEALED_BYTES + 1), Err(ItemError::MalformedValue));
+    assert_eq!(first(MAX_PLAINTEXT_BYTES), Ok(()));
+    assert_eq!(sealed_text(MAX_PLAINTEXT_BYTES).len(), MAX_SEALED_BYTES);
+    assert_eq!(first(MAX_PLAINTEXT_BYTES + 1), Err(ItemError::MalformedValue));
+}
+
+/// A well-formed sealed value of so many bytes of plaintext; it opens nowhere.
+fn sealed_text(plaintext_bytes: usize) -> String {
+    let header = [1, 9, 9, 9, 9, 9, 9, 9, 9, 2, 1, 0];
+    let bytes = [&header[..], &vec![7; 24 + 32 + plaintext_bytes + 16]].concat();
+    format!("kw1.{}", base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes))
 }
 
 #[test]
 fn a_request_to_open_names_purpose_and_form() {
-    let (open, shape) =
-        parse_open(br#"{"sealed":"kw1.x","context":{"a":"b"},"purpose":"TREAT","as":"bytes"}"#).unwrap();
+    let value = sealed_text(1);
+    let body = format!(r#"{{"sealed":"{value}","context":{{"a":"b"}},"purpose":"TREAT","as":"bytes"}}"#);
+    let (open, shape) = parse_open(body.as_bytes()).unwrap();
     assert_eq!((open.purpose, shape), (Some(Purpose::Treatment), Shape::One));
     let item = open.items.into_iter().next().unwrap().ok().unwrap();
-    assert_eq!((item.sealed.as_str(), item.form), ("kw1.x", Form::Bytes));
+    assert_eq!((item.sealed.to_text(), item.form), (value.clone(), Form::Bytes));
 
-    let (open, _) = parse_open(br#"{"items":[{"sealed":"x"},{"sealed":"y","as":"bytes"}],"context":{}}"#).unwrap();
+    let body = format!(r#"{{"items":[{{"sealed":"{value}"}},{{"sealed":"{value}","as":"bytes"}}],"context":{{}}}}"#);
+    let (open, _) = parse_open(body.as_bytes()).unwrap();
     let forms: Vec<_> = open.items.iter().map(|item| item.as_ref().ok().map(|item| item.form)).collect();
     assert_eq!((open.purpose, forms), (None, vec![Some(Form::Text), Some(Form::Bytes)]));
 
