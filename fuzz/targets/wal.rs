@@ -58,5 +58,5 @@ fn time(record: &[u8]) -> u64 {
 
 /// RFC 6962: the hash of a leaf.
 fn leaf(record: &[u8]) -> [u8; 32] {
-    sha256(&[&[0], record].concat())
+    sha256(&[&[0], record])
 }

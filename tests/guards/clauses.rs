@@ -44,6 +44,7 @@ fn clause_breaches(documents: &[(String, String)], sources: &[Source], vectors: 
         }
         in_code.extend(clauses(&code));
         in_tests.extend(clauses(&tests));
+        in_tests.extend(named(&Source::new(&source.path, &tests)));
     }
     for (clause, path) in &stated {
         for (cited, by) in [(&in_code, "code"), (&in_tests, "a test")] {
@@ -85,8 +86,37 @@ fn clauses(text: &str) -> BTreeSet<String> {
     found
 }
 
+/// Clauses that the names of tests say: `fld_3_and_4_...`, `fld_20_to_22_...`.
+fn named(source: &Source) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let tokens = source.tokens();
+    for two in tokens.windows(2).filter(|t| t[0].text == "fn") {
+        let (family, rest) = two[1].text.split_once('_').unwrap_or_default();
+        let mut words = rest.split('_');
+        let mut last: Option<u32> = None;
+        let mut joint = "and";
+        while let Some(number) = words.next().and_then(|w| w.parse::<u32>().ok()) {
+            let from = if joint == "to" { last.unwrap_or(number) } else { number };
+            found.extend((from..=number).map(|n| format!("{}-{n}", family.to_uppercase())));
+            last = Some(number);
+            joint = words.next().unwrap_or_default();
+        }
+    }
+    found
+}
+
 /// The envelope, the log, the fields and paths of documents.
 const FAMILIES: &[&str] = &["ENV", "LOG", "FLD"];
+
+#[test]
+fn clauses_in_the_names_of_tests_are_read() {
+    let tests = "fn fld_3_and_4_stay() {} fn fld_20_to_22_are_refused() {} fn log_7_holds() {} fn plain_text() {}";
+    let found = named(&Source::new("tests/x.rs", tests));
+    assert_eq!(
+        found.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["FLD-20", "FLD-21", "FLD-22", "FLD-3", "FLD-4", "LOG-7"]
+    );
+}
 
 #[test]
 fn a_clause_without_code_or_test_and_an_unknown_one_are_reported() {
