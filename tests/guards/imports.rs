@@ -403,7 +403,7 @@ mod planted {
         caught("src/policy/mod.rs", "use ring::aead;", door);
         caught("src/policy/mod.rs", "fn a() { ::ring::rand::x() }", door);
         caught("src/policy/mod.rs", "use {std::fmt, rusqlite::Connection as C};", door);
-        caught("src/kek/mod.rs", "use std::env;\nfn a() { env::var(b) }", "config, cli, main only");
+        caught("src/kek/mod.rs", "fn a() { std::env::var(b) }", "config, cli, main only");
         assert_eq!(breaches(&[("src/durable/mod.rs", "fn a() { std::env::temp_dir() }")]), [""; 0]);
         caught("src/kek/mod.rs", "use cryptoki::session;", "kek::pkcs11 only");
         caught("src/audit/mod.rs", "use std::{fmt, time::{Duration, Instant}};", "clock only");
