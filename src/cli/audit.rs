@@ -158,7 +158,7 @@ impl Tail {
         let mut path = format!("/v1/audit/records?limit={}", self.lines);
         loop {
             let answer = sidecar.ask("GET", &path, None).await?;
-            for record in answer["records"].as_array().into_iter().flatten() {
+            for record in answer["records"].as_array().into_iter().flatten().map(|one| &one["record"]) {
                 if self.json { println!("{record}") } else { println!("{}", line(record)) }
             }
             if !self.follow {

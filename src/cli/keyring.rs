@@ -65,8 +65,11 @@ impl Keyring {
         block_on(async {
             let (output, method, path, body) = match self {
                 Self::Create(create) => {
-                    let body = json!({ "name": create.name, "required_context": create.required,
-                        "subject_key": create.subject, "suite": create.suite });
+                    let mut body =
+                        json!({ "name": create.name, "required_context": create.required, "suite": create.suite });
+                    if let Some(subject) = create.subject {
+                        body["subject_key"] = json!(subject);
+                    }
                     (create.output, "POST", "/v1/keyrings".to_owned(), Some(body))
                 }
                 Self::List(list) => (list.output, "GET", "/v1/keyrings".to_owned(), None),

@@ -159,7 +159,7 @@ fn data_verbs_are_not_served_on_the_control_socket_nor_control_verbs_on_the_data
     let _serving = setup.serve();
     setup.keyring();
     let (status, _) = post(&setup.control(), SEAL, &json!({ "context": place("x"), "text": "x" }).to_string());
-    assert_eq!(status, 404);
+    assert!(status == 404 || status == 405, "{status}");
     let (status, _) = post(&setup.data(), "/v1/keyrings", &json!({ "name": "more" }).to_string());
     assert!(status == 404 || status == 405, "{status}");
 }

@@ -37,8 +37,11 @@ impl Setup {
 
     /// Every byte of the log's directory.
     pub fn log_bytes(&self) -> Vec<u8> {
-        let files = std::fs::read_dir(self.log()).unwrap().flatten().filter(|entry| entry.path().is_file());
-        files.map(|entry| std::fs::read(entry.path()).unwrap()).collect::<Vec<_>>().concat()
+        let entries =
+            |dir: &Path| std::fs::read_dir(dir).unwrap().flatten().map(|entry| entry.path()).collect::<Vec<_>>();
+        let log = PathBuf::from(self.log());
+        let files = entries(&log).into_iter().chain(entries(&log.join("wal"))).filter(|path| path.is_file());
+        files.map(|path| std::fs::read(path).unwrap()).collect::<Vec<_>>().concat()
     }
 
     pub fn data(&self) -> PathBuf {
