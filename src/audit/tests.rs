@@ -176,7 +176,7 @@ async fn what_no_record_may_hold_is_refused() {
         Record { facts: vec![("patient_name", "x".to_owned())], ..full() },
         Record { facts: vec![("kek", "Zo\u{eb}".to_owned())], ..full() },
         Record { facts: vec![("kek", "line\nbreak".to_owned())], ..full() },
-        Record { facts: vec![("kek", "x".repeat(129))], ..full() },
+        Record { facts: vec![("kek", "x".repeat(257))], ..full() },
         Record { facts: vec![("kek", "a".to_owned()), ("kek", "b".to_owned())], ..full() },
         Record { reason: Some("Free text!"), ..full() },
         Record { outcome: Outcome::Intent, ..full() },
