@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use keyward::clock::{Deadline, Mono, Wall};
-use keyward::identity::{self, Authenticator, Credentials, KnownPrincipal, Principal, PrincipalKind};
+use keyward::identity::{self, Authenticator, Credentials, Door, KnownPrincipal, Principal, PrincipalKind};
 use keyward::names::{KeyringName, Purpose, RequestId};
 use keyward::policy::{Action, Ask, Policy, Settings};
 
@@ -44,7 +44,7 @@ fn caller() -> Principal {
         token_sha256: vec![],
     };
     let authenticator = Authenticator::new(&identity::Settings { principals: vec![known] }).unwrap();
-    authenticator.authenticate(&Credentials::Peer { uid: 1000, gid: 1000 }).unwrap()
+    authenticator.authenticate(Door::Data, &Credentials::Peer { uid: 1000, gid: 1000 }).unwrap()
 }
 
 fn decide(criterion: &mut Criterion) {

@@ -30,7 +30,7 @@ for target in "${targets[@]}"; do
   mkdir -p "target/corpus/$target" "artifacts/$target"
   common=(-artifact_prefix="artifacts/$target/" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1)
   echo "== $target: replaying $(find "corpus/$target" -type f | wc -l) seeds"
-  "$binary" "${common[@]}" -runs=0 "corpus/$target" 2>&1 | grep -E 'DONE|Loading|INFO: +[0-9]+ files' || exit 1
+  "$binary" "${common[@]}" -runs=0 "corpus/$target" >"target/$target.log" 2>&1 || { tail -40 "target/$target.log"; exit 1; }
   [[ $limit == -max_total_time=0 ]] && continue
   echo "== $target: fuzzing, $limit"
   "$binary" "${common[@]}" "$limit" -max_len=4096 "target/corpus/$target" "corpus/$target" >"target/$target.log" 2>&1 ||

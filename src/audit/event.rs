@@ -43,6 +43,7 @@ events! {
     SidecarReady = "sidecar.ready", Control;
     SidecarDraining = "sidecar.draining", Control;
     SidecarStopped = "sidecar.stopped", Control;
+    SidecarRefused = "sidecar.refused", Control;
     LogOpened = "log.opened", Own;
     LogRecovered = "log.recovered", Own;
     LogHeartbeat = "log.heartbeat", Own;
@@ -73,6 +74,7 @@ impl Share {
 
 /// The names that a record's facts may have (LOG-10), sorted.
 pub const FACTS: &[&str] = &[
+    "authority",
     "binary_digest",
     "checkpoint_cut",
     "config_digest",
@@ -81,7 +83,10 @@ pub const FACTS: &[&str] = &[
     "environment",
     "error",
     "kek",
+    "kek_attributes",
     "kek_check",
+    "kek_detail",
+    "kek_key_version",
     "kek_kind",
     "kek_manufacturer",
     "kek_model",
@@ -92,6 +97,7 @@ pub const FACTS: &[&str] = &[
     "keyring",
     "keyrings",
     "listener",
+    "lost_events",
     "module_digest",
     "origin",
     "policy_digest",
@@ -103,6 +109,7 @@ pub const FACTS: &[&str] = &[
     "self_test",
     "signal",
     "store",
+    "store_head",
     "store_key_check",
     "subject_key",
     "suite",

@@ -115,7 +115,7 @@ pub struct Record {
     pub policy: Option<[u8; 32]>,
     /// The index of the intent that this record closes.
     pub intent: Option<u64>,
-    /// Facts of a closed set of names (`kek`, `kek_model`, `config_digest`, `binary_digest`, ...) with printable-ASCII values of at most 128 bytes.
+    /// Facts of a closed set of names (`kek`, `kek_model`, `config_digest`, `binary_digest`, ...) with printable-ASCII values of at most 256 bytes.
     pub facts: Vec<(&'static str, String)>,
 }
 

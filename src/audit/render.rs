@@ -20,7 +20,7 @@ const GROUP_BYTES: usize = 24_000;
 /// Parts of one record at most: they share a frame.
 const MAX_PARTS: usize = 64;
 /// Bytes of a fact's value at most.
-const MAX_FACT: usize = 128;
+const MAX_FACT: usize = 256;
 /// What the holes take at most: `unverified`, an index and a time.
 const HOLES: usize = 10 + 20 + 20;
 

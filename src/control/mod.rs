@@ -1,8 +1,8 @@
 //! What does each control verb do? Keyring changes and reads under a Permit or an Authority.
 //! This module never decides who may.
 
-use crate::crypto::Suite;
-use crate::names::KeyringName;
+use crate::keyring::{Change, Suite};
+use crate::names::{KeyringName, RESERVED_PREFIX};
 
 /// A request to make a keyring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,4 +15,60 @@ pub struct CreateKeyring {
     pub subject_key: Option<String>,
     /// The suite of its values.
     pub suite: Suite,
+}
+
+/// Checks what a keyring is asked to be and turns it into a change. The error says what to correct.
+pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
+    let CreateKeyring { name, mut required_context, subject_key, suite } = create;
+    required_context.sort_unstable();
+    if required_context.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
+        return Err("required_context names a key twice");
+    }
+    if required_context
+        .iter()
+        .any(|key| key.is_empty() || key.len() > MAX_KEY_BYTES || key.starts_with(RESERVED_PREFIX))
+    {
+        return Err("required_context keys have 1 to 128 bytes and do not begin with kw.");
+    }
+    if required_context.len() > MAX_REQUIRED_KEYS {
+        return Err("required_context has at most 16 keys");
+    }
+    if subject_key.as_ref().is_some_and(|key| !required_context.contains(key)) {
+        return Err("subject_key must be one of required_context, or values without a subject could be sealed");
+    }
+    Ok(Change::Create { name, required_context, subject_key, suite })
+}
+
+/// A required key is a field name of the application, not a value.
+const MAX_KEY_BYTES: usize = 128;
+/// Far below the 62 pairs of a context, so that free pairs always fit.
+const MAX_REQUIRED_KEYS: usize = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn create(required: &[&str], subject: Option<&str>) -> CreateKeyring {
+        CreateKeyring {
+            name: "patients".parse().unwrap(),
+            required_context: required.iter().map(|key| (*key).to_owned()).collect(),
+            subject_key: subject.map(str::to_owned),
+            suite: Suite::XaesCommitted,
+        }
+    }
+
+    #[test]
+    fn a_subject_key_must_be_required() {
+        assert!(creation(create(&["patient"], Some("patient"))).is_ok());
+        assert!(creation(create(&[], Some("patient"))).is_err());
+    }
+
+    #[test]
+    fn required_keys_are_distinct_short_and_not_reserved() {
+        for bad in [&["a", "a"][..], &[""], &["kw.keyring"], &[&*"x".repeat(129)]] {
+            assert!(creation(create(bad, None)).is_err(), "{bad:?}");
+        }
+        let many: Vec<String> = (0..17).map(|i| format!("k{i}")).collect();
+        assert!(creation(create(&many.iter().map(String::as_str).collect::<Vec<_>>(), None)).is_err());
+    }
 }

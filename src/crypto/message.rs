@@ -41,10 +41,12 @@ impl MessageKey {
         out: &mut Vec<u8>,
     ) -> Result<(), CryptoError> {
         let start = out.len();
-        out.reserve(COMMITMENT_BYTES + plaintext.len() + TAG_BYTES);
         match suite {
             Suite::Xaes => {}
-            Suite::XaesCommitted => out.extend_from_slice(&self.0.commit(header, nonce, aad)),
+            Suite::XaesCommitted => {
+                out.reserve(COMMITMENT_BYTES + plaintext.len() + TAG_BYTES);
+                out.extend_from_slice(&self.0.commit(header, nonce, aad));
+            }
         }
         self.0.message.seal_onto(nonce, aad, plaintext, out).inspect_err(|CryptoError| out.truncate(start))
     }
@@ -116,9 +118,10 @@ mod tests {
         for (suite, overhead) in SUITES {
             for len in [0, 1, 15, 16, 17, 1000] {
                 let plaintext = vec![0x42; len];
-                let mut out = Vec::new();
+                let mut out = Vec::with_capacity(len + overhead);
+                let place = out.as_ptr();
                 key.seal(suite, HEADER, NONCE, b"aad", &plaintext, &mut out).unwrap();
-                assert_eq!(out.len(), len + overhead);
+                assert_eq!((out.as_ptr(), out.len()), (place, len + overhead), "a buffer of the right size stays");
                 assert_eq!(key.open(suite, HEADER, NONCE, b"aad", &out).unwrap().expose(), plaintext);
             }
         }

@@ -7,12 +7,14 @@ mod disk;
 pub mod faults;
 mod file;
 mod lock;
+mod temporary;
 #[cfg(test)]
 mod tests;
 
 pub use disk::Disk;
 pub use file::File;
 pub use lock::Lock;
+pub use temporary::TemporaryDir;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -32,6 +32,16 @@ pub enum Coverage {
     NotCovered(Gap),
 }
 
+impl std::fmt::Display for Coverage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::ToSeal => f.write_str("to seal"),
+            Self::Sealed => f.write_str("sealed"),
+            Self::NotCovered(gap) => write!(f, "not covered: {gap}"),
+        }
+    }
+}
+
 /// How often a rule was met.
 #[derive(Debug, Clone)]
 pub struct RuleCount<'p> {

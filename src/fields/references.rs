@@ -35,7 +35,7 @@ impl<'d> Targets<'d> {
             items.filter_map(|item| Some((string(item, b"id")?, string(item, b"resourceType")?))).collect();
     }
 
-    /// Whether an element holds what a selector asks of it.
+    /// FLD-22: whether an element holds what a selector asks of it.
     pub(super) fn holds(&self, condition: &Condition, element: Value<'d>) -> bool {
         let is = |name: &[u8], text: &str| string(element, name).as_deref() == Some(text.as_bytes());
         match condition {

@@ -32,7 +32,7 @@ pub struct Selected<'d> {
 }
 
 impl<'d> Selected<'d> {
-    /// What stands between the quotes, escapes and all: the plaintext to seal, or the sealed value to open.
+    /// FLD-30: what stands between the quotes, escapes and all: the plaintext to seal, or the sealed value to open.
     pub const fn raw(&self) -> &'d str {
         self.raw
     }

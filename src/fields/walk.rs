@@ -84,6 +84,7 @@ impl<'d, 'p> Walk<'d, 'p> {
         Ok(())
     }
 
+    /// FLD-12: the id of the document comes before the one that the caller gives.
     fn scope(&self, value: Value<'d>, container: Option<&Scope<'p>>) -> Result<Scope<'p>, FieldsError> {
         let kind = value.member(b"resourceType").and_then(Value::string).filter(|text| is_type(text));
         let kind = kind.and_then(|text| String::from_utf8(text.into_owned()).ok());

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use crate::crypto::constant_time_eq;
 use crate::names::PrincipalName;
 
-use super::{Credentials, IdentityError, KnownPrincipal, Principal, PrincipalKind, Proof, Settings, token};
+use super::{Credentials, Door, IdentityError, KnownPrincipal, Principal, PrincipalKind, Proof, Settings, token};
 
 /// Old and new: a token is replaced without a gap, and no third one is forgotten.
 const MAX_TOKENS: usize = 2;
 
 /// Recognises callers.
 pub struct Authenticator {
-    uids: HashMap<u32, (PrincipalName, PrincipalKind)>,
+    uids: HashMap<(Door, u32), (PrincipalName, PrincipalKind)>,
     tokens: Vec<([u8; 32], PrincipalName, PrincipalKind)>,
 }
 
@@ -51,27 +51,28 @@ impl Authenticator {
         Ok(built)
     }
 
-    /// Recognises a caller, in time that does not depend on which token is nearly right.
-    pub fn authenticate(&self, credentials: &Credentials) -> Result<Principal, IdentityError> {
+    /// Recognises a caller at a door, in time that does not depend on which token is nearly right. At the data door
+    /// only services are known, at the control door only people.
+    pub fn authenticate(&self, door: Door, credentials: &Credentials) -> Result<Principal, IdentityError> {
         match credentials {
             Credentials::None => Err(IdentityError::Missing),
             Credentials::Peer { uid, .. } => {
-                let (name, kind) = self.uids.get(uid).ok_or(IdentityError::Unknown)?;
+                let (name, kind) = self.uids.get(&(door, *uid)).ok_or(IdentityError::Unknown)?;
                 Ok(Principal::mint(name.clone(), *kind, Proof::Peer { uid: *uid }))
             }
             Credentials::Bearer(text) => {
                 let offered = token::hash(text.expose()).ok_or(IdentityError::Unknown)?;
-                let (name, kind) = self.bearer_of(&offered).ok_or(IdentityError::Unknown)?;
+                let (name, kind) = self.bearer_of(door, &offered).ok_or(IdentityError::Unknown)?;
                 Ok(Principal::mint(name.clone(), *kind, Proof::Token))
             }
         }
     }
 
     /// Looks at every configured hash, whichever matches: the time says how many there are and nothing else.
-    fn bearer_of(&self, offered: &[u8; 32]) -> Option<(&PrincipalName, &PrincipalKind)> {
+    fn bearer_of(&self, door: Door, offered: &[u8; 32]) -> Option<(&PrincipalName, &PrincipalKind)> {
         let mut found = None;
         for (hash, name, kind) in &self.tokens {
-            if constant_time_eq(hash, offered) {
+            if constant_time_eq(hash, offered) && Door::of(*kind) == door {
                 found = Some((name, kind));
             }
         }
@@ -80,7 +81,7 @@ impl Authenticator {
 
     fn claim_uids(&mut self, known: &KnownPrincipal) -> Result<(), SettingsError> {
         for uid in &known.uids {
-            if let Some((first, _)) = self.uids.insert(*uid, (known.name.clone(), known.kind)) {
+            if let Some((first, _)) = self.uids.insert((Door::of(known.kind), *uid), (known.name.clone(), known.kind)) {
                 return Err(SettingsError::Shared { first, second: known.name.clone(), what: "uid" });
             }
         }

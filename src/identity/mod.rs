@@ -28,6 +28,26 @@ pub enum Credentials {
     None,
 }
 
+/// Which side a caller comes to. A uid may stand for a service at one and for a person at the other, since these are
+/// two principals with nothing in common but the machine's account; configuration refuses that in production.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Door {
+    /// Where services seal and open.
+    Data,
+    /// Where people keep keys and read the log.
+    Control,
+}
+
+impl Door {
+    /// The only door that a kind of principal comes through.
+    pub const fn of(kind: PrincipalKind) -> Self {
+        match kind {
+            PrincipalKind::Service => Self::Data,
+            PrincipalKind::Custodian | PrincipalKind::Auditor | PrincipalKind::Operator => Self::Control,
+        }
+    }
+}
+
 /// Why nobody was recognised; the caller learns only that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityError {
@@ -55,7 +75,7 @@ pub struct KnownPrincipal {
 /// The part's settings.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settings {
-    /// Everybody who may be recognised; a uid or token belongs to one principal only.
+    /// Everybody who may be recognised; at one door a uid or token belongs to one principal.
     pub principals: Vec<KnownPrincipal>,
 }
 

@@ -7,9 +7,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-use zeroize::Zeroizing;
-
 use crate::secret::SecretBytes;
 
 /// Why a file with a secret was refused.
@@ -34,12 +31,12 @@ pub(super) struct Version {
 /// Reads a file of at most `max` bytes that belongs to us or to root and that no one else may read or write.
 pub(super) fn read(path: &Path, max: usize) -> Result<(SecretBytes, Version), PrivateFileError> {
     let refuse = |problem: String| PrivateFileError { path: path.to_path_buf(), problem };
-    // NONBLOCK: a FIFO put in the file's place must not hang the start.
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let opened =
-        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
-    let file = File::from(opened);
-    let version = check(&file).map_err(refuse)?;
+    // Looked at before it is opened, since opening a FIFO put in its place would wait for ever; and again once open.
+    let named = std::fs::metadata(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+    check(&named).map_err(&refuse)?;
+    let file = File::open(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
+    let metadata = file.metadata().map_err(|error| refuse(format!("cannot be examined: {error}")))?;
+    let version = check(&metadata).map_err(&refuse)?;
     let bytes = read_all(file, max).map_err(refuse)?;
     Ok((bytes, version))
 }
@@ -63,8 +60,7 @@ impl Version {
     }
 }
 
-fn check(file: &File) -> Result<Version, String> {
-    let metadata = file.metadata().map_err(|error| format!("cannot be examined: {error}"))?;
+fn check(metadata: &std::fs::Metadata) -> Result<Version, String> {
     let me = rustix::process::geteuid().as_raw();
     if !metadata.is_file() {
         return Err("is not a regular file".into());
@@ -76,15 +72,15 @@ fn check(file: &File) -> Result<Version, String> {
     if mode & 0o077 != 0 {
         return Err(format!("has mode {mode:04o}: others may reach it, make it 0600"));
     }
-    Ok(Version::of(&metadata))
+    Ok(Version::of(metadata))
 }
 
 fn read_all(mut file: File, max: usize) -> Result<SecretBytes, String> {
     // One fixed buffer with a byte to spare: growing would leave copies behind, and the spare byte shows a longer file.
-    let mut buffer = Zeroizing::new(vec![0_u8; max + 1]);
+    let mut buffer = SecretBytes::zeroed(max + 1);
     let mut len = 0;
     loop {
-        let room = buffer.get_mut(len..).unwrap_or_default();
+        let room = buffer.expose_mut().get_mut(len..).unwrap_or_default();
         match file.read(room) {
             Ok(0) if room.is_empty() => return Err(format!("holds more than {max} bytes")),
             Ok(0) => break,
@@ -96,7 +92,7 @@ fn read_all(mut file: File, max: usize) -> Result<SecretBytes, String> {
     if len > max {
         return Err(format!("holds more than {max} bytes"));
     }
-    Ok(SecretBytes::new(buffer.get(..len).unwrap_or_default().to_vec()))
+    Ok(SecretBytes::copy_of(buffer.expose().get(..len).unwrap_or_default()))
 }
 
 #[cfg(test)]

@@ -404,6 +404,10 @@ impl Profile {
         if let Some(wrap) = self.wrap.iter().find(|wrap| wrap.max_plain < KEY_BYTES) {
             return Err(format!("max_plain {} is less than a data key", wrap.max_plain));
         }
+        // The loader's variables would run other code in the worker, with the PIN in hand.
+        if let Some(name) = self.module.env.iter().find(|name| name.starts_with("LD_")) {
+            return Err(format!("the environment variable {name} is the loader's, not the library's"));
+        }
         match self.errors.listed_twice() {
             Some(code) => Err(format!("the code {code:#x} stands in two classes")),
             None => self.sources_given(),
@@ -484,6 +488,12 @@ mod tests {
         assert!(refusal(&twice).contains("the code 0x5 stands in two classes"));
         let silent = softhsm().replacen("source = \"run\"\n", "source = \" \"\n", 1);
         assert!(refusal(&silent).contains("names no source"));
+    }
+
+    #[test]
+    fn a_variable_of_the_loader_is_refused() {
+        let text = softhsm().replacen("[\"SOFTHSM2_CONF\"]", "[\"SOFTHSM2_CONF\", \"LD_PRELOAD\"]", 1);
+        assert!(refusal(&text).contains("LD_PRELOAD is the loader's"));
     }
 
     #[test]

@@ -3,8 +3,6 @@
 
 use std::path::{Path, PathBuf};
 
-use zeroize::Zeroizing;
-
 use crate::clock::{BoxFuture, Deadline};
 use crate::crypto::{self, CryptoError, DataKey, NONCE_BYTES, WrappingKey};
 use crate::durable::Disk;
@@ -51,11 +49,11 @@ impl SoftwareKek {
     pub fn create_file(disk: &Disk, path: &Path) -> Result<(), StartError> {
         let refuse =
             |problem: String| StartError::KeyFile(super::PrivateFileError { path: path.to_path_buf(), problem });
-        let mut bytes = Zeroizing::new([0_u8; FILE_BYTES]);
-        let (header, key) = bytes.split_at_mut(HEADER.len());
+        let mut bytes = SecretBytes::zeroed(FILE_BYTES);
+        let (header, key) = bytes.expose_mut().split_at_mut(HEADER.len());
         header.copy_from_slice(HEADER);
         crypto::random(key).map_err(|error| refuse(error.to_string()))?;
-        disk.write_new(path, bytes.as_slice(), 0o600).map_err(|error| refuse(error.to_string()))
+        disk.write_new(path, bytes.expose(), 0o600).map_err(|error| refuse(error.to_string()))
     }
 
     /// Reads the file: ours, mode 0600, of the exact shape.
@@ -139,7 +137,7 @@ fn parse(bytes: &SecretBytes) -> Result<WrappingKey, &'static str> {
     if key.len() != KEY_BYTES {
         return Err("has the wrong length for a software key-encryption key");
     }
-    WrappingKey::from_secret(&SecretBytes::new(key.to_vec())).map_err(|_| "does not hold a usable key")
+    WrappingKey::from_secret(&SecretBytes::copy_of(key)).map_err(|_| "does not hold a usable key")
 }
 
 /// Magic, then the version of the file's form.

@@ -219,6 +219,34 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_that_a_wrap_is_bound_to_are_fixed() {
+        let binding = WrapBinding {
+            store: StoreId([1; 16]),
+            owner: "default/patients".into(),
+            key: KeyVersionId([2; 8]),
+            kek: "primary".parse().unwrap(),
+            role: WrapRole::Escrow,
+            created: Wall(3),
+        };
+        let pair = |key: &str, value: &[u8]| {
+            format!("{:04x}{}{:08x}{}", key.len(), hex::encode(key), value.len(), hex::encode(value))
+        };
+        let expected = [
+            hex::encode(b"keyward/wrap/v1\0\0\x08"),
+            pair("algorithm", b"aes-256-gcm/iv96/tag128"),
+            pair("created", &[0, 0, 0, 0, 0, 0, 0, 3]),
+            pair("kek", b"primary"),
+            pair("key", &[2; 8]),
+            pair("method", &[1, 1]),
+            pair("owner", b"default/patients"),
+            pair("role", b"escrow"),
+            pair("store", &[1; 16]),
+        ];
+        assert_eq!(hex::encode(binding.encode(Method::AesGcmCallerIv)), expected.concat());
+        assert_ne!(binding.encode(Method::AesGcmCallerIv), binding.encode(Method::Software));
+    }
+
+    #[test]
     fn every_truncation_and_every_trailing_byte_is_refused() {
         let good = wrap().encode();
         for len in 0..good.len() {

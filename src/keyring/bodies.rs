@@ -91,15 +91,25 @@ pub(super) fn encode<T: Serialize>(body: &T) -> Option<String> {
     serde_json::to_string(body).ok()
 }
 
-/// Reads a body whose row has been verified; the error says what is wrong with it.
-pub(super) fn decode<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+/// Why stored bytes say nothing to this build.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// A newer keyward wrote them.
+    Newer(String),
+    /// Nobody's keyward wrote them.
+    Broken(String),
+}
+
+/// Reads a body.
+pub(super) fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
     #[derive(Deserialize)]
     struct Numbered {
         schema: u32,
     }
-    let Numbered { schema } = serde_json::from_str(text).map_err(|error| error.to_string())?;
-    if schema != SCHEMA {
-        return Err(format!("it has schema {schema}, this keyward knows {SCHEMA}: run the keyward that wrote it"));
+    let broken = |error: serde_json::Error| Unreadable::Broken(error.to_string());
+    let Numbered { schema } = serde_json::from_str(text).map_err(broken)?;
+    if schema > SCHEMA {
+        return Err(Unreadable::Newer(format!("it has schema {schema}, this keyward knows {SCHEMA}")));
     }
-    serde_json::from_str(text).map_err(|error| error.to_string())
+    serde_json::from_str(text).map_err(broken)
 }

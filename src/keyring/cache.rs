@@ -79,6 +79,13 @@ pub(super) enum FlightError {
 type Slots = HashMap<u64, Arc<Slot>, BuildHasherDefault<IdHasher>>;
 type Landing = Option<Result<Arc<Slot>, FlightError>>;
 
+/// Whose deadline a flight has.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    Own,
+    Other,
+}
+
 /// The cache of one store's data keys.
 pub(super) struct Cache {
     slots: ArcSwap<Slots>,
@@ -146,9 +153,9 @@ impl Cache {
             if deadline.left(now).is_none() {
                 return Err(late());
             }
-            let mut flight = match self.board(id, now, &unwrap) {
+            let (mut flight, whose) = match self.board(id, now, &unwrap) {
                 Ok(slot) => return Ok(slot),
-                Err(flight) => flight,
+                Err(boarded) => boarded,
             };
             let landing = tokio::select! {
                 biased;
@@ -158,6 +165,7 @@ impl Cache {
             match landing {
                 Some(Ok(slot)) => return Ok(slot),
                 Some(Err(FlightError::Denied(_, error) | FlightError::Failed(error))) => return Err(error),
+                Some(Err(FlightError::Deadline)) if whose == Whose::Own => return Err(late()),
                 Some(Err(FlightError::Deadline)) => {}
                 None => return Err(UnlockError::Unavailable("the unwrapping ended without an answer".to_owned())),
             }
@@ -170,7 +178,7 @@ impl Cache {
         id: KeyVersionId,
         now: Mono,
         unwrap: &impl Fn() -> F,
-    ) -> Result<Arc<Slot>, watch::Receiver<Landing>>
+    ) -> Result<Arc<Slot>, (watch::Receiver<Landing>, Whose)>
     where
         F: Future<Output = Result<Unwrapped, FlightError>> + Send + 'static,
     {
@@ -180,7 +188,7 @@ impl Cache {
             return Ok(Arc::clone(slot));
         }
         if let Some(flight) = flights.get(&number(id)) {
-            return Err(flight.clone());
+            return Err((flight.clone(), Whose::Other));
         }
         let (landing, flight) = watch::channel(None);
         flights.insert(number(id), flight.clone());
@@ -188,7 +196,7 @@ impl Cache {
         let flight_of =
             Flight { cache: Arc::clone(self), id, landing, refusals: self.refusals.load(Ordering::Acquire) };
         tokio::spawn(flight_of.fly(now, unwrap()));
-        Err(flight)
+        Err((flight, Whose::Own))
     }
 
     /// Drops every key that the KEK wrapped, at once; requests that hold one finish.

@@ -39,7 +39,7 @@ impl Keyrings {
     }
 }
 
-fn covered<'a>(change: &Change, authority: &'a Authority) -> Result<&'a Permit, ApplyError> {
+pub(super) fn covered<'a>(change: &Change, authority: &'a Authority) -> Result<&'a Permit, ApplyError> {
     let Authority::Founding(founding) = authority;
     let permit = founding.permit();
     let Change::Create { name, .. } = change;
@@ -48,7 +48,7 @@ fn covered<'a>(change: &Change, authority: &'a Authority) -> Result<&'a Permit, 
 }
 
 /// A keyring that no value could satisfy, or whose pseudonyms nobody could compute, is refused before it exists.
-fn check(change: &Change) -> Result<(), ApplyError> {
+pub(super) fn check(change: &Change) -> Result<(), ApplyError> {
     let Change::Create { required_context, subject_key, .. } = change;
     let invalid = |what: &str| Err(ApplyError::Invalid(what.to_owned()));
     let mut sorted: Vec<&str> = required_context.iter().map(String::as_str).collect();
@@ -68,7 +68,12 @@ fn check(change: &Change) -> Result<(), ApplyError> {
     }
 }
 
-async fn carry_out(inner: Arc<Inner>, change: Change, intent: u64, deadline: Deadline) -> Result<Applied, ApplyError> {
+pub(super) async fn carry_out(
+    inner: Arc<Inner>,
+    change: Change,
+    intent: u64,
+    deadline: Deadline,
+) -> Result<Applied, ApplyError> {
     // Changes of this process take turns, so that each starts from the rows that the one before left. Nothing that
     // serves values waits here.
     let _turn = inner.turn.lock().await;
@@ -130,7 +135,7 @@ async fn make_key(
     Ok(sealed)
 }
 
-fn draft(inner: &Inner, change: &Change, intent: u64, key: SealedKey) -> Draft {
+pub(super) fn draft(inner: &Inner, change: &Change, intent: u64, key: SealedKey) -> Draft {
     let Change::Create { name, required_context, subject_key, suite } = change;
     let at = inner.clock.wall();
     Draft {
@@ -152,7 +157,7 @@ fn publish(inner: &Inner, snapshot: &Snapshot, drafted: Drafted, intent: u64) ->
     let keys: Vec<&SealedKey> = drafted.keys.iter().collect();
     let ring = Ring::read(&drafted.head, &keys, &snapshot.system.genesis)?;
     let keyring = ring.view.as_ref().clone();
-    inner.snapshot.store(Some(Arc::new(snapshot.with(ring, intent, drafted.end))));
+    inner.show(snapshot.with(ring, intent, drafted.end));
     Ok(Applied { keyring })
 }
 

@@ -2,6 +2,7 @@
 //! every row. Until a store is admitted nothing unlocks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bodies::{self, GenesisBody, KeyBody, SCHEMA};
@@ -21,6 +22,9 @@ use crate::store::{GenesisRow, Image, SealedKey, Tag, Write, Writer};
 /// What the wraps of keyward's own keys are bound to.
 const STORE_KEY: &str = "kw.store";
 const PSEUDONYM_KEY: &str = "kw.pseudonym";
+
+/// How the genesis row is called to an operator.
+const GENESIS: &str = "the genesis row";
 
 /// No request waits for these calls; ten seconds is longer than any healthy token takes.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -103,6 +107,9 @@ pub(super) async fn admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     if let Some(snapshot) = inner.snapshot.load_full() {
         return Ok(snapshot.system.genesis.clone());
     }
+    if inner.shut.load(Ordering::SeqCst) {
+        return Err(ApplyError::Unavailable(inner.reason()));
+    }
     let admitted = try_admit(inner).await;
     if let Err(error) = &admitted {
         inner.wait(error.to_string());
@@ -114,10 +121,10 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     check_kek(&*inner.kek, inner.settings.environment)?;
     let image = inner.writer.image().await?;
     let Some(row) = &image.genesis else { return Err(no_genesis(&image)) };
-    let unreadable = |what: String| Damage::of("the genesis row".to_owned(), what);
-    let body: GenesisBody = bodies::decode(&row.body).map_err(unreadable)?;
-    let store: StoreId = body.store.parse().map_err(|_| unreadable("its store id is none".to_owned()))?;
-    let key_id: KeyVersionId = body.store_key.parse().map_err(|_| unreadable("its store key is none".to_owned()))?;
+    let wrong = |what: &str| Damage::of(GENESIS.to_owned(), what);
+    let body: GenesisBody = bodies::decode(&row.body).map_err(|why| Damage::unreadable(GENESIS.to_owned(), why))?;
+    let store: StoreId = body.store.parse().map_err(|_| wrong("its store id is none"))?;
+    let key_id: KeyVersionId = body.store_key.parse().map_err(|_| wrong("its store key is none"))?;
     // What was read so far is not verified. It leads to the store key, whose wrap is bound to the store's and the key's
     // ids; and the store key then says whether all of it is true.
     let store_key = image.keys.iter().find(|key| key.row.id == key_id);
@@ -125,15 +132,15 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let (store_key, _) = unwrap_system(inner, store_key, store, STORE_KEY).await?;
     let rows =
         RowSealer::new(&store_key).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))?;
-    rows.verify(Row::Genesis(row)).map_err(|_| unreadable("its seal does not verify".to_owned()))?;
+    rows.verify(Row::Genesis(row)).map_err(|_| wrong("its seal does not verify"))?;
     let environment = Environment::of(&body.environment);
-    let environment = environment.ok_or_else(|| unreadable("its environment is unknown".to_owned()))?;
+    let environment = environment.ok_or_else(|| wrong("its environment is unknown"))?;
     let genesis = Genesis { store, environment, created: Wall(body.created), store_key_check: rows.check_value() };
     let chain = verify(&image, &rows)?;
     check_environment(environment, inner.settings.environment)?;
     let pseudonyms = pseudonyms(inner, &image, store).await?;
     let system = Arc::new(System { genesis: genesis.clone(), rows, pseudonyms });
-    inner.snapshot.store(Some(Arc::new(Snapshot::of(&image, chain, system)?)));
+    inner.show(Snapshot::of(&image, chain, system)?);
     Ok(genesis)
 }
 
@@ -141,13 +148,13 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
 pub(super) async fn reload(inner: &Inner, old: &Snapshot) -> Result<(), ApplyError> {
     let image = inner.writer.image().await?;
     let genesis = image.genesis.as_ref().ok_or_else(|| no_genesis(&image))?;
-    let edited = |_| Damage::of("the genesis row".to_owned(), "its seal does not verify");
+    let edited = |_| Damage::of(GENESIS.to_owned(), "its seal does not verify");
     old.system.rows.verify(Row::Genesis(genesis)).map_err(edited)?;
     let chain = verify(&image, &old.system.rows)?;
     if chain.head.changes < old.head.changes {
         return Err(Damage::of("the chain of changes".to_owned(), "it has become shorter").into());
     }
-    inner.snapshot.store(Some(Arc::new(Snapshot::of(&image, chain, Arc::clone(&old.system))?)));
+    inner.show(Snapshot::of(&image, chain, Arc::clone(&old.system))?);
     Ok(())
 }
 
@@ -166,9 +173,9 @@ async fn unwrap_system(
     store: StoreId,
     use_: &str,
 ) -> Result<(DataKey, KeyBody), ApplyError> {
-    let wrong = |what: String| Damage::of(describe(key), what);
-    let body: KeyBody = bodies::decode(&key.row.body).map_err(wrong)?;
-    let wraps = wraps::decode(&key.wraps).ok_or_else(|| wrong("its wraps are not readable".to_owned()))?;
+    let unreadable = |why| Damage::unreadable(describe(key), why);
+    let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
+    let wraps = wraps::decode(&key.wraps).map_err(unreadable)?;
     let owner = owner(key, store, use_.to_owned(), Wall(body.created));
     let deadline = Deadline(inner.clock.mono().plus(PATIENCE));
     match wraps::unwrap(&*inner.kek, &wraps, &owner, deadline).await {
@@ -178,7 +185,7 @@ async fn unwrap_system(
                 "it does not unwrap: this row or the genesis row was edited, or {} is not the key-encryption key that wrapped it",
                 inner.kek.name()
             );
-            Err(wrong(what).into())
+            Err(Damage::of(describe(key), what).into())
         }
         Some(Err(error)) => Err(ApplyError::Unavailable(error.to_string())),
         None => Err(ApplyError::Refused(format!(
@@ -194,7 +201,7 @@ fn no_genesis(image: &Image) -> ApplyError {
     if *image == Image::default() {
         return ApplyError::NotFounded;
     }
-    Damage::of("the genesis row".to_owned(), "it is missing").into()
+    Damage::of(GENESIS.to_owned(), "it is missing").into()
 }
 
 fn check_kek(kek: &dyn Kek, environment: Environment) -> Result<(), ApplyError> {

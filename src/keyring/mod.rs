@@ -17,6 +17,7 @@ mod verify;
 mod views;
 mod wraps;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ use arc_swap::ArcSwapOption;
 use self::cache::Cache;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
-use crate::crypto::Suite;
 use crate::kek::Kek;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{Opened, Writer};
 
+pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, StoreHead, VersionView};
@@ -62,6 +63,14 @@ pub enum Change {
     },
 }
 
+impl Change {
+    /// The keyring that it changes.
+    pub const fn keyring(&self) -> &KeyringName {
+        let Self::Create { name, .. } = self;
+        name
+    }
+}
+
 /// What a change did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Applied {
@@ -90,7 +99,7 @@ pub enum ApplyError {
     /// A sealed row did not verify: the database was edited.
     #[error("a sealed row does not verify: {0}")]
     Tampered(String),
-    /// Development and production do not mix: the operator corrects the configuration.
+    /// Not this store with this configuration or this build: environment, KEK or schema. The operator corrects it.
     #[error("{0}")]
     Refused(String),
     /// Founding a store that has a genesis.
@@ -137,6 +146,8 @@ struct Inner {
     snapshot: ArcSwapOption<Snapshot>,
     /// Why it is not.
     waiting: Mutex<String>,
+    /// Set once, by [`Keyrings::shut`].
+    shut: AtomicBool,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -164,6 +175,7 @@ impl Keyrings {
             cache,
             snapshot: ArcSwapOption::empty(),
             waiting,
+            shut: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
         };
         Arc::new(Self { inner: Arc::new(inner) })
@@ -199,6 +211,14 @@ impl Keyrings {
     /// The pseudonym of a subject in the current epoch (128-bit HMAC); None until admitted.
     pub fn pseudonym(&self, tenant: &Tenant, subject: &str) -> Option<[u8; 16]> {
         self.inner.with_snapshot(|snapshot| snapshot.system.pseudonyms.of(tenant, subject).ok()).ok().flatten()
+    }
+
+    /// Closes the keyrings for good: what they would unlock must not be used. The reason is shown in readiness.
+    pub fn shut(&self, why: &str) {
+        self.inner.wait(why.to_owned());
+        self.inner.shut.store(true, Ordering::SeqCst);
+        self.inner.snapshot.store(None);
+        self.inner.cache.evict(self.inner.kek.name());
     }
 
     /// How the keyrings are doing.
@@ -240,11 +260,26 @@ impl Inner {
         }
     }
 
+    /// Replaces the picture that everybody sees; not after [`Keyrings::shut`], however late an admission or a change ends.
+    fn show(&self, snapshot: Snapshot) {
+        self.snapshot.store(Some(Arc::new(snapshot)));
+        if self.shut.load(Ordering::SeqCst) {
+            self.snapshot.store(None);
+        }
+    }
+
     fn reason(&self) -> String {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says why; the reason of a shutting stays.
     fn wait(&self, why: String) {
+        if self.shut.load(Ordering::SeqCst) {
+            return;
+        }
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }
+
+#[cfg(test)]
+mod tests;

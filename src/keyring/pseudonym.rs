@@ -4,14 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use zeroize::Zeroize;
 
 use crate::crypto::{CryptoError, DataKey, MacKey, canonical};
 use crate::names::Tenant;
 use crate::secret::SecretBytes;
 
 /// Tenants whose subkeys are kept; beyond it a subkey is derived at each use. Each one takes a slot of locked memory.
-const KEPT: usize = 256;
+const KEPT: usize = 64;
 
 const TENANTS: &str = "keyward/v1/pseudonym-tenant";
 const SUBJECTS: &str = "keyward/v1/pseudonym";
@@ -54,9 +53,7 @@ impl Pseudonyms {
     fn derive(&self, tenant: &Tenant) -> Result<MacKey, CryptoError> {
         let epoch = self.epoch.to_be_bytes();
         let pairs = [(&b"epoch"[..], &epoch[..]), (b"tenant", tenant.as_str().as_bytes())];
-        let mut tag = self.base.tag(&[&canonical::encode(TENANTS, &[], pairs).ok_or(CryptoError)?]);
-        let secret = SecretBytes::new(tag.to_vec());
-        tag.zeroize();
-        MacKey::derive(&DataKey::from_secret(&secret)?, SUBJECTS)
+        let tag = self.base.tag(&[&canonical::encode(TENANTS, &[], pairs).ok_or(CryptoError)?]);
+        MacKey::derive(&DataKey::from_secret(&SecretBytes::new(tag.to_vec()))?, SUBJECTS)
     }
 }

@@ -104,10 +104,10 @@ impl Snapshot {
 impl Ring {
     /// A keyring from its verified rows.
     pub(super) fn read(row: &KeyringRow, keys: &[&SealedKey], genesis: &Genesis) -> Result<Self, Damage> {
-        let wrong = |what: String| Damage::of(format!("the head of keyring {}", row.name), what);
-        let name: KeyringName = row.name.parse().map_err(|_| wrong("its name is none".to_owned()))?;
-        let body: HeadBody = bodies::decode(&row.body).map_err(wrong)?;
-        let suite = suite(body.suite).ok_or_else(|| wrong("its suite is unknown".to_owned()))?;
+        let head = || format!("the head of keyring {}", row.name);
+        let name: KeyringName = row.name.parse().map_err(|_| Damage::of(head(), "its name is none"))?;
+        let body: HeadBody = bodies::decode(&row.body).map_err(|why| Damage::unreadable(head(), why))?;
+        let suite = suite(body.suite).ok_or_else(|| Damage::of(head(), "its suite is unknown"))?;
         let mut versions: Vec<Arc<Version>> =
             keys.iter().map(|key| Version::read(key, genesis).map(Arc::new)).collect::<Result<_, _>>()?;
         versions.sort_by_key(|version| (version.view.created, version.view.id));
@@ -131,19 +131,20 @@ impl Ring {
 
 impl Version {
     fn read(key: &SealedKey, genesis: &Genesis) -> Result<Self, Damage> {
-        let wrong = |what: String| Damage::of(describe(key), what);
-        let body: KeyBody = bodies::decode(&key.row.body).map_err(wrong)?;
+        let wrong = |what: &str| Damage::of(describe(key), what);
+        let unreadable = |why| Damage::unreadable(describe(key), why);
+        let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
         if body.development && genesis.environment == Environment::Production {
             return Err(Damage::Development(describe(key)));
         }
         let view = VersionView {
             id: key.row.id,
-            state: KeyState::of(&key.row.state).ok_or_else(|| wrong("its state is unknown".to_owned()))?,
+            state: KeyState::of(&key.row.state).ok_or_else(|| wrong("its state is unknown"))?,
             created: Wall(body.created),
-            suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown".to_owned()))?,
+            suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown"))?,
             keks: body.keks,
         };
-        let wraps = wraps::decode(&key.wraps).ok_or_else(|| wrong("its wraps are not readable".to_owned()))?;
+        let wraps = wraps::decode(&key.wraps).map_err(unreadable)?;
         let owner = owner(key, genesis.store, key.row.keyring.clone(), view.created);
         Ok(Self { view, owner, wraps })
     }

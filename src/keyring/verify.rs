@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 
 use super::ApplyError;
-use super::bodies::{self, ChangeBody, HeadBody};
+use super::bodies::{self, ChangeBody, HeadBody, Unreadable};
 use super::seal::{self, Row, RowSealer};
 use super::snapshot::describe;
 use super::views::StoreHead;
@@ -24,6 +24,8 @@ pub(super) enum Damage {
     Row(String, String),
     /// A key of a development store under a production configuration.
     Development(String),
+    /// Written by a newer keyward.
+    Newer(String, String),
 }
 
 /// What the chain of changes proves.
@@ -44,12 +46,22 @@ impl Damage {
     pub(super) fn of(row: String, what: impl Into<String>) -> Self {
         Self::Row(row, what.into())
     }
+
+    pub(super) fn unreadable(row: String, why: Unreadable) -> Self {
+        match why {
+            Unreadable::Newer(what) => Self::Newer(row, what),
+            Unreadable::Broken(what) => Self::Row(row, what),
+        }
+    }
 }
 
 impl From<Damage> for ApplyError {
     fn from(damage: Damage) -> Self {
         match damage {
             Damage::Row(row, what) => Self::Tampered(format!("{row}: {what}; {ADVICE}")),
+            Damage::Newer(row, what) => {
+                Self::Refused(format!("{row}: {what}; run the keyward that wrote it, or newer"))
+            }
             Damage::Development(row) => Self::Refused(format!("{row} was made for development")),
         }
     }
@@ -82,7 +94,7 @@ fn replay(changes: &[ChangeRow], rows: &RowSealer) -> Result<Chain, Damage> {
         if link.seq != seq || link.previous != chain.head.digest {
             return Err(Damage::of(name(), "the change before it is missing or another one"));
         }
-        let body: ChangeBody = bodies::decode(&link.body).map_err(|what| Damage::of(name(), what))?;
+        let body: ChangeBody = bodies::decode(&link.body).map_err(|why| Damage::unreadable(name(), why))?;
         chain.heads.insert(body.keyring.clone(), Newest(body.generation, body.head));
         for row in body.rows {
             chain.keys.insert(row.key, Newest(row.generation, row.tag));
@@ -130,7 +142,7 @@ fn check_roots(image: &Image) -> Result<(), Damage> {
         keys.entry(&key.row.keyring).or_default().push(key);
     }
     for head in &image.keyrings {
-        let body: HeadBody = bodies::decode(&head.body).map_err(|what| Damage::of(describe_head(head), what))?;
+        let body: HeadBody = bodies::decode(&head.body).map_err(|why| Damage::unreadable(describe_head(head), why))?;
         let keys = keys.remove(&*head.name).unwrap_or_default();
         let root = hex::encode(seal::root(keys.iter().map(|key| (&key.row.id, &key.row.tag))));
         if body.count != u64::try_from(keys.len()).unwrap_or(u64::MAX) || body.root != root {

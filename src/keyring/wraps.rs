@@ -1,11 +1,11 @@
 //! How is a key of the store wrapped, and what does its wraps column hold? Every wrap is proven before it is kept.
 
-use zeroize::Zeroize;
-
+use super::bodies::Unreadable;
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{self, CryptoError, DataKey};
 use crate::kek::{Kek, KekError, Wrap, WrapBinding, WrapRole};
 use crate::names::{KekName, KeyVersionId, StoreId};
+use crate::secret::SecretBytes;
 
 /// The first byte of the column.
 const SCHEMA: u8 = 1;
@@ -49,10 +49,8 @@ pub(super) enum WrapError {
 
 /// A fresh key, the KEK's randomness mixed with the operating system's.
 pub(super) async fn generate(kek: &dyn Kek, deadline: Deadline) -> Result<DataKey, WrapError> {
-    let mut extra = kek.random(deadline).await?;
-    let key = DataKey::generate(&extra);
-    extra.zeroize();
-    Ok(key?)
+    let extra = SecretBytes::new(kek.random(deadline).await?);
+    Ok(DataKey::generate(extra.expose())?)
 }
 
 /// Wraps a key and unwraps it again: a wrap that does not open would be found when the values are needed.
@@ -95,16 +93,33 @@ pub(super) fn encode(wraps: &[(WrapRole, Wrap)]) -> Option<Vec<u8>> {
 }
 
 /// Strict inverse of [`encode`].
-pub(super) fn decode(bytes: &[u8]) -> Option<Vec<(WrapRole, Wrap)>> {
-    let mut rest = bytes.strip_prefix(&[SCHEMA])?;
+pub(super) fn decode(bytes: &[u8]) -> Result<Vec<(WrapRole, Wrap)>, Unreadable> {
+    let broken = || Unreadable::Broken("its wraps are not readable".to_owned());
+    let mut rest = match bytes.split_first() {
+        Some((&SCHEMA, rest)) => rest,
+        Some((newer, _)) if *newer > SCHEMA => {
+            return Err(Unreadable::Newer(format!("its wraps have schema {newer}, this keyward knows {SCHEMA}")));
+        }
+        _ => return Err(broken()),
+    };
     let mut wraps = Vec::new();
-    while let Some((&role, after)) = rest.split_first() {
-        let (length, after) = after.split_first_chunk::<4>()?;
-        let (wrap, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
-        wraps.push((of_number(role)?, Wrap::decode(wrap).ok()?));
+    while !rest.is_empty() {
+        let (role, wrap, after) = cut(rest).ok_or_else(broken)?;
+        let wrap = Wrap::decode(wrap).map_err(|error| match error {
+            KekError::Unsupported(what) => Unreadable::Newer(what),
+            _ => broken(),
+        })?;
+        wraps.push((role, wrap));
         rest = after;
     }
-    Some(wraps)
+    Ok(wraps)
+}
+
+fn cut(bytes: &[u8]) -> Option<(WrapRole, &[u8], &[u8])> {
+    let (&role, bytes) = bytes.split_first()?;
+    let (length, bytes) = bytes.split_first_chunk::<4>()?;
+    let (wrap, after) = bytes.split_at_checked(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+    Some((of_number(role)?, wrap, after))
 }
 
 /// `NAME vN`, as views and rows show a wrap.

@@ -4,7 +4,9 @@
 pub mod open;
 pub mod seal;
 
-use crate::keyring::{KeyState, UnlockError};
+use crate::crypto;
+use crate::keyring::{BindError, KeyState, UnlockError};
+use crate::policy::Permit;
 
 /// Why one item of a request was not done. The caller reads few classes; the log holds each of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -40,4 +42,32 @@ impl From<&UnlockError> for ItemError {
             UnlockError::Unavailable(_) => Self::Unavailable,
         }
     }
+}
+
+impl From<BindError> for ItemError {
+    fn from(error: BindError) -> Self {
+        match error {
+            BindError::Missing => Self::ContextMissing,
+            BindError::Conflict => Self::ContextConflict,
+            BindError::TooLarge => Self::InvalidContext,
+        }
+    }
+}
+
+/// The items of a request that one permit covers, by their place in the request.
+pub struct Permitted {
+    /// The permission.
+    pub permit: Permit,
+    /// Places of the items, ascending.
+    pub places: Vec<usize>,
+}
+
+/// SHA-256 over the sealed values (the texts that a seal answered, the binary forms that an open was asked for) in order, each with its length: what exactly was sealed or opened.
+pub fn items_digest<'a>(values: impl Iterator<Item = &'a [u8]>) -> [u8; 32] {
+    let mut all = Vec::new();
+    for value in values {
+        all.extend_from_slice(&u64::try_from(value.len()).unwrap_or(u64::MAX).to_be_bytes());
+        all.extend_from_slice(value);
+    }
+    crypto::sha256(&[b"keyward/items/v1\0", &all])
 }

@@ -1,9 +1,11 @@
 //! `seal`: plaintext fields become sealed values under the active version of a keyring.
 
-use crate::names::{Context, KeyringName};
+use crate::envelope::{self, Header, Nonce, Nonces};
+use crate::keyring::{Keyrings, SealingKey};
+use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::secret::SecretBytes;
 
-use super::ItemError;
+use super::{ItemError, Permitted};
 
 /// A request to seal; items that the wire format already refused keep their place.
 pub struct Seal {
@@ -19,4 +21,49 @@ pub struct SealItem {
     pub context: Context,
     /// The plaintext.
     pub plaintext: SecretBytes,
+}
+
+impl Seal {
+    /// Seals every permitted item; an item without a permit answers `Denied`. One call for randomness a request.
+    pub async fn execute(self, keyrings: &Keyrings, permitted: &[Permitted]) -> Vec<Result<Sealed, ItemError>> {
+        let mut results: Vec<Result<Sealed, ItemError>> =
+            self.items.iter().map(|item| Err(item.as_ref().err().copied().unwrap_or(ItemError::Denied))).collect();
+        let Ok(mut nonces) = Nonces::draw(permitted.iter().map(|group| group.places.len()).sum()) else {
+            return results.into_iter().map(|_| Err(ItemError::Unavailable)).collect();
+        };
+        for group in permitted {
+            let key = keyrings.unlock_sealing(&group.permit).await;
+            for place in &group.places {
+                if let (Some(Ok(item)), Some(slot), Some(nonce)) =
+                    (self.items.get(*place), results.get_mut(*place), nonces.next())
+                {
+                    *slot = match &key {
+                        Ok(key) => seal_item(key, item, nonce),
+                        Err(error) => Err(error.into()),
+                    };
+                }
+            }
+        }
+        results
+    }
+}
+
+/// A sealed value and the version that sealed it.
+pub struct Sealed {
+    /// `kw1.`...
+    pub text: String,
+    /// The key version.
+    pub version: KeyVersionId,
+}
+
+fn seal_item(key: &SealingKey<'_>, item: &SealItem, nonce: Nonce) -> Result<Sealed, ItemError> {
+    let header = Header::field(key.version(), key.suite());
+    let bound = key.bind(&item.context)?;
+    let aad = envelope::aad(&header, bound.iter()).map_err(|_| ItemError::InvalidContext)?;
+    let plaintext = item.plaintext.expose();
+    let text = envelope::seal_text(&header, nonce, plaintext.len(), |header, nonce, out| {
+        key.seal(header, nonce, &aad, plaintext, out)
+    });
+    let text = text.map_err(|_| ItemError::Unavailable)?;
+    Ok(Sealed { text, version: key.version() })
 }

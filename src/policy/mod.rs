@@ -8,14 +8,13 @@ mod action;
 mod authority;
 mod cache;
 mod check;
-mod civil;
 mod documents;
 mod judge;
 mod lint;
 mod permit;
 mod schema;
 mod slices;
-mod table;
+pub mod table;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,14 +1,14 @@
 use std::time::Duration;
 
 use super::*;
-use crate::identity::{Authenticator, Credentials, KnownPrincipal};
+use crate::identity::{Authenticator, Credentials, Door, KnownPrincipal};
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 
 fn principal(kind: PrincipalKind, name: &str) -> Principal {
     let known = KnownPrincipal { name: name.parse().unwrap(), kind, uids: vec![7], token_sha256: vec![] };
     let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
-    authenticator.authenticate(&Credentials::Peer { uid: 7, gid: 7 }).unwrap()
+    authenticator.authenticate(Door::of(kind), &Credentials::Peer { uid: 7, gid: 7 }).unwrap()
 }
 
 fn settings(text: &str) -> Settings {

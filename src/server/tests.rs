@@ -427,7 +427,7 @@ async fn a_start_that_fails_leaves_nothing_behind() {
         let started = Server::serve(&settings, parts(Arc::clone(&clock)), &answers).await;
         assert!(matches!(started, Err(ServerError::NotLoopback(found)) if found == address));
     }
-    let _live = std::os::unix::net::UnixListener::bind(&dir.path().join("control.sock"));
+    let _live = std::os::unix::net::UnixListener::bind(dir.path().join("control.sock"));
     let started = Server::serve(&settings(dir.path()), parts(clock), &answers).await;
     assert!(matches!(started, Err(ServerError::Socket(SocketError::Live(_)))));
     assert!(!dir.path().join("data.sock").exists());

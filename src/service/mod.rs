@@ -1,19 +1,32 @@
 //! How is a request answered? One page, the same for every verb: see [`Service::handle`].
 //! This module never parses bytes and never chooses a status code.
 
+mod account;
+mod data;
+mod keys;
+mod reconcile;
 mod refusal;
 mod response;
 
-use crate::clock::Deadline;
-use crate::identity::Credentials;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::audit::{Admission, AppendError, Event, Log};
+use crate::clock::{Deadline, SharedClock};
+use crate::identity::{Authenticator, Credentials, Door, Principal};
+use crate::keyring::Keyrings;
 use crate::names::{KeyringName, RequestId};
+use crate::policy::Policy;
+use crate::telemetry::Metrics;
+
+use account::Account;
 
 pub use crate::control::CreateKeyring;
-pub use crate::crypto::Suite;
-pub use crate::keyring::{KeyState, KeyringView, VersionView};
+pub use crate::keyring::{KeyState, KeyringView, Suite, VersionView};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
-pub use crate::operations::seal::{Seal, SealItem};
+pub use crate::operations::seal::{Seal, SealItem, Sealed};
 pub use refusal::{Code, Refusal};
 pub use response::{Answer, Response};
 
@@ -26,6 +39,15 @@ pub enum Surface {
     DataTcp,
     /// The control Unix socket.
     Control,
+}
+
+impl Surface {
+    const fn door(self) -> Door {
+        match self {
+            Self::DataSocket | Self::DataTcp => Door::Data,
+            Self::Control => Door::Control,
+        }
+    }
 }
 
 /// One request, parsed and bounded.
@@ -65,11 +87,146 @@ pub enum Operation {
 }
 
 /// Answers requests. Shared by all listeners.
-pub struct Service {}
+pub struct Service {
+    authenticator: Authenticator,
+    policy: ArcSwap<Policy>,
+    keyrings: Arc<Keyrings>,
+    log: Log,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+}
+
+/// What a service answers with; `app` has built them.
+pub struct Parts {
+    /// Who is calling.
+    pub authenticator: Authenticator,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// The keys.
+    pub keyrings: Arc<Keyrings>,
+    /// The record.
+    pub log: Log,
+}
 
 impl Service {
+    /// A service over its parts.
+    pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        let Parts { authenticator, policy, keyrings, log } = parts;
+        Self { authenticator, policy: ArcSwap::new(policy), keyrings, log, clock, metrics }
+    }
+
     /// Answers one request.
-    pub async fn handle(&self, _call: Call) -> Response {
-        todo!()
+    ///
+    /// 1. The bytes are an [`Operation`] already, or a refusal that is answered like any other.
+    /// 2. Credentials become a Principal, or nobody is served.
+    /// 3. The keyrings that the values belong to are located, in memory.
+    /// 4. Policy gives one Permit per group of items that share keyring and policy-relevant context; a denied group
+    ///    fails alone.
+    /// 5. The operation unlocks keys with its permits; a change to keys makes its intent durable first.
+    /// 6. The outcome is recorded; until the record is durable it belongs to the log. If the log cannot take it, it is
+    ///    dropped and zeroised.
+    /// 7. Only what was recorded becomes a [`Response`].
+    pub async fn handle(&self, call: Call) -> Response {
+        let (deadline, mut account) = (call.deadline, Account::of(&call));
+        account.policy = Some(self.policy.load().digest());
+        let principal = self.authenticator.authenticate(call.surface.door(), &call.credentials); // 2
+        account.known(principal.as_ref().ok());
+        let answer = match (call.operation, principal) {
+            (Err(refusal), _) => Err(refusal), // 1
+            (_, Err(_)) => Err(Code::Unauthenticated.into()),
+            (Ok(operation), Ok(principal)) => {
+                self.perform(operation, &principal, &mut account, &call.request, deadline).await // 3 to 5
+            }
+        };
+        self.release(account, answer.unwrap_or_else(Answer::Refused), deadline).await // 6 and 7
+    }
+
+    async fn perform(
+        &self,
+        operation: Operation,
+        principal: &Principal,
+        account: &mut Account,
+        request: &RequestId,
+        deadline: Deadline,
+    ) -> Result<Answer, Refusal> {
+        let asker = Asker { principal, request, deadline };
+        match operation {
+            Operation::Seal(_) | Operation::Open(_) if account.surface == Surface::Control => {
+                Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
+            }
+            Operation::CreateKeyring(_) | Operation::ReadAudit { .. } if account.surface != Surface::Control => {
+                Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
+            }
+            Operation::Seal(seal) => self.in_time(self.seal(seal, &asker, account), deadline).await,
+            Operation::Open(open) => self.in_time(self.open(open, &asker, account), deadline).await,
+            Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
+            Operation::ListKeyrings => self.list_keyrings(&asker, account),
+            Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account),
+            Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
+        }
+    }
+
+    /// Ends data work whose deadline has passed; what it held is dropped and zeroised. Changes to keys are not ended
+    /// from outside: each of their steps has a deadline of its own.
+    async fn in_time<T>(
+        &self,
+        work: impl Future<Output = Result<T, Refusal>>,
+        deadline: Deadline,
+    ) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            done = work => done,
+            () = self.clock.sleep_until(deadline.0) => Err(Code::DeadlineExceeded.into()),
+        }
+    }
+
+    /// Makes the record durable and only then gives the answer away. A flood of refusals is answered 429 and counted
+    /// in a summary, whose durability is waited for just the same.
+    async fn release(&self, account: Account, answer: Answer, deadline: Deadline) -> Response {
+        let by = self.append_deadline(deadline);
+        let (actor, reason) = (account.actor(), account.refusal_reason(&answer));
+        let handed_over = self.clock.mono();
+        let recorded = match reason {
+            Some(reason) if self.log.admit_refusal(&actor, reason) == Admission::Coalesce => {
+                let too_many = Answer::Refused(Refusal::because(Code::RateLimited, "too many refused requests"));
+                self.log.append_summarised(&actor, reason, too_many, by).await
+            }
+            _ => self.log.append(account.into_record(&answer), answer, by).await,
+        };
+        self.metrics.audit_append_seconds.observe(self.clock.mono().since(handed_over).as_secs_f64());
+        match recorded {
+            Ok(recorded) => Response::release(recorded),
+            Err(AppendError::Deadline) => Response::unrecorded(Code::DeadlineExceeded.into()),
+            Err(error) => Response::unrecorded(Refusal::because(Code::Unavailable, error.to_string())),
+        }
+    }
+
+    /// An append has until the request's deadline, and at least the log's two seconds: a refusal because the deadline
+    /// passed still needs its record.
+    fn append_deadline(&self, deadline: Deadline) -> Deadline {
+        deadline.max(Deadline(self.clock.mono().plus(APPEND_TIME)))
+    }
+
+    /// Records something of the sidecar's own life.
+    pub async fn note(&self, event: Event, facts: Vec<(&'static str, String)>) -> Result<(), AppendError> {
+        let by = Deadline(self.clock.mono().plus(APPEND_TIME));
+        let record = account::own(event, facts, self.policy.load().digest());
+        self.log.append(record, (), by).await?.into_outcome();
+        Ok(())
+    }
+
+    /// Puts another validated policy set in force.
+    pub fn replace_policy(&self, policy: Arc<Policy>) {
+        self.policy.store(policy);
     }
 }
+
+/// Who asks, for which request, until when.
+struct Asker<'a> {
+    principal: &'a Principal,
+    request: &'a RequestId,
+    deadline: Deadline,
+}
+
+/// How long the log may take for one record (design: append deadline).
+const APPEND_TIME: std::time::Duration = std::time::Duration::from_secs(2);

@@ -1,4 +1,5 @@
 //! What a KEK in a token must keep beyond the common contract: admission, the worker's isolation, outages and the PIN.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its key-encryption key must fail")]
 
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -102,7 +103,7 @@ async fn a_label_that_names_no_key_or_two_and_a_token_label_that_names_two_are_r
 #[tokio::test]
 async fn settings_that_cannot_work_are_refused_before_the_token_is_touched() {
     let token = Softhsm::new();
-    let env = ("LD_PRELOAD".to_owned(), "/tmp/x.so".to_owned());
+    let env = ("LD_PRELOAD".to_owned(), "/nowhere/x.so".to_owned());
     let cases = [
         (
             Pkcs11Settings { module: Some("/nowhere.so".into()), ..token.settings() },

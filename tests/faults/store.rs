@@ -86,7 +86,7 @@ async fn a_full_disk_is_an_error_that_loses_nothing_and_ends_with_the_shortage()
 
 /// Not a test of its own: the process that the tests above kill or limit.
 #[tokio::test]
-#[ignore = "the child process of the other tests"]
+#[ignore = "run by a_killed_process_loses_no_committed_row_and_leaves_no_half_batch in a process of its own"]
 #[expect(clippy::disallowed_methods, reason = "the parent passes its place in the environment")]
 async fn child_that_commits() {
     let Some(dir) = std::env::var_os(DIR) else { return };

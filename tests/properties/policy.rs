@@ -6,7 +6,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use keyward::clock::{Deadline, Mono, Wall};
-use keyward::identity::{self, Authenticator, Credentials, KnownPrincipal, Principal, PrincipalKind};
+use keyward::identity::{self, Authenticator, Credentials, Door, KnownPrincipal, Principal, PrincipalKind};
 use keyward::names::{KeyringName, Purpose, RequestId};
 use keyward::policy::{Action, Ask, DenialReason, Policy, Settings};
 use proptest::prelude::*;
@@ -207,7 +207,7 @@ fn principals() -> HashMap<(usize, &'static str, bool), Principal> {
                 token_sha256: vec![token.sha256],
             };
             let authenticator = Authenticator::new(&identity::Settings { principals: vec![known] }).unwrap();
-            let by = |credentials| authenticator.authenticate(&credentials).unwrap();
+            let by = |credentials| authenticator.authenticate(Door::of(*as_kind), &credentials).unwrap();
             found.insert((kind, *name, false), by(Credentials::Peer { uid: 7, gid: 7 }));
             found.insert((kind, *name, true), by(Credentials::Bearer(token.text)));
         }

@@ -20,6 +20,7 @@ fn the_shipped_map_has_both_profiles_and_safe_harbor_contains_the_other() {
     }
 }
 
+/// FLD-25
 #[test]
 fn fld_25_a_map_that_says_anything_unknown_is_refused() {
     let good = "path = 'Patient.name'\nmode = 'rand'\nhipaa = 'A'\nprofiles = ['all']";
@@ -51,6 +52,7 @@ fn a_profile_that_is_not_there_is_answered_with_those_that_are() {
     assert!(error.to_string().ends_with("the map has: direct-identifiers, safe-harbor"), "{error}");
 }
 
+/// FLD-20, FLD-21, FLD-22
 #[test]
 fn fld_20_to_22_paths_that_are_no_selectors_are_refused() {
     let wrong = [
@@ -85,6 +87,7 @@ fn fld_20_to_22_paths_that_are_no_selectors_are_refused() {
     }
 }
 
+/// FLD-24
 #[test]
 fn fld_24_what_places_and_conditions_are_read_from_cannot_be_selected() {
     for last in ["resourceType", "id", "system", "code", "reference", "type", "fullUrl"] {

@@ -1,6 +1,7 @@
 use super::{places, plan_of, selected, shipped};
 use crate::fields::{FieldsError, Gap, lines, sealed_spans, select};
 
+/// FLD-10, FLD-11, FLD-12
 #[test]
 fn fld_11_and_12_entries_are_resources_of_their_own_and_contained_ones_keep_the_chain() {
     let plan = plan_of(&["*.a", "Bundle.x"]);
@@ -22,6 +23,7 @@ fn fld_11_and_12_entries_are_resources_of_their_own_and_contained_ones_keep_the_
     assert_eq!(places(document, &plan), expected);
 }
 
+/// FLD-11
 #[test]
 fn fld_11_a_resource_that_cannot_be_one_is_refused_or_reported() {
     let plan = plan_of(&["*.a", "Patient.b"]);
@@ -46,6 +48,7 @@ fn fld_11_a_resource_that_cannot_be_one_is_refused_or_reported() {
     assert_eq!((unknown.values.len(), unknown.uncovered[0].gap), (1, Gap::UnreviewedType));
 }
 
+/// FLD-12
 #[test]
 fn fld_12_a_resource_without_id_is_refused_unless_the_caller_gives_one() {
     let plan = plan_of(&["*.a"]);
@@ -65,6 +68,7 @@ fn fld_12_a_resource_without_id_is_refused_unless_the_caller_gives_one() {
     assert!(places(r#"{"resourceType":"Patient","b":"1"}"#, &plan).is_empty());
 }
 
+/// FLD-13
 #[test]
 fn fld_13_two_resources_of_one_name_are_refused() {
     let plan = plan_of(&["*.a"]);
@@ -78,6 +82,7 @@ fn fld_13_two_resources_of_one_name_are_refused() {
     assert_eq!(places(&without_values, &plan), ["Patient/p a"]);
 }
 
+/// FLD-14
 #[test]
 fn fld_14_extensions_keep_index_and_url_and_primitives_their_siblings() {
     let plan = plan_of(&["Patient.**.valueString"]);
@@ -93,6 +98,7 @@ fn fld_14_extensions_keep_index_and_url_and_primitives_their_siblings() {
     assert_eq!(places(document, &plan), expected);
 }
 
+/// FLD-14
 #[test]
 fn fld_14_no_document_can_borrow_the_place_of_another() {
     let plan = plan_of(&["*.**.a"]);
@@ -107,6 +113,7 @@ fn fld_14_no_document_can_borrow_the_place_of_another() {
     assert_eq!(place(same), "Patient/p b.a");
 }
 
+/// FLD-14
 #[test]
 fn fld_14_a_place_longer_than_its_limit_is_refused() {
     let plan = plan_of(&["*.**.a"]);
@@ -117,6 +124,7 @@ fn fld_14_a_place_longer_than_its_limit_is_refused() {
     }
 }
 
+/// FLD-34
 #[test]
 fn fld_34_spans_of_lines_count_from_the_start_and_line_ends_stay() {
     let plan = shipped("direct-identifiers");
@@ -129,6 +137,7 @@ fn fld_34_spans_of_lines_count_from_the_start_and_line_ends_stay() {
     assert!(matches!(cut, FieldsError::Syntax { at, .. } if (at.line, at.column, at.offset) == (3, 3, 28)), "{cut}");
 }
 
+/// FLD-31, FLD-32
 #[test]
 fn fld_31_and_32_sealed_values_are_told_from_plain_ones() {
     let plan = plan_of(&["*.a[]"]);

@@ -6,6 +6,7 @@ fn first_rules(document: &str, paths: &[&str]) -> Vec<String> {
     selected(document, &plan).values.iter().map(|value| plan.rules()[value.rule].path.clone()).collect()
 }
 
+/// FLD-20
 #[test]
 fn fld_20_a_star_is_every_type_but_those_that_are_not_about_patients() {
     let of = |kind: &str| format!(r#"{{"resourceType":"{kind}","id":"i","a":"1","b":"2","c":"3"}}"#);
@@ -15,6 +16,7 @@ fn fld_20_a_star_is_every_type_but_those_that_are_not_about_patients() {
     assert_eq!((paths("Person"), paths("Novel"), paths("Organization")), ("ab".into(), "a".into(), "c".into()));
 }
 
+/// FLD-21
 #[test]
 fn fld_21_depth_wildcards_brackets_and_malformed_arrays() {
     let document = r#"{"resourceType":"Basic","id":"b","t":"0","n":{"t":"1"},"item":[{"item":[{"t":["2","3"]}]}],"m":[{"x":{"t":"4"}}]}"#;
@@ -30,6 +32,7 @@ fn fld_21_depth_wildcards_brackets_and_malformed_arrays() {
     assert_eq!(at("*.**.*.**.x.t"), ["m[0].x.t"]);
 }
 
+/// FLD-22
 #[test]
 fn fld_22_identifiers_are_told_apart_by_type_code_and_system() {
     let document = r#"{"resourceType":"Patient","id":"p","identifier":[
@@ -44,6 +47,7 @@ fn fld_22_identifiers_are_told_apart_by_type_code_and_system() {
     assert_eq!(first_rules(document, &["Patient.identifier[type=MR][system=s].value"]), [""; 0]);
 }
 
+/// FLD-22
 #[test]
 fn fld_22_extensions_are_found_by_url_at_every_level() {
     let geo = r#"{"extension":[{"url":"lat","valueString":"1"}],"url":"http://x/geo"}"#;
@@ -55,6 +59,7 @@ fn fld_22_extensions_are_found_by_url_at_every_level() {
     assert!(found[1].starts_with("Patient/p a.extension[1](http://x/geo)"));
 }
 
+/// FLD-22
 #[test]
 fn fld_22_references_to_a_patient_are_known_by_type_entry_and_container() {
     let of = |reference: &str| format!(r#"{{{reference},"display":"D"}}"#);
@@ -92,6 +97,7 @@ fn fld_22_references_to_a_patient_are_known_by_type_entry_and_container() {
     }
 }
 
+/// FLD-23
 #[test]
 fn fld_23_the_first_rule_counts_whatever_its_length() {
     let document = r#"{"resourceType":"Patient","id":"p","a":{"b":"1"}}"#;
@@ -99,6 +105,7 @@ fn fld_23_the_first_rule_counts_whatever_its_length() {
     assert_eq!(first_rules(document, &["Patient.a.b", "*.**.b"]), ["Patient.a.b"]);
 }
 
+/// FLD-30
 #[test]
 fn fld_30_numbers_booleans_and_objects_are_reported_and_null_is_nothing() {
     let document = r#"{"resourceType":"Patient","id":"p","a":[1.10,true,{"b":"1"},null,"s",[2]]}"#;

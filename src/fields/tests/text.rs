@@ -8,6 +8,7 @@ fn refusal(text: &[u8]) -> (ScanFault, usize) {
     }
 }
 
+/// FLD-1
 #[test]
 fn fld_1_what_is_not_json_is_refused_where_it_goes_wrong() {
     let cases: [(&[u8], ScanFault, usize); 24] = [
@@ -47,6 +48,7 @@ fn refusals_name_line_and_column() {
     assert_eq!(at, Position { offset: 10, line: 2, column: 8 });
 }
 
+/// FLD-2
 #[test]
 fn fld_2_a_name_that_occurs_twice_is_refused_at_its_second_place() {
     assert_eq!(refusal(br#"{"a":1,"b":2,"a":3}"#), (ScanFault::DuplicateKey, 13));
@@ -56,6 +58,7 @@ fn fld_2_a_name_that_occurs_twice_is_refused_at_its_second_place() {
     assert!(scan(br#"{"a":{"a":1},"A":[{"a":1},{"a":2}],"\ud83d":1,"\ude00":2}"#).is_ok());
 }
 
+/// FLD-3, FLD-4
 #[test]
 fn fld_3_and_4_escapes_lone_surrogates_and_numbers_stay_as_they_are() {
     let text = r#"[1.10, 1E2, -0, 1234567890123456789012345678901234567890, 1e999, "\ud800", "\u0000\/\u00e9"]"#;
@@ -73,6 +76,7 @@ fn texts_are_compared_after_unescaping() {
     assert_eq!(&*unescape(r"\ude00\ud83d\ud83d\ude00"), b"\xED\xB8\x80\xED\xA0\xBD\xF0\x9F\x98\x80");
 }
 
+/// FLD-33
 #[test]
 fn fld_33_splice_refuses_what_would_change_the_structure() {
     let document = br#"{"a": "x", "b": "y"}"#;

@@ -1,7 +1,7 @@
 //! How does one get at the token? A worker with the library loaded, the token found and the user logged in.
 //! This module never tries a PIN that the latch forbids.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,7 +188,7 @@ fn module_path(settings: &Pkcs11Settings, profile: &Profile) -> Result<String, S
     text.map_err(|path| format!("the path of the library {} is not UTF-8", path.display()))
 }
 
-fn check_module(path: &PathBuf) -> Result<(), String> {
+fn check_module(path: &Path) -> Result<(), String> {
     if !path.is_absolute() {
         return Err(format!("the path of the library {} must be absolute", path.display()));
     }

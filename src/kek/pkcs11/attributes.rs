@@ -177,7 +177,8 @@ mod tests {
     #[test]
     fn a_fit_key_has_no_objection_and_each_wrong_or_silent_attribute_one() {
         assert_eq!(fit().objection(), None);
-        let spoil: [(fn(&mut KeyAttributes), &str); 9] = [
+        type Spoil = fn(&mut KeyAttributes);
+        let spoil: [(Spoil, &str); 9] = [
             (|key| key.sensitive = Some(false), "SENSITIVE is false, must be true"),
             (|key| key.extractable = Some(true), "EXTRACTABLE is true, must be false"),
             (|key| key.extractable = None, "the token does not report EXTRACTABLE, which must be false"),

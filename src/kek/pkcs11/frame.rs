@@ -1,4 +1,4 @@
-//! How do bytes travel between the sidecar and its worker? In one page of locked memory that is wiped after use.
+//! How do bytes travel between the sidecar and its worker? In one page of memory that is wiped after use.
 //! This module never allocates for what it carries: a frame that does not fit does not exist.
 //!
 //! On the socket: `u32 length || fields`, big-endian; a field of bytes is `u16 length || bytes`.
@@ -7,39 +7,35 @@
 
 use std::io::{self, Read, Write};
 
-use zeroize::Zeroize;
+use crate::secret::SecretBytes;
 
 /// What is wrong with a frame: it does not fit, ends early or says something that the protocol does not have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the worker and the sidecar do not understand each other")]
 pub struct Malformed;
 
-/// One message. A page of its own, so that locking and unlocking it touches nobody else's memory.
+/// One message.
 pub struct Frame {
-    page: Box<Page>,
+    page: SecretBytes,
     len: usize,
 }
 
-#[repr(C, align(4096))]
-struct Page([u8; PAGE_BYTES]);
-
 impl Frame {
-    /// An empty frame. Locking is tried and not required: the limit of locked memory may be spent on the keys.
+    /// An empty frame.
     pub fn new() -> Self {
-        let mut page = Box::new(Page([0; PAGE_BYTES]));
-        super::memory::lock(&mut page.0);
-        Self { page, len: 0 }
+        Self { page: SecretBytes::zeroed(PAGE_BYTES), len: 0 }
     }
 
     /// Wipes everything.
     pub fn clear(&mut self) {
-        self.page.0.zeroize();
+        // A new page and not zeros over the old one: dropping it is what wipes, and the optimiser cannot leave that out.
+        self.page = SecretBytes::zeroed(PAGE_BYTES);
         self.len = 0;
     }
 
     /// The fields written or received.
     pub fn body(&self) -> &[u8] {
-        self.page.0.get(..self.len).unwrap_or_default()
+        self.page.expose().get(..self.len).unwrap_or_default()
     }
 
     /// The length that goes before the body.
@@ -52,7 +48,7 @@ impl Frame {
     pub fn room(&mut self, header: [u8; 4]) -> Result<&mut [u8], Malformed> {
         self.clear();
         let len = usize::try_from(u32::from_be_bytes(header)).map_err(|_| Malformed)?;
-        let room = self.page.0.get_mut(..len).ok_or(Malformed)?;
+        let room = self.page.expose_mut().get_mut(..len).ok_or(Malformed)?;
         self.len = len;
         Ok(room)
     }
@@ -100,16 +96,9 @@ impl Frame {
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         let end = self.len.checked_add(bytes.len()).ok_or(Malformed)?;
-        self.page.0.get_mut(self.len..end).ok_or(Malformed)?.copy_from_slice(bytes);
+        self.page.expose_mut().get_mut(self.len..end).ok_or(Malformed)?.copy_from_slice(bytes);
         self.len = end;
         Ok(())
-    }
-}
-
-impl Drop for Frame {
-    fn drop(&mut self) {
-        self.clear();
-        super::memory::unlock(&mut self.page.0);
     }
 }
 
@@ -186,7 +175,7 @@ mod tests {
         let mut wire = Vec::new();
         frame.send(&mut wire).unwrap();
         assert_eq!(hex::encode(&wire), "0000000b0700083132333435363738");
-        assert!(frame.page.0.iter().all(|byte| *byte == 0), "a sent frame is wiped");
+        assert!(frame.page.expose().iter().all(|byte| *byte == 0), "a sent frame is wiped");
         assert!(frame.receive(&mut wire.as_slice()).unwrap());
         let mut fields = Fields::of(frame.body());
         assert_eq!((fields.u8(), fields.bytes(), fields.end()), (Ok(7), Ok(&b"12345678"[..]), Ok(())));

@@ -15,7 +15,7 @@ use crate::kek::{StartError, private_file};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-use super::memory;
+use super::descriptors;
 
 /// Where the PIN comes from. Never an argument, never the environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,7 +172,8 @@ fn read_pin(source: &PinSource) -> Result<Pin, String> {
         }
         PinSource::Credential(path) => (from_file(path)?.0, "credential".into()),
         PinSource::Descriptor(number) => {
-            let descriptor = memory::inherited(*number).ok_or_else(|| format!("descriptor {number} is not open"))?;
+            let descriptor =
+                descriptors::inherited(*number).ok_or_else(|| format!("descriptor {number} is not open"))?;
             let bytes = private_file::read_descriptor(descriptor, MAX_PIN)
                 .map_err(|problem| format!("descriptor {number} {problem}"))?;
             (bytes, "descriptor".into())
@@ -248,7 +249,7 @@ mod tests {
             Login::read(&kek(), &source, self.0.path(), Disk::real()).unwrap()
         }
 
-        fn from_file(&self) -> Login {
+        fn with_file(&self) -> Login {
             self.login(PinSource::File(self.pin()))
         }
     }
@@ -260,18 +261,18 @@ mod tests {
     #[test]
     fn a_login_that_did_not_finish_blocks_the_next_one_across_restarts() {
         let place = Place::new();
-        assert_eq!(place.from_file().begin("42").unwrap().expose(), b"12345678");
-        assert_eq!(place.from_file().begin("42").err(), Some(Blocked::Latched(Latch::Pending)));
+        assert_eq!(place.with_file().begin("42").unwrap().expose(), b"12345678");
+        assert_eq!(place.with_file().begin("42").err(), Some(Blocked::Latched(Latch::Pending)));
     }
 
     #[test]
     fn a_refused_pin_blocks_until_its_source_changes_and_another_token_is_not_concerned() {
         let place = Place::new();
-        let login = place.from_file();
+        let login = place.with_file();
         login.begin("42").unwrap();
         login.refuse("42");
-        assert_eq!(place.from_file().begin("42").err(), Some(Blocked::Latched(Latch::Refused)));
-        assert!(place.from_file().begin("43").is_ok());
+        assert_eq!(place.with_file().begin("42").err(), Some(Blocked::Latched(Latch::Refused)));
+        assert!(place.with_file().begin("43").is_ok());
         place.write_pin("87654321 is longer");
         assert_eq!(login.begin("42").unwrap().expose(), b"87654321 is longer", "the running sidecar sees the new PIN");
     }
@@ -279,7 +280,7 @@ mod tests {
     #[test]
     fn a_settled_login_and_a_cleared_latch_open_the_way() {
         let place = Place::new();
-        let login = place.from_file();
+        let login = place.with_file();
         login.begin("42").unwrap();
         login.settle("42").unwrap();
         login.begin("42").unwrap();
@@ -293,7 +294,7 @@ mod tests {
     fn a_damaged_latch_forbids() {
         let place = Place::new();
         std::fs::write(latch_path(place.0.path(), &kek(), "42"), "keyward login latch 2\nfile 1\npending\n").unwrap();
-        assert_eq!(place.from_file().begin("42").err(), Some(Blocked::Latched(Latch::Pending)));
+        assert_eq!(place.with_file().begin("42").err(), Some(Blocked::Latched(Latch::Pending)));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 mod access;
 mod attributes;
 mod board;
+mod descriptors;
 mod frame;
 mod keeper;
 mod link;
 mod login;
-mod memory;
 mod message;
 mod module;
 mod token;

@@ -4,9 +4,9 @@
 #![deny(clippy::indexing_slicing)]
 
 use cryptoki_sys::CK_TOKEN_INFO;
-use zeroize::Zeroizing;
 
 use crate::crypto;
+use crate::secret::SecretBytes;
 
 use super::attributes::KeyAttributes;
 use super::message::{Fault, TokenFacts};
@@ -108,22 +108,22 @@ impl Token {
     }
 
     /// Decrypts what [`Self::wrap`] returned.
-    pub fn unwrap(&mut self, mechanism: u64, blob: &[u8], aad: &[u8]) -> Result<Zeroizing<Vec<u8>>, Fault> {
+    pub fn unwrap(&mut self, mechanism: u64, blob: &[u8], aad: &[u8]) -> Result<SecretBytes, Fault> {
         self.working(|module, work| {
             let (iv, sealed) =
                 blob.split_first_chunk().ok_or_else(|| Fault::Protocol("a blob without an IV".into()))?;
             let mut iv = *iv;
-            let mut plain = Zeroizing::new([0; ROOM]);
+            let mut plain = SecretBytes::zeroed(ROOM);
             let mut gcm = Gcm { mechanism, iv: &mut iv, aad };
-            let len = module.decrypt(work.session, &mut gcm, work.key, sealed, plain.as_mut_slice())?;
-            Ok(Zeroizing::new(plain.get(..len).unwrap_or_default().to_vec()))
+            let len = module.decrypt(work.session, &mut gcm, work.key, sealed, plain.expose_mut())?;
+            Ok(SecretBytes::copy_of(plain.expose().get(..len).unwrap_or_default()))
         })
     }
 
     /// Randomness of the token.
-    pub fn random(&mut self, len: u16) -> Result<Zeroizing<Vec<u8>>, Fault> {
-        let mut bytes = Zeroizing::new(vec![0; usize::from(len).min(ROOM)]);
-        self.working(|module, work| module.random(work.session, &mut bytes))?;
+    pub fn random(&mut self, len: u16) -> Result<SecretBytes, Fault> {
+        let mut bytes = SecretBytes::zeroed(usize::from(len).min(ROOM));
+        self.working(|module, work| module.random(work.session, bytes.expose_mut()))?;
         Ok(bytes)
     }
 
@@ -232,6 +232,8 @@ fn kek_template<'a>(label: &'a str, id: &'a [u8]) -> Vec<Attribute<'a>> {
         Attribute::Flag(cryptoki_sys::CKA_DECRYPT, true),
         Attribute::Flag(cryptoki_sys::CKA_WRAP, false),
         Attribute::Flag(cryptoki_sys::CKA_UNWRAP, false),
+        Attribute::Flag(cryptoki_sys::CKA_SIGN, false),
+        Attribute::Flag(cryptoki_sys::CKA_VERIFY, false),
     ]
 }
 

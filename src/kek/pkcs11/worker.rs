@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
+use super::descriptors;
 use super::frame::Frame;
-use super::memory;
 use super::message::{Fault, PROTOCOL, Reply, Request};
 use super::token::{Lookup, Token};
 
@@ -30,7 +30,7 @@ pub fn worker_main() -> ExitCode {
 
 fn prepare() -> io::Result<UnixStream> {
     crate::secret::harden_process().map_err(io::Error::other)?;
-    memory::close_all_others()?;
+    descriptors::close_all_others()?;
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     // A terminal or a file on standard input is a person who typed the command: there is no peer.
     socket.peer_addr()?;
@@ -94,8 +94,8 @@ fn perform(request: &Request<'_>, token: &mut Option<Token>, out: &mut Frame) ->
         Request::Find { label } => Reply::Key(token.find_kek(label)?).put(out),
         Request::Create { label, id, unmodifiable } => Reply::Key(token.create_kek(label, id, unmodifiable)?).put(out),
         Request::Wrap { mechanism, plain, aad } => Reply::Bytes(&token.wrap(mechanism, plain, aad)?).put(out),
-        Request::Unwrap { mechanism, blob, aad } => Reply::Bytes(&token.unwrap(mechanism, blob, aad)?).put(out),
-        Request::Random { len } => Reply::Bytes(&token.random(len)?).put(out),
+        Request::Unwrap { mechanism, blob, aad } => Reply::Bytes(token.unwrap(mechanism, blob, aad)?.expose()).put(out),
+        Request::Random { len } => Reply::Bytes(token.random(len)?.expose()).put(out),
         Request::Hello { .. } | Request::Load { .. } => return Err(out_of_turn("hello or load")),
     })
 }

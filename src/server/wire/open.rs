@@ -52,7 +52,7 @@ fn item(draft: Draft<Fields<'_>>, shared: Option<&Context>) -> Result<OpenItem, 
         return Err(ItemError::MalformedValue);
     }
     let context = context::complete(draft.context, shared)?;
-    Ok(OpenItem { context, sealed: sealed.text().into_owned(), form: draft.fields.form.unwrap_or(Form::Text) })
+    OpenItem::parse(context, &sealed.text(), draft.fields.form.unwrap_or(Form::Text))
 }
 
 fn without_sealed(items: &[Draft<Fields<'_>>], missing: usize, shape: Shape, body: &[u8]) -> Refusal {

@@ -17,6 +17,13 @@ fn seal(body: &str) -> Result<(crate::service::Seal, Shape), Refusal> {
     parse_seal(keyring(), body.as_bytes())
 }
 
+/// A well-formed sealed value of a plaintext of this size; it opens nowhere.
+fn sealed(plaintext: usize) -> String {
+    let mut bytes = vec![1, 7, 7, 7, 7, 7, 7, 7, 7, 2, 1, 0];
+    bytes.resize(12 + 24 + 32 + plaintext + 16, 0);
+    format!("kw1.{}", base64::Engine::encode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, bytes))
+}
+
 fn refused<T>(result: Result<T, Refusal>) -> (Code, String) {
     let refusal = result.err().expect("the body is refused");
     (refusal.code, refusal.detail.unwrap_or_default().into_owned())
@@ -136,23 +143,29 @@ fn the_limits_are_exact() {
     assert_eq!(plaintexts(&bytes(MAX_PLAINTEXT_BYTES)), [Ok(vec![0; MAX_PLAINTEXT_BYTES])]);
     assert_eq!(refused(seal(&bytes(MAX_PLAINTEXT_BYTES + 1))).0, Code::TooLarge);
 
-    let open = |n: usize| format!(r#"{{"context":{{}},"sealed":"{}"}}"#, "k".repeat(n));
-    let first = |n| parse_open(open(n).as_bytes()).unwrap().0.items.remove(0).map(|_| ());
-    assert_eq!(first(MAX_SEALED_BYTES), Ok(()));
-    assert_eq!(first(MAX_SEALED_BYTES + 1), Err(ItemError::MalformedValue));
+    let first = |n| {
+        let body = json!({"context": {}, "sealed": sealed(n)}).to_string();
+        parse_open(body.as_bytes()).unwrap().0.items.remove(0).map(|_| ())
+    };
+    assert!(sealed(MAX_PLAINTEXT_BYTES).len() <= MAX_SEALED_BYTES);
+    assert_eq!(first(MAX_PLAINTEXT_BYTES), Ok(()));
+    assert_eq!(first(MAX_PLAINTEXT_BYTES + 3), Err(ItemError::MalformedValue));
 }
 
 #[test]
 fn a_request_to_open_names_purpose_and_form() {
-    let (open, shape) =
-        parse_open(br#"{"sealed":"kw1.x","context":{"a":"b"},"purpose":"TREAT","as":"bytes"}"#).unwrap();
+    let value = sealed(4);
+    let one = json!({"sealed": value, "context": {"a": "b"}, "purpose": "TREAT", "as": "bytes"}).to_string();
+    let (open, shape) = parse_open(one.as_bytes()).unwrap();
     assert_eq!((open.purpose, shape), (Some(Purpose::Treatment), Shape::One));
     let item = open.items.into_iter().next().unwrap().ok().unwrap();
-    assert_eq!((item.sealed.as_str(), item.form), ("kw1.x", Form::Bytes));
+    assert_eq!((item.sealed.to_text(), item.form), (value.clone(), Form::Bytes));
 
-    let (open, _) = parse_open(br#"{"items":[{"sealed":"x"},{"sealed":"y","as":"bytes"}],"context":{}}"#).unwrap();
-    let forms: Vec<_> = open.items.iter().map(|item| item.as_ref().ok().map(|item| item.form)).collect();
-    assert_eq!((open.purpose, forms), (None, vec![Some(Form::Text), Some(Form::Bytes)]));
+    let items = [json!({"sealed": value}), json!({"sealed": "x"}), json!({"sealed": value, "as": "bytes"})];
+    let (open, _) = parse_open(json!({"items": items, "context": {}}).to_string().as_bytes()).unwrap();
+    let forms: Vec<_> = open.items.iter().map(|item| item.as_ref().map(|item| item.form).map_err(|e| *e)).collect();
+    assert_eq!(open.purpose, None);
+    assert_eq!(forms, [Ok(Form::Text), Err(ItemError::MalformedValue), Ok(Form::Bytes)]);
 
     for (body, detail) in [
         (r#"{"sealed":"x","context":{},"purpose":"CURIOSITY"}"#, "at $.purpose (line 1"),

@@ -1,24 +1,9 @@
-//! Where does the operating system have to be asked with pointers and bare numbers? Locking pages and descriptors.
+//! Which descriptors does this process own? Takes over one that it inherited by number, and closes those it must not have.
 //! This module never touches a token: those calls are in `module.rs`.
 
-#![expect(
-    unsafe_code,
-    reason = "mlock takes a pointer, and a bare descriptor number has no owner that a type could show"
-)]
+#![expect(unsafe_code, reason = "a bare descriptor number has no owner that a type could show")]
 
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
-
-/// Keeps memory out of the swap, if the limit allows.
-pub(super) fn lock(bytes: &mut [u8]) {
-    // SAFETY: the range is exactly that of a live, exclusively borrowed slice; locking does not change its content.
-    let _best_effort = unsafe { rustix::mm::mlock(bytes.as_mut_ptr().cast(), bytes.len()) };
-}
-
-/// Undoes [`lock`].
-pub(super) fn unlock(bytes: &mut [u8]) {
-    // SAFETY: as in `lock`; unlocking memory that is not locked is allowed.
-    let _best_effort = unsafe { rustix::mm::munlock(bytes.as_mut_ptr().cast(), bytes.len()) };
-}
 
 /// Takes over a descriptor that this process inherited; None if there is no such descriptor.
 pub(super) fn inherited(number: RawFd) -> Option<OwnedFd> {

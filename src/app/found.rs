@@ -1,0 +1,104 @@
+//! How does a new sidecar get its state? Store and log are made together, once, before the first start.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::durable::{Disk, DurableError};
+use crate::keyring::{ApplyError, Keyrings};
+use crate::store::StoreError;
+use crate::{audit, kek, store};
+
+/// What was made, for the person who made it.
+#[derive(Debug)]
+pub struct Founded {
+    /// The store's id.
+    pub store: String,
+    /// The log's verification key, as a signed-note vkey.
+    pub log_key: String,
+    /// The key-encryption key in words.
+    pub kek: String,
+    /// The state directory.
+    pub state: PathBuf,
+}
+
+/// Why nothing, or not everything, was made.
+#[derive(Debug, thiserror::Error)]
+pub enum FoundError {
+    /// The state directory exists.
+    #[error("{} exists already", .0.display())]
+    Exists(PathBuf),
+    /// A file or directory cannot be made.
+    #[error("cannot make the state directory")]
+    Files(#[from] DurableError),
+    /// The KEK refuses or is away.
+    #[error("cannot use the key-encryption key")]
+    Kek(#[from] kek::StartError),
+    /// The database cannot be made.
+    #[error("cannot make the store")]
+    Store(#[from] StoreError),
+    /// The first keys cannot be made.
+    #[error("cannot make the store's keys")]
+    Keys(#[from] ApplyError),
+    /// The log cannot be made.
+    #[error("cannot make the audit log")]
+    Log(#[from] audit::OpenError),
+}
+
+impl FoundError {
+    /// What the operator should do.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::Exists(dir) => format!(
+                "if it belongs to a sidecar, keep it: its keys exist nowhere else; if an earlier init did not finish, \
+                 remove {} and run init again",
+                dir.display()
+            ),
+            Self::Files(_) => "check the owner and mode of the parent directory".to_owned(),
+            Self::Kek(_) => "check [kek.primary]; in a token the key is made by `keyward kek create`".to_owned(),
+            Self::Store(_) | Self::Keys(_) | Self::Log(_) => {
+                "remove the unfinished state directory and run init again".to_owned()
+            }
+        }
+    }
+}
+
+/// Makes the state directory: the store with its keys wrapped by the KEK, then the log whose record 0 pins them. If we
+/// stop in between, there is no log and the sidecar refuses to start.
+pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, FoundError> {
+    let (disk, state) = (Disk::real(), &config.state);
+    if state.store().exists() || state.log().exists() {
+        return Err(FoundError::Exists(state.0.clone()));
+    }
+    for dir in [state.0.clone(), state.latches()] {
+        if !dir.exists() {
+            disk.create_dir(&dir, 0o700)?;
+        }
+    }
+    let _lock = disk.lock_exclusive(&state.lock())?;
+    let (events, _unheard) = super::events(8);
+    let kek =
+        kek::start(config.kek.clone(), super::deployment(config.environment), clock.clone(), disk.clone(), events)
+            .await?;
+    let store = store::sqlite::create(&super::store_settings(config)).await?;
+    let facts = kek.facts();
+    let genesis = Keyrings::found(store, kek, clock.clone(), &config.keyring).await?;
+    let origin = audit::Founding {
+        store: genesis.store,
+        environment: config.environment.name(),
+        store_key_check: genesis.store_key_check,
+    };
+    let log = audit::Log::create(&config.audit, &origin, clock, &disk, audit::Limits::default())?;
+    let log_key = log.verifier_key().to_text();
+    log.drain().await.map_err(audit::OpenError::Append)?;
+    Ok(Founded {
+        store: genesis.store.to_string(),
+        log_key,
+        kek: [facts.kind, &*facts.manufacturer, &*facts.model].join(" ").trim().to_owned(),
+        state: state.0.clone(),
+    })
+}
+
+/// A KEK that is slow at the first wrap is still a KEK.
+pub(super) const STORE_BUSY: Duration = Duration::from_secs(5);

@@ -1,0 +1,71 @@
+//! The key-encryption key apart from a running sidecar: made, looked at, unlocked again after a refused PIN.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::clock::{SharedClock, SystemClock};
+use crate::config::Config;
+use crate::durable::{Disk, DurableError};
+use crate::kek::pkcs11::{self, Pkcs11Kek};
+use crate::kek::{Settings, SoftwareKek, StartError};
+
+pub use crate::kek::pkcs11::TokenKey;
+
+/// Why a key-encryption key could not be made or shown.
+#[derive(Debug, thiserror::Error)]
+pub enum KekError {
+    /// The configuration has a software key.
+    #[error("the configuration has no token: [kek.primary] is a file")]
+    NoToken,
+    /// The token says no, or is away.
+    #[error(transparent)]
+    Token(#[from] StartError),
+    /// The state directory cannot be made or changed.
+    #[error("cannot use the state directory")]
+    Files(#[from] DurableError),
+}
+
+/// The process that holds a token's library.
+pub fn kek_worker() -> ExitCode {
+    pkcs11::worker_main()
+}
+
+/// Writes a software key for development.
+pub fn create_software_kek(disk: &Disk, path: &Path) -> Result<(), StartError> {
+    SoftwareKek::create_file(disk, path)
+}
+
+/// Generates the key-encryption key in the token. The state directory is made if there is none yet, since a refused PIN
+/// must be remembered there.
+pub async fn create_kek(config: &Config) -> Result<TokenKey, KekError> {
+    let disk = Disk::real();
+    for dir in [config.state.0.clone(), config.state.latches()] {
+        if !dir.exists() {
+            disk.create_dir(&dir, 0o700)?;
+        }
+    }
+    let settings = token(config)?;
+    Ok(Pkcs11Kek::create_key(settings, clock(), disk).await?)
+}
+
+/// What the token holds under the configured label.
+pub async fn inspect_kek(config: &Config) -> Result<TokenKey, KekError> {
+    Ok(Pkcs11Kek::inspect(token(config)?, clock(), Disk::real()).await?)
+}
+
+/// Forgets refused PINs; the number of latches that were lifted.
+pub fn clear_kek_login(config: &Config) -> Result<usize, KekError> {
+    let settings = token(config)?;
+    Ok(pkcs11::clear_login(&Disk::real(), &config.state.latches(), &settings.name)?)
+}
+
+fn token(config: &Config) -> Result<pkcs11::Pkcs11Settings, KekError> {
+    match &config.kek {
+        Settings::Pkcs11(settings) => Ok(settings.clone()),
+        Settings::Software(_) => Err(KekError::NoToken),
+    }
+}
+
+fn clock() -> SharedClock {
+    std::sync::Arc::new(SystemClock)
+}

@@ -1,0 +1,107 @@
+//! Builds the parts in order, starts them, drains them. No decisions, no formats.
+
+mod board;
+mod found;
+mod keks;
+mod protect;
+mod start;
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::audit::{Event, Log};
+use crate::config::Config;
+use crate::durable;
+use crate::keyring::Environment;
+use crate::server::health::{Board, Part, State};
+use crate::server::{self, Server};
+use crate::service::Service;
+use crate::{kek, store};
+
+pub use found::{FoundError, Founded, found};
+pub use keks::{KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_worker};
+pub use protect::{ProtectError, protect};
+pub use start::{StartError, policy_settings};
+
+/// A running sidecar.
+pub struct App {
+    service: Arc<Service>,
+    log: Log,
+    server: Server,
+    board: Arc<Board>,
+    jobs: JoinSet<()>,
+    config: Config,
+    opened: tokio::sync::watch::Receiver<bool>,
+    // Held to the end: a second sidecar on this state directory is refused.
+    _lock: durable::Lock,
+}
+
+impl App {
+    /// Where the health listener is, if one was configured (its port may have been 0).
+    pub fn health_address(&self) -> Option<std::net::SocketAddr> {
+        self.server.health()
+    }
+
+    /// Where the TCP listener is.
+    pub fn tcp_address(&self) -> Option<std::net::SocketAddr> {
+        self.server.data_tcp()
+    }
+
+    /// Readiness as the health listener shows it.
+    pub fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Resolves when the keyrings are open (or never will be: then at once).
+    pub async fn opened(&self) {
+        // An error means that opening ended without success; the board and the log say why.
+        let mut opened = self.opened.clone();
+        let _ended = opened.wait_for(|open| *open).await;
+    }
+
+    /// Serves until the future resolves, then drains.
+    pub async fn serve_until(self, stop: impl Future<Output = ()>) -> server::Drained {
+        stop.await;
+        self.drain().await
+    }
+
+    /// Stops accepting, answers what is in work, records the end and makes the last checkpoint.
+    pub async fn drain(mut self) -> server::Drained {
+        self.board.post(&Part { name: "sidecar".to_owned(), state: State::Failing, text: "draining".to_owned() });
+        note(&self.service, Event::SidecarDraining).await;
+        let drained = self.server.drain(self.config.drain).await;
+        self.jobs.shutdown().await;
+        note(&self.service, Event::SidecarStopped).await;
+        if let Err(error) = self.log.drain().await {
+            tracing::error!(%error, "the audit log did not end in order");
+        }
+        drained
+    }
+}
+
+/// A record of the sidecar's own life. If the log cannot take it there is nobody to answer, so it is traced.
+async fn note(service: &Service, event: Event) {
+    if let Err(error) = service.note(event, Vec::new()).await {
+        tracing::error!(%error, event = event.name(), "the audit log did not take a record");
+    }
+}
+
+/// Whether software keys are thinkable at all.
+const fn deployment(environment: Environment) -> kek::Deployment {
+    match environment {
+        Environment::Development => kek::Deployment::Development,
+        Environment::Production => kek::Deployment::Production,
+    }
+}
+
+fn store_settings(config: &Config) -> store::sqlite::Settings {
+    store::sqlite::Settings { path: config.state.store(), busy_timeout: found::STORE_BUSY }
+}
+
+/// The queue in which a KEK reports what happened to it.
+fn events(places: usize) -> (kek::EventSink, mpsc::Receiver<kek::KekEvent>) {
+    let (send, receive) = mpsc::channel(places);
+    (kek::EventSink::new(send), receive)
+}

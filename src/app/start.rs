@@ -1,0 +1,273 @@
+//! In what order does a sidecar start? The log first, since even a refused start is to be recorded.
+
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use crate::audit::{self, Dangling, Event, Log};
+use crate::clock::SharedClock;
+use crate::config::{Config, PolicyReadError};
+use crate::durable::{Disk, DurableError};
+use crate::identity::{self, Authenticator};
+use crate::kek::{self, KekEvent, Metered};
+use crate::keyring::{Genesis, Keyrings};
+use crate::names::RequestId;
+use crate::policy::{self, Policy, PolicyError};
+use crate::server::health::Board;
+use crate::server::{self, Deps, Server};
+use crate::service::{Parts, Service};
+use crate::store::{self, StoreError};
+use crate::telemetry::{Build, Metrics};
+use crate::{crypto, jobs};
+
+use super::App;
+use super::board::{self, Watched};
+
+/// Events of a KEK that wait for the log; more are counted and the count is recorded.
+const KEK_EVENTS: usize = 256;
+
+/// Why a sidecar did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// There is no state directory, or another sidecar holds it.
+    #[error("cannot use the state directory")]
+    State(#[from] DurableError),
+    /// The policy files cannot be read.
+    #[error("cannot read the policies")]
+    PolicyFiles(#[from] PolicyReadError),
+    /// The policy set is refused.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
+    /// Two principals share a proof.
+    #[error(transparent)]
+    Identity(#[from] identity::SettingsError),
+    /// The log does not open.
+    #[error("cannot open the audit log")]
+    Log(#[from] audit::OpenError),
+    /// The log does not take records.
+    #[error("cannot write the audit log")]
+    Append(#[from] audit::AppendError),
+    /// The store does not open.
+    #[error("cannot open the store")]
+    Store(#[from] StoreError),
+    /// The KEK is configured wrongly or insecure.
+    #[error("the key-encryption key is refused")]
+    Kek(#[from] kek::StartError),
+    /// The log's record 0 does not say which store it belongs to.
+    #[error("record 0 of the audit log does not pin a store")]
+    Unpinned,
+    /// Two metrics have one name.
+    #[error("a metric is defined twice")]
+    Metrics(#[from] prometheus::Error),
+    /// A listener cannot be opened.
+    #[error("cannot listen")]
+    Listen(#[from] server::ServerError),
+}
+
+impl StartError {
+    /// What the operator should do.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
+            Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
+            Self::Identity(_) => "give each uid and token to one principal",
+            Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
+            Self::Append(_) => "make room on the disk of the log, then start again",
+            Self::Store(_) => "restore the store from a backup if it is damaged",
+            Self::Kek(_) => "check [kek.primary], the token and the attributes of the key in it",
+            Self::Unpinned => "this is not the log of a sidecar; look at `keyward audit verify`",
+            Self::Metrics(_) => "this is a defect: report it",
+            Self::Listen(_) => "stop what listens there, or correct [listen]",
+        }
+    }
+}
+
+/// What the policy part needs: the files of the directory and who is configured.
+pub fn policy_settings(config: &Config) -> Result<policy::Settings, PolicyReadError> {
+    Ok(policy::Settings {
+        documents: config.policy.read()?,
+        context_keys: config.policy.context_keys.clone(),
+        principals: config.identity.principals.iter().map(|known| (known.name.clone(), known.kind)).collect(),
+    })
+}
+
+impl App {
+    /// Builds and starts the parts. The KEK may be away: the sidecar lives, is not ready, and goes on trying.
+    pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let disk = Disk::real();
+        let lock = disk.lock_exclusive(&config.state.lock())?;
+        let policy = Policy::load(&policy_settings(&config)?)?;
+        let authenticator = Authenticator::new(&config.identity)?;
+        let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
+        let pinned = Pinned::read(&log)?;
+        let (events, heard) = super::events(KEK_EVENTS);
+        let kek = kek::start(
+            config.kek.clone(),
+            super::deployment(config.environment),
+            clock.clone(),
+            disk.clone(),
+            events.clone(),
+        )
+        .await?;
+        let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
+        metrics.revocation_bound_seconds.set(config.keyring.cache_ttl.as_secs_f64());
+        let kek = Metered::new(kek, clock.clone(), metrics.clone());
+        let store = store::sqlite::open(&super::store_settings(&config)).await?;
+        let keyrings = Keyrings::open(store, kek.clone(), clock.clone(), config.keyring.clone());
+        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
+        let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
+        service.note(Event::SidecarStarted, started_facts(&config)).await?;
+        let board = Board::new();
+        let deps = Deps {
+            service: service.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            board: board.clone(),
+            fresh_request_id: Arc::new(fresh_request_id),
+        };
+        let server = Server::start(&config.server, deps).await?;
+        let watched = Watched {
+            board: board.clone(),
+            kek,
+            keyrings: keyrings.clone(),
+            log: log.clone(),
+            clock: clock.clone(),
+            metrics,
+        };
+        let mut jobs = JoinSet::new();
+        jobs.spawn(board::refresh(watched));
+        jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
+        jobs.spawn(record_events(service.clone(), heard, events));
+        let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
+        jobs.spawn(open(service.clone(), keyrings, clock.clone(), pinned, opened.dangling, opened_send));
+        Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
+    }
+}
+
+/// Admits the keyrings, compares them with record 0 of the log, closes open intents and says that the sidecar is ready.
+async fn open(
+    service: Arc<Service>,
+    keyrings: Arc<Keyrings>,
+    clock: SharedClock,
+    pinned: Pinned,
+    dangling: Vec<Dangling>,
+    opened: tokio::sync::watch::Sender<bool>,
+) {
+    match jobs::admit(keyrings.clone(), clock).await {
+        Ok(genesis) if same(&genesis, &pinned) => {}
+        Ok(_) => return refuse(&service, &keyrings, "store_is_not_the_logs").await,
+        Err(error) => {
+            tracing::error!(%error, "the store is refused");
+            return refuse(&service, &keyrings, "store_refused").await;
+        }
+    }
+    if let Err(error) = service.reconcile(&dangling).await {
+        tracing::error!(%error, "open intents could not be closed");
+        return;
+    }
+    if let Err(error) = service.note(Event::SidecarReady, Vec::new()).await {
+        tracing::error!(%error, "the audit log did not take a record");
+        return;
+    }
+    opened.send_replace(true);
+}
+
+/// A store that does not belong to this log would be used without its history: nothing is unlocked from it.
+fn same(genesis: &Genesis, pinned: &Pinned) -> bool {
+    genesis.store.to_string() == pinned.store && hex::encode(genesis.store_key_check) == pinned.store_key_check
+}
+
+async fn refuse(service: &Service, keyrings: &Keyrings, reason: &'static str) {
+    keyrings.shut(reason);
+    if let Err(error) = service.note(Event::SidecarRefused, vec![("error", reason.to_owned())]).await {
+        tracing::error!(%error, "the audit log did not take a record");
+    }
+}
+
+fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
+    vec![
+        ("config_digest", hex::encode(crypto::sha256(&[config.text.as_bytes()]))),
+        ("environment", config.environment.name().to_owned()),
+        ("program_version", env!("CARGO_PKG_VERSION").to_owned()),
+    ]
+}
+
+/// Drains what the KEK reports into the log, and a count of what found the queue full.
+async fn record_events(service: Arc<Service>, mut heard: mpsc::Receiver<KekEvent>, sink: kek::EventSink) {
+    while let Some(event) = heard.recv().await {
+        let (event, mut facts) = told(event);
+        match sink.take_overflow() {
+            0 => {}
+            lost => facts.push(("lost_events", lost.to_string())),
+        }
+        if let Err(error) = service.note(event, facts).await {
+            tracing::error!(%error, event = event.name(), "the audit log did not take a record");
+        }
+    }
+}
+
+fn told(event: KekEvent) -> (Event, Vec<(&'static str, String)>) {
+    let (event, mut facts) = described(event);
+    for (_, value) in &mut facts {
+        // Texts of a token: the log takes printable ASCII of a bounded length.
+        value.retain(|letter| letter.is_ascii_graphic() || letter == ' ');
+        value.truncate(MOST_FACT_BYTES);
+    }
+    (event, facts)
+}
+
+/// LOG-10.
+const MOST_FACT_BYTES: usize = 256;
+
+fn described(event: KekEvent) -> (Event, Vec<(&'static str, String)>) {
+    match event {
+        KekEvent::Admitted { kek, version, facts, attributes } => (
+            Event::KekAdmitted,
+            vec![
+                ("kek", kek.to_string()),
+                ("kek_key_version", version.to_string()),
+                ("kek_kind", facts.kind.to_owned()),
+                ("kek_manufacturer", facts.manufacturer),
+                ("kek_model", facts.model),
+                ("kek_serial", facts.serial),
+                ("kek_version", facts.version),
+                ("kek_attributes", attributes.join(" ")),
+            ],
+        ),
+        KekEvent::Unreachable { kek, detail } => {
+            (Event::KekUnreachable, vec![("kek", kek.to_string()), ("kek_detail", detail)])
+        }
+        KekEvent::Recovered { kek } => (Event::KekRecovered, vec![("kek", kek.to_string())]),
+        KekEvent::Refused { kek, detail } => {
+            (Event::KekRefused, vec![("kek", kek.to_string()), ("kek_detail", detail)])
+        }
+    }
+}
+
+/// What record 0 of the log says about its store.
+struct Pinned {
+    store: String,
+    store_key_check: String,
+}
+
+impl Pinned {
+    fn read(log: &Log) -> Result<Self, StartError> {
+        let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
+        let record: serde_json::Value =
+            first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;
+        let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
+        match (fact("store"), fact("store_key_check")) {
+            (Some(store), Some(store_key_check)) => Ok(Self { store, store_key_check }),
+            _ => Err(StartError::Unpinned),
+        }
+    }
+}
+
+/// A name for a request that came without one.
+fn fresh_request_id() -> RequestId {
+    let mut bytes = [0; 16];
+    // Without randomness the name is all zeros; sealing will refuse on its own account.
+    let _drawn = crypto::random(&mut bytes);
+    RequestId::from_random(bytes)
+}

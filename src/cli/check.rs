@@ -1,0 +1,51 @@
+//! `keyward check`: is this configuration good? Reads, never writes.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::{self, Config, LoadError};
+use crate::policy::Policy;
+
+use super::failure::{Exit, Failure, chain};
+
+/// Check configuration and policies without touching anything.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    config: super::ConfigPath,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let config = load(&self.config.config)?;
+        let settings =
+            crate::app::policy_settings(&config).map_err(|error| Failure::new(Exit::Config, chain(&error)))?;
+        let policy = Policy::load(&settings).map_err(|error| super::policy::refused(&error))?;
+        println!("configuration  {} is good", self.config.config.display());
+        println!("environment    {}", config.environment.name());
+        println!("state          {}", describe_state(&config));
+        println!("policy set     {} ({} files)", hex::encode(policy.digest()), settings.documents.len());
+        println!("revocation     bites within {} s (cache.ttl)", config.keyring.cache_ttl.as_secs());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn describe_state(config: &Config) -> String {
+    let dir = config.state.0.display();
+    if config.state.log().exists() { format!("{dir}") } else { format!("{dir} (not made yet: run keyward init)") }
+}
+
+/// Reads a configuration; all its problems at once.
+pub(super) fn load(path: &Path) -> Result<Config, Failure> {
+    let worker = this_program()?;
+    config::load(path, &worker).map_err(|error| match error {
+        LoadError::Read { .. } => Failure::new(Exit::Config, chain(&error))
+            .hint("name one with --config, or make a development set-up: keyward init --development DIR"),
+        LoadError::Wrong(problems) => Failure::new(Exit::Config, format!("{}: {problems}", path.display())),
+    })
+}
+
+/// The program itself: it is started again as the token's worker.
+fn this_program() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| Failure::new(Exit::Software, format!("cannot find this program: {error}")))
+}

@@ -1,0 +1,139 @@
+//! `keyward init`: makes the state directory of a new sidecar; `--development DIR` writes everything one needs to try it.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use crate::app;
+use crate::clock::SystemClock;
+use crate::durable::Disk;
+
+use super::connect::block_on;
+use super::failure::{Context, Exit, Failure};
+
+/// Make the store, the log and their keys for a configuration.
+#[derive(Debug, clap::Args)]
+pub(super) struct Init {
+    #[command(flatten)]
+    config: super::ConfigPath,
+    /// Write a complete development set-up into this new directory: configuration, policy, software KEK, state
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    development: Option<PathBuf>,
+}
+
+/// The token of a development set-up; without one a software KEK in a file is used.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct Token {
+    /// Use a real token: the path of its PKCS#11 library
+    #[arg(long, value_name = "FILE", requires_all = ["token_label", "pin_file"])]
+    pub(super) pkcs11_module: Option<PathBuf>,
+    /// The token's label
+    #[arg(long, value_name = "LABEL", requires = "pkcs11_module")]
+    pub(super) token_label: Option<String>,
+    /// A file with the user PIN, readable by you alone
+    #[arg(long, value_name = "FILE", requires = "pkcs11_module")]
+    pub(super) pin_file: Option<PathBuf>,
+    /// The profile of the product
+    #[arg(long, value_name = "PROFILE", default_value = "softhsm2", requires = "pkcs11_module")]
+    pub(super) profile: String,
+    /// The label of the key-encryption key in the token
+    #[arg(long, value_name = "LABEL", default_value = "keyward-kek", requires = "pkcs11_module")]
+    pub(super) key_label: String,
+}
+
+impl Init {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let config = match &self.development {
+            Some(dir) => development(dir, &Token::default())?,
+            None => self.config.config,
+        };
+        let founded = block_on(found(&config))?;
+        println!("made store {} and its log in {}", founded.store, founded.state.display());
+        println!("log key: {}", founded.log_key);
+        println!("keep the log key where auditors can read it and this machine cannot change it");
+        println!("next: keyward serve --config {}", config.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Makes the state of a configuration.
+pub(super) async fn found(config: &Path) -> Result<app::Founded, Failure> {
+    let config = super::check::load(config)?;
+    super::serve::protect(&config)?;
+    found_with(&config).await
+}
+
+/// Makes the state; the process is protected already.
+pub(super) async fn found_with(config: &crate::config::Config) -> Result<app::Founded, Failure> {
+    app::found(config, Arc::new(SystemClock))
+        .await
+        .map_err(|error| Failure::new(Exit::CannotCreate, super::failure::chain(&error)).hint(error.hint()))
+}
+
+/// Writes a development set-up into a new directory and returns its configuration file.
+pub(super) fn development(dir: &Path, token: &Token) -> Result<PathBuf, Failure> {
+    let disk = Disk::real();
+    let what = || format!("cannot make {}", dir.display());
+    disk.create_dir(dir, 0o700).doing(Exit::CannotCreate, what())?;
+    let dir = dir.canonicalize().doing(Exit::CannotCreate, what())?;
+    for inner in ["policies", "run"] {
+        disk.create_dir(&dir.join(inner), 0o700).doing(Exit::CannotCreate, what())?;
+    }
+    let policy = dir.join("policies/development.cedar");
+    disk.write_new(&policy, DEVELOPMENT_POLICY.as_bytes(), 0o600).doing(Exit::CannotCreate, what())?;
+    let config = dir.join("keyward.toml");
+    let text = development_config(&dir, token);
+    disk.write_new(&config, text.as_bytes(), 0o600).doing(Exit::CannotCreate, what())?;
+    if token.pkcs11_module.is_none() {
+        app::create_software_kek(&disk, &dir.join("kek")).doing(Exit::CannotCreate, what())?;
+    }
+    Ok(config)
+}
+
+const DEVELOPMENT_POLICY: &str = include_str!("../../policies/development.cedar");
+
+fn development_config(dir: &Path, token: &Token) -> String {
+    let uid = rustix::process::getuid().as_raw();
+    let at = |name: &str| toml::Value::String(dir.join(name).display().to_string());
+    format!(
+        "# A development set-up: one user is application, operator and auditor, and the KEK may be a plain file.\n\
+         schema = 1\nenvironment = \"development\"\nstate_dir = {state}\n\n\
+         [listen]\ndata = {data}\ndata_mode = \"0600\"\ncontrol = {control}\nhealth = \"127.0.0.1:0\"\n\n\
+         [kek.primary]\n{kek}\n\
+         [policy]\ndir = {policies}\n\n\
+         [memory]\non_lock_failure = \"warn\"\n\n\
+         [[principal]]\nname = \"demo\"\nkind = \"service\"\nuids = [{uid}]\n\n\
+         [[principal]]\nname = \"operator\"\nkind = \"operator\"\nuids = [{uid}]\n",
+        state = at("state"),
+        data = at("run/data.sock"),
+        control = at("run/control.sock"),
+        policies = at("policies"),
+        kek = kek_section(dir, token),
+    )
+}
+
+fn kek_section(dir: &Path, token: &Token) -> String {
+    let text = |value: &Path| toml::Value::String(value.display().to_string());
+    match (&token.pkcs11_module, &token.token_label, &token.pin_file) {
+        (Some(module), Some(label), Some(pin)) => format!(
+            "type = \"pkcs11\"\nprofile = {profile}\nmodule = {module}\ntoken_label = {label}\nkey_label = {key}\npin_file = {pin}\n{env}",
+            profile = toml::Value::String(token.profile.clone()),
+            module = text(module),
+            label = toml::Value::String(label.clone()),
+            key = toml::Value::String(token.key_label.clone()),
+            pin = text(&pin.canonicalize().unwrap_or_else(|_| pin.clone())),
+            env = softhsm_env(),
+        ),
+        _ => format!(
+            "type = \"software\"\nfile = {}\ninsecure_software_kek_for_development = true\n",
+            text(&dir.join("kek"))
+        ),
+    }
+}
+
+/// SoftHSM finds its tokens by this variable; it is passed on as the shell has it.
+#[expect(clippy::disallowed_methods, reason = "the command line is one of the two doors to the environment")]
+fn softhsm_env() -> String {
+    std::env::var("SOFTHSM2_CONF")
+        .map_or(String::new(), |path| format!("env = {{ SOFTHSM2_CONF = {} }}\n", toml::Value::String(path)))
+}

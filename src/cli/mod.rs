@@ -1,0 +1,111 @@
+//! The command line: one file a subcommand. Prints for people, `--json` for machines; errors are `error:` then `hint:`.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one module that talks to a terminal")]
+
+mod audit;
+mod bench;
+mod check;
+mod connect;
+mod demo;
+mod dev;
+mod document;
+mod failure;
+mod init;
+mod kek;
+mod keyring;
+mod policy;
+mod serve;
+mod value;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use failure::{Failure, report};
+
+/// Seals and opens PHI fields with data keys that only an HSM or KMS can unwrap.
+#[derive(Debug, Parser)]
+#[command(name = "keyward", version, max_term_width = 100, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Show the whole path on a real patient record, in a temporary directory
+    Demo(demo::Demo),
+    /// Run a development sidecar and print ready-to-paste requests
+    Dev(dev::Dev),
+    /// Make the state directory of a new sidecar: store, log, keys
+    Init(init::Init),
+    /// Run the sidecar
+    Serve(serve::Serve),
+    /// Check configuration and policies without touching anything
+    Check(check::Check),
+    /// Make, list and show keyrings
+    #[command(subcommand)]
+    Keyring(keyring::Keyring),
+    /// Make and show the key-encryption key in a token
+    #[command(subcommand)]
+    Kek(kek::KekCommand),
+    /// Seal one value
+    Seal(value::Seal),
+    /// Open one value
+    Open(value::Open),
+    /// Seal, open and explain whole FHIR documents
+    #[command(subcommand)]
+    Document(document::Document),
+    /// Check and test policies
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
+    /// Verify and follow the audit log
+    #[command(subcommand)]
+    Audit(audit::Audit),
+    /// Measure a running sidecar
+    Bench(bench::Bench),
+    /// The process that holds a token's library (started by keyward itself)
+    #[command(hide = true)]
+    KekWorker,
+}
+
+/// Where the configuration is; shared by the subcommands that need one.
+#[derive(Debug, Clone, clap::Args)]
+struct ConfigPath {
+    /// The configuration file
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/keyward/keyward.toml")]
+    config: PathBuf,
+}
+
+/// Parses the command line, runs the subcommand and turns what happened into an exit code.
+pub fn run() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(asked) => return failure::usage(&asked),
+    };
+    match arguments.command.run() {
+        Ok(code) => code,
+        Err(failure) => report(&failure),
+    }
+}
+
+impl Command {
+    fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::KekWorker => Ok(crate::app::kek_worker()),
+            Self::Demo(demo) => demo.run(),
+            Self::Dev(dev) => dev.run(),
+            Self::Init(init) => init.run(),
+            Self::Serve(serve) => serve.run(),
+            Self::Check(check) => check.run(),
+            Self::Keyring(keyring) => keyring.run(),
+            Self::Kek(kek) => kek.run(),
+            Self::Seal(seal) => seal.run(),
+            Self::Open(open) => open.run(),
+            Self::Document(document) => document.run(),
+            Self::Policy(policy) => policy.run(),
+            Self::Audit(audit) => audit.run(),
+            Self::Bench(bench) => bench.run(),
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `keyward policy check`: do the policies validate, and do their table tests hold?
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+use crate::identity::PrincipalKind;
+use crate::names::PrincipalName;
+use crate::policy::table::{CaseFailure, run_table};
+use crate::policy::{PolicyError, Settings, check};
+
+use super::failure::{Context, Exit, Failure, exit};
+
+/// Check and test policies.
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Validate the policies and run the table tests beside them
+    Check(Check),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    /// Policy files to check together, instead of a configuration's; principals are those that they name
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    files: Vec<PathBuf>,
+    /// Check the policies of this configuration, against its principals
+    #[arg(long, short, value_name = "FILE", default_value = "/etc/keyward/keyward.toml")]
+    config: PathBuf,
+}
+
+impl PolicyCommand {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let Self::Check(checked) = self;
+        let settings = checked.settings()?;
+        let report = check(&settings).map_err(|error| refused(&error))?;
+        for file in &report.files {
+            println!("{}: {} permit, {} forbid", file.name, file.permits, file.forbids);
+        }
+        for (action, who) in &report.actions {
+            let names: Vec<&str> = who.iter().map(crate::names::PrincipalName::as_str).collect();
+            println!("{:<14} {}", action.name(), if names.is_empty() { "-".to_owned() } else { names.join(", ") });
+        }
+        for (name, kind) in &report.unused {
+            eprintln!("warning: no policy permits {} {name} anything", kind.code());
+        }
+        let failed = run_tables(&settings, &checked.tables(&settings)?)?;
+        println!("policy set {}", report.digest);
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { exit(Exit::Finding) })
+    }
+}
+
+impl Check {
+    fn settings(&self) -> Result<Settings, Failure> {
+        if self.files.is_empty() {
+            let config = super::check::load(&self.config)?;
+            return crate::app::policy_settings(&config).doing(Exit::Config, "cannot read the policies");
+        }
+        let mut documents = Vec::new();
+        for path in &self.files {
+            let text = std::fs::read_to_string(path).doing(Exit::Data, format!("cannot read {}", path.display()))?;
+            documents.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text));
+        }
+        let principals = named(&documents);
+        Ok(Settings { documents, context_keys: Vec::new(), principals })
+    }
+
+    /// `tests/NAME.toml` beside each `NAME.cedar` of the set.
+    fn tables(&self, settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
+        let dir = match self.files.first() {
+            Some(file) => file.parent().map(Path::to_owned).unwrap_or_default(),
+            None => super::check::load(&self.config)?.policy.dir,
+        };
+        let beside = |name: &String| dir.join("tests").join(Path::new(name).with_extension("toml"));
+        Ok(settings.documents.iter().map(|(name, _)| beside(name)).filter(|path| path.exists()).collect())
+    }
+}
+
+/// The principals that the policies name: without a configuration these are all there are.
+fn named(documents: &[(String, String)]) -> Vec<(PrincipalName, PrincipalKind)> {
+    let mut found = Vec::new();
+    for (kind, entity) in PrincipalKind::ALL.iter().map(|kind| (*kind, format!("{}::\"", capital(kind.code())))) {
+        for rest in documents.iter().flat_map(|(_, text)| text.split(&*entity).skip(1)) {
+            let name = rest.split('"').next().and_then(|name| name.parse().ok());
+            found.extend(name.map(|name| (name, kind)).filter(|one| !found.contains(one)));
+        }
+    }
+    found
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Runs every table and prints what fails; returns how many cases failed.
+fn run_tables(settings: &Settings, tables: &[PathBuf]) -> Result<usize, Failure> {
+    let policy = crate::policy::Policy::load(settings).map_err(|error| refused(&error))?;
+    let (mut cases, mut failed) = (0, 0);
+    for path in tables {
+        let name = path.display();
+        let text = std::fs::read_to_string(path).doing(Exit::Data, format!("cannot read {name}"))?;
+        let report = run_table(&policy, &text).doing(Exit::Data, format!("{name}"))?;
+        cases += report.cases;
+        failed += report.failures.len();
+        for CaseFailure { name: case, expected, found, by } in &report.failures {
+            eprintln!("FAILED {name}: {case}: expected {expected}, policy says {found} ({})", by.join(", "));
+        }
+        for policy in &report.undecided {
+            eprintln!("warning: {name}: no case is decided by {policy}");
+        }
+    }
+    println!("table tests: {cases} cases, {failed} failed");
+    Ok(failed)
+}
+
+/// Every problem of a set on a line of its own.
+pub(super) fn refused(error: &PolicyError) -> Failure {
+    let lines: Vec<String> = error.problems.iter().map(|problem| format!("\n  {problem}")).collect();
+    Failure::new(Exit::Config, format!("the policy set is refused:{}", lines.concat()))
+}

@@ -1,0 +1,128 @@
+//! `[kek.primary]` becomes the settings of one key-encryption key.
+
+use std::path::{Path, PathBuf};
+
+use crate::kek::pkcs11::{PinSource, Pkcs11Settings};
+use crate::kek::profile::ProfileChoice;
+use crate::kek::{self, SoftwareSettings};
+use crate::keyring::Environment;
+
+use super::StateDir;
+use super::problems::Found;
+use super::raw::{RawConfig, RawKek};
+use super::sections::{absolute, count};
+
+pub(super) fn primary(
+    raw: &RawConfig,
+    environment: Option<Environment>,
+    state: &StateDir,
+    worker: &Path,
+    found: &mut Found,
+) -> Option<kek::Settings> {
+    const KINDS: &str = "write type = \"pkcs11\" or, for development, type = \"software\"";
+    let raw = found.need("kek.primary", raw.kek.primary.as_ref(), "add [kek.primary]: who wraps the data keys?")?;
+    match found.need("kek.primary.type", raw.kind.as_deref(), KINDS)? {
+        "software" => software(raw, environment, found),
+        "pkcs11" => pkcs11(raw, state, worker, found),
+        _ => {
+            found.add("kek.primary.type", "is not a kind of key-encryption key", KINDS);
+            None
+        }
+    }
+}
+
+fn software(raw: &RawKek, environment: Option<Environment>, found: &mut Found) -> Option<kek::Settings> {
+    if environment == Some(Environment::Production) {
+        found.add("kek.primary.type", "a software key is for development", "use a token or a KMS in production");
+    }
+    if raw.insecure_software_kek_for_development != Some(true) {
+        found.add(
+            "kek.primary.insecure_software_kek_for_development",
+            "must be true for a software key",
+            "anybody who copies the file can unwrap every data key: set it only for development",
+        );
+    }
+    for (name, given) in [
+        ("profile", raw.profile.is_some()),
+        ("module", raw.module.is_some()),
+        ("token_label", raw.token_label.is_some()),
+        ("key_label", raw.key_label.is_some()),
+        ("pin_file", raw.pin_file.is_some()),
+        ("pin_fd", raw.pin_fd.is_some()),
+        ("env", !raw.env.is_empty()),
+    ] {
+        if given {
+            found.add(format!("kek.primary.{name}"), "belongs to type = \"pkcs11\"", "remove it");
+        }
+    }
+    let file = found.need("kek.primary.file", raw.file.as_ref(), "name the key's file")?;
+    let file = absolute("kek.primary.file", file, found);
+    Some(kek::Settings::Software(SoftwareSettings {
+        name: kek_name(),
+        file,
+        insecure_software_kek_for_development: raw.insecure_software_kek_for_development == Some(true),
+    }))
+}
+
+fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> Option<kek::Settings> {
+    for (name, given) in [
+        ("file", raw.file.is_some()),
+        ("insecure_software_kek_for_development", raw.insecure_software_kek_for_development.is_some()),
+    ] {
+        if given {
+            found.add(format!("kek.primary.{name}"), "belongs to type = \"software\"", "remove it");
+        }
+    }
+    let profile = found.need("kek.primary.profile", raw.profile.clone(), "name a profile of hsm-profiles/");
+    let token =
+        found.need("kek.primary.token_label", raw.token_label.clone(), "the label given when the token was made");
+    let key = found.need("kek.primary.key_label", raw.key_label.clone(), "the label of the key in the token");
+    let module = raw.module.as_ref().map(|path| absolute("kek.primary.module", path, found));
+    let version = count("kek.primary.key_version", raw.key_version, 1, found);
+    let pin = pin(raw, found);
+    Some(kek::Settings::Pkcs11(Pkcs11Settings {
+        name: kek_name(),
+        profile: choice(profile?),
+        module,
+        token_label: token?,
+        key_label: key?,
+        key_version: version?,
+        pin: pin?,
+        worker: worker.to_owned(),
+        state_dir: state.latches(),
+        env: raw.env.clone().into_iter().collect(),
+    }))
+}
+
+fn pin(raw: &RawKek, found: &mut Found) -> Option<PinSource> {
+    match (&raw.pin_file, raw.pin_fd) {
+        (Some(file), None) => Some(PinSource::File(absolute("kek.primary.pin_file", file, found))),
+        (None, Some(fd)) => {
+            let fd = found.check("kek.primary.pin_fd", i32::try_from(fd), "a descriptor is a small number")?;
+            Some(PinSource::Descriptor(fd))
+        }
+        (None, None) => {
+            found.add(
+                "kek.primary.pin_file",
+                "is missing",
+                "name a file with the user PIN, readable by the service alone",
+            );
+            None
+        }
+        (Some(_), Some(_)) => {
+            found.add("kek.primary.pin_fd", "stands beside pin_file", "give one of them");
+            None
+        }
+    }
+}
+
+/// In this version there is one.
+#[expect(clippy::expect_used, reason = "the text is a name")]
+fn kek_name() -> crate::names::KekName {
+    "primary".parse().expect("primary matches [a-z0-9][a-z0-9-]{0,62}")
+}
+
+/// A name is a shipped profile, a path is a file.
+fn choice(profile: String) -> ProfileChoice {
+    if profile.contains('/') { ProfileChoice::File(PathBuf::from(profile)) } else { ProfileChoice::Shipped(profile) }
+}

@@ -1,0 +1,144 @@
+//! What does the operator want? `keyward.toml` as typed ([`raw`]) becomes a Config as meant, or all its problems at once.
+//! This module never creates anything and never starts weaker than it was told.
+
+mod keks;
+mod parse;
+mod problems;
+mod raw;
+mod sections;
+mod units;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::keyring::Environment;
+use crate::{audit, identity, kek, keyring, secret, server, telemetry};
+
+pub use problems::{Problem, Problems};
+
+/// The schema of `keyward.toml` that this version reads.
+pub const SCHEMA: u64 = 1;
+
+/// A configuration as meant: every part's settings.
+#[derive(Debug)]
+pub struct Config {
+    /// Development or production.
+    pub environment: Environment,
+    /// Store, log and lock.
+    pub state: StateDir,
+    /// Listeners and limits.
+    pub server: server::Settings,
+    /// The primary key-encryption key.
+    pub kek: kek::Settings,
+    /// Where policies are, and what they may look at.
+    pub policy: PolicyFiles,
+    /// Who may call.
+    pub identity: identity::Settings,
+    /// Lifetimes and bounds of unwrapped keys.
+    pub keyring: keyring::Settings,
+    /// The log.
+    pub audit: audit::Settings,
+    /// Locked memory.
+    pub memory: secret::Settings,
+    /// How long a stop waits.
+    pub drain: Duration,
+    /// Tracing.
+    pub tracing: telemetry::Settings,
+    /// The file's text, whose digest stands in `sidecar.started`.
+    pub text: String,
+}
+
+/// The layout of the state directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateDir(pub PathBuf);
+
+impl StateDir {
+    /// Held by the one process that serves or changes the state.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// The SQLite database.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("store.db")
+    }
+
+    /// The audit log's directory.
+    pub fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    /// Latches of PIN attempts.
+    pub fn latches(&self) -> PathBuf {
+        self.0.join("kek")
+    }
+}
+
+/// The policy directory as configured; `read` loads the texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PolicyFiles {
+    /// Every `*.cedar` of it.
+    pub dir: PathBuf,
+    /// Context keys for `context.fields`.
+    pub context_keys: Vec<String>,
+}
+
+/// Reads and checks a configuration file. `worker` is the program that runs `kek-worker`: this one.
+pub fn load(path: &Path, worker: &Path) -> Result<Config, LoadError> {
+    let text = std::fs::read_to_string(path).map_err(|source| LoadError::Read { path: path.to_owned(), source })?;
+    Ok(parse(&text, worker)?)
+}
+
+/// Checks a configuration text.
+pub fn parse(text: &str, worker: &Path) -> Result<Config, Problems> {
+    let (raw, mut found) = parse::raw(text);
+    let config = sections::config(&raw, text, worker, &mut found);
+    found.finish(config)
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It says something wrong.
+    #[error(transparent)]
+    Wrong(#[from] Problems),
+}
+
+/// Why the policy files could not be read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read {}", path.display())]
+pub struct PolicyReadError {
+    path: PathBuf,
+    source: std::io::Error,
+}
+
+impl PolicyFiles {
+    /// `(file name, text)` of every `*.cedar` file, by name.
+    pub fn read(&self) -> Result<Vec<(String, String)>, PolicyReadError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            move |source| PolicyReadError { path, source }
+        };
+        let mut documents = Vec::new();
+        for entry in std::fs::read_dir(&self.dir).map_err(failed(&self.dir))? {
+            let path = entry.map_err(failed(&self.dir))?.path();
+            if path.extension().is_some_and(|end| end == "cedar") {
+                let text = std::fs::read_to_string(&path).map_err(failed(&path))?;
+                documents.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text));
+            }
+        }
+        documents.sort();
+        Ok(documents)
+    }
+}
+
+#[cfg(test)]
+mod tests;

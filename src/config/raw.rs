@@ -1,0 +1,117 @@
+//! The configuration as it is typed: every field optional, unknown keys refused, no meaning yet.
+
+use serde::Deserialize;
+
+/// `keyward.toml`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawConfig {
+    pub schema: Option<u64>,
+    pub environment: Option<String>,
+    pub state_dir: Option<String>,
+    pub listen: RawListen,
+    pub limits: RawLimits,
+    pub kek: RawKeks,
+    pub policy: RawPolicy,
+    pub principal: Vec<RawPrincipal>,
+    pub cache: RawCache,
+    pub audit: RawAudit,
+    pub memory: RawMemory,
+    pub log: RawLog,
+}
+
+/// `[listen]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawListen {
+    pub data: Option<String>,
+    pub data_mode: Option<String>,
+    pub tcp: Option<String>,
+    pub control: Option<String>,
+    pub health: Option<String>,
+}
+
+/// `[limits]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLimits {
+    pub concurrent_requests: Option<i64>,
+    pub request_timeout: Option<String>,
+    pub drain_timeout: Option<String>,
+}
+
+/// `[kek.NAME]`: in this version exactly `primary`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawKeks {
+    pub primary: Option<RawKek>,
+}
+
+/// One key-encryption key.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawKek {
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub file: Option<String>,
+    pub insecure_software_kek_for_development: Option<bool>,
+    pub profile: Option<String>,
+    pub module: Option<String>,
+    pub token_label: Option<String>,
+    pub key_label: Option<String>,
+    pub key_version: Option<i64>,
+    pub pin_file: Option<String>,
+    pub pin_fd: Option<i64>,
+    pub env: std::collections::BTreeMap<String, String>,
+}
+
+/// `[policy]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPolicy {
+    pub dir: Option<String>,
+    pub context_keys: Vec<String>,
+}
+
+/// `[[principal]]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawPrincipal {
+    pub name: Option<String>,
+    pub kind: Option<String>,
+    pub uids: Vec<i64>,
+    pub token_sha256: Vec<String>,
+}
+
+/// `[cache]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawCache {
+    pub ttl: Option<String>,
+    pub keys: Option<i64>,
+}
+
+/// `[audit]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawAudit {
+    pub durability: Option<String>,
+    pub disk_budget: Option<String>,
+    pub heartbeat: Option<String>,
+    pub refusals_per_second: Option<i64>,
+}
+
+/// `[memory]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawMemory {
+    pub on_lock_failure: Option<String>,
+}
+
+/// `[log]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawLog {
+    pub level: Option<String>,
+    pub format: Option<String>,
+}

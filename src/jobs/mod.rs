@@ -1,0 +1,38 @@
+//! What happens without a request? One task each, started and ended by `app`: admission of the keyrings while the KEK
+//! is away, sweeping of expired keys. Jobs never open data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::SharedClock;
+use crate::keyring::{ApplyError, Genesis, Keyrings};
+
+/// The first wait after a failed admission; it doubles up to [`LONGEST_WAIT`].
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+/// A token that comes back is noticed within this time.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// Expired keys leave the memory within this time even if nobody asks for any key.
+const SWEEP: Duration = Duration::from_secs(5);
+
+/// Tries until the keyrings are open; ends early only if the store itself is wrong, which waiting does not mend.
+pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesis, ApplyError> {
+    let mut wait = FIRST_WAIT;
+    loop {
+        match keyrings.admit().await {
+            Err(ApplyError::Unavailable(why)) => {
+                tracing::warn!(%why, wait_ms = wait.as_millis(), "the keyrings are not open yet");
+            }
+            ended => return ended,
+        }
+        clock.sleep_until(clock.mono().plus(wait)).await;
+        wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+    }
+}
+
+/// Drops expired keys from the memory, for ever.
+pub async fn sweep(keyrings: Arc<Keyrings>, clock: SharedClock) {
+    loop {
+        clock.sleep_until(clock.mono().plus(SWEEP)).await;
+        keyrings.sweep();
+    }
+}

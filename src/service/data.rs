@@ -1,0 +1,173 @@
+//! How do the data verbs pass through policy? Items are grouped, each group earns a Permit or fails alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::keyring::KeyringView;
+use crate::names::{Context, KeyVersionId, KeyringName, Purpose};
+use crate::operations::{self, Permitted};
+use crate::policy::{Action, Ask, Denial, DenialReason};
+
+use super::account::Account;
+use super::{Answer, Asker, Code, ItemError, Open, Opened, Refusal, Seal, Sealed, Service};
+
+impl Service {
+    pub(super) async fn seal(&self, seal: Seal, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+        account.keyring(&seal.keyring);
+        let view = self.keyrings.find(&seal.keyring).ok_or(Code::Denied)?;
+        let contexts = || seal.items.iter().map(|item| item.as_ref().ok().map(|item| (&view, &item.context)));
+        let permitted = self.authorise(Action::Seal, None, contexts(), asker, account)?;
+        self.note_subjects(contexts(), account);
+        let keyring = seal.keyring.clone();
+        let results = seal.execute(&self.keyrings, &permitted).await;
+        account.items_digest =
+            Some(operations::items_digest(results.iter().flatten().map(|sealed| sealed.text.as_bytes())));
+        for result in &results {
+            account.item(&keyring, result.as_ref().ok().map(|sealed| sealed.version), result.as_ref().err().copied());
+        }
+        Ok(Answer::Sealed(results.into_iter().map(sealed_answer).collect()))
+    }
+
+    pub(super) async fn open(&self, open: Open, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+        account.purpose = open.purpose;
+        let located: Vec<Option<(Arc<KeyringView>, KeyVersionId)>> = open
+            .items
+            .iter()
+            .map(|item| item.as_ref().ok().map(super::OpenItem::version))
+            .map(|version| version.and_then(|id| Some((self.keyrings.locate(id)?, id))))
+            .collect();
+        let contexts = || {
+            located.iter().zip(&open.items).map(|(at, item)| match (at, item) {
+                (Some((view, _)), Ok(item)) => Some((view, &item.context)),
+                _ => None,
+            })
+        };
+        let permitted = self.authorise(Action::Open, open.purpose, contexts(), asker, account)?;
+        self.note_subjects(contexts(), account);
+        account.items_digest = Some(operations::items_digest(open.values()));
+        let results = open.execute(&self.keyrings, &permitted).await;
+        for (at, result) in located.iter().zip(&results) {
+            match (at, result.as_ref().err().copied()) {
+                (Some((view, version)), failed) => account.item(&view.name, Some(*version), failed),
+                (None, Some(error)) => account.orphan(error),
+                (None, None) => {}
+            }
+        }
+        Ok(Answer::Opened(results.into_iter().map(opened_answer).collect()))
+    }
+
+    /// One decision per group of items that share keyring and policy-relevant context. Items without a context (refused
+    /// already, or of an unknown key) are in no group and so get no permit. If nothing at all is permitted, the whole
+    /// request is denied; an unknown key and a forbidden keyring are the same.
+    fn authorise<'a>(
+        &self,
+        action: Action,
+        purpose: Option<Purpose>,
+        items: impl Iterator<Item = Option<(&'a Arc<KeyringView>, &'a Context)>>,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Vec<Permitted>, Refusal> {
+        let policy = self.policy.load();
+        let (mut groups, mut refused_before) = (Groups::new(), false);
+        for (place, item) in items.enumerate() {
+            let Some((view, context)) = item else {
+                refused_before = true;
+                continue;
+            };
+            let pairs = relevant(policy.context_keys(), context);
+            groups.entry((&view.name, pairs)).or_default().push(place);
+        }
+        let (mut permitted, mut denied) = (Vec::with_capacity(groups.len()), None);
+        for ((keyring, pairs), places) in groups {
+            match policy.decide(&self.ask(action, Some(keyring), &pairs, purpose, asker)) {
+                Ok(permit) => permitted.push(Permitted { permit, places }),
+                Err(denial) => denied = Some(denial),
+            }
+        }
+        match denied {
+            Some(denial) if permitted.is_empty() && !refused_before => Err(refused(&denial, account)),
+            Some(denial) => {
+                account.denial = Some(denial.reason);
+                Ok(permitted)
+            }
+            None => Ok(permitted),
+        }
+    }
+
+    pub(super) fn ask<'a>(
+        &self,
+        action: Action,
+        keyring: Option<&'a KeyringName>,
+        pairs: &'a [(&'a str, &'a str)],
+        purpose: Option<Purpose>,
+        asker: &Asker<'a>,
+    ) -> Ask<'a> {
+        Ask {
+            principal: asker.principal,
+            action,
+            keyring,
+            pairs,
+            purpose,
+            request: asker.request,
+            deadline: asker.deadline,
+            now: self.clock.wall(),
+            mono: self.clock.mono(),
+        }
+    }
+
+    /// Notes the pseudonyms of the patients that the request is about, also of items that will fail.
+    fn note_subjects<'a>(
+        &self,
+        items: impl Iterator<Item = Option<(&'a Arc<KeyringView>, &'a Context)>>,
+        account: &mut Account,
+    ) {
+        let mut seen: Vec<(&KeyringName, &str)> = Vec::new();
+        for (view, context) in items.flatten() {
+            let Some(subject) = view.subject_key.as_ref().and_then(|key| context.get(key)) else { continue };
+            seen.push((&view.name, subject));
+        }
+        seen.sort_unstable();
+        seen.dedup();
+        let pseudonyms = seen.iter().filter_map(|(name, subject)| self.keyrings.pseudonym(name.tenant(), subject));
+        account.subjects.extend(pseudonyms);
+    }
+}
+
+type Groups<'a> = BTreeMap<(&'a KeyringName, Vec<(&'a str, &'a str)>), Vec<usize>>;
+
+/// The pairs that policy looks at, in the order of their keys.
+fn relevant<'a>(keys: &[String], context: &'a Context) -> Vec<(&'a str, &'a str)> {
+    context.iter().filter(|(key, _)| keys.iter().any(|known| known == key)).collect()
+}
+
+/// A denial as the caller may hear it; the reason goes to the log.
+pub(super) fn refused(denial: &Denial, account: &mut Account) -> Refusal {
+    account.denial = Some(denial.reason);
+    match denial.reason {
+        DenialReason::PurposeMissing => Code::PurposeMissing.into(),
+        DenialReason::NoPermit | DenialReason::Forbidden | DenialReason::EvaluationError => Code::Denied.into(),
+    }
+}
+
+fn sealed_answer(result: Result<Sealed, ItemError>) -> Result<String, Refusal> {
+    result.map(|sealed| sealed.text).map_err(item_refusal)
+}
+
+fn opened_answer(result: Result<Opened, ItemError>) -> Result<Opened, Refusal> {
+    result.map_err(item_refusal)
+}
+
+/// What the caller hears of an item's error: few classes.
+fn item_refusal(error: ItemError) -> Refusal {
+    match error {
+        ItemError::MalformedItem => Code::MalformedItem.into(),
+        ItemError::MalformedValue => Code::MalformedValue.into(),
+        ItemError::InvalidContext | ItemError::ContextConflict => Code::InvalidContext.into(),
+        ItemError::ContextMissing => Code::ContextMissing.into(),
+        ItemError::Denied => Code::Denied.into(),
+        ItemError::CannotOpen => Code::CannotOpen.into(),
+        ItemError::KeyState(state) => Refusal::because(Code::KeyState, format!("the key version is {}", state.name())),
+        ItemError::Unavailable => Code::Unavailable.into(),
+        ItemError::NotText => Code::NotText.into(),
+    }
+}

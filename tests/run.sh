@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# Runs everything that guards keyward: formatting, lints, tests, documentation, dependencies, fuzzing.
+#
+#   tests/run.sh                 all steps
+#   tests/run.sh lint test       only these
+#
+# Steps: packages format lint test docs deny fuzz. On Debian 12 from a fresh clone; Debian packages that are missing are
+# installed when it runs as root and named otherwise. Environment:
+#   KEYWARD_FUZZ_SECONDS   how long each fuzz target runs after its corpus was replayed (60; 0 replays only)
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+DENY_VERSION=0.20.2
+STEPS=(packages format lint test docs deny fuzz)
+
+# What to look for, and the Debian package that brings it. The token and OpenSC are for the contract tests of the KEK,
+# strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds the fuzzer.
+PACKAGES=(
+  "cc gcc"
+  "c++ g++"
+  "softhsm2-util softhsm2"
+  "/usr/lib/softhsm/libsofthsm2.so softhsm2"
+  "pkcs11-tool opensc"
+  "strace strace"
+  "jq jq"
+  "python3 python3"
+  "sqlite3 sqlite3"
+  "curl curl"
+)
+
+summary=()
+failed=0
+
+main() {
+  local wanted=("$@") step
+  ((${#wanted[@]})) || wanted=("${STEPS[@]}")
+  for step in "${wanted[@]}"; do
+    declare -F "step_$step" >/dev/null || die "no step $step; there are: ${STEPS[*]}"
+  done
+  command -v cargo >/dev/null || die "cargo is missing: install Rust 1.95 or newer (https://rustup.rs)"
+  export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
+  for step in "${wanted[@]}"; do run "$step"; done
+  finish
+}
+
+# One step under a header, with its time; the later ones run even if it failed, so that one run tells everything.
+run() {
+  local step=$1 began=$SECONDS outcome=ok
+  printf '\n=== %s\n' "$step"
+  # A child shell keeps errexit in force inside the step, which a function in a condition would lose.
+  set +e
+  (set -euo pipefail; "step_$step")
+  local code=$?
+  set -e
+  ((code == 0)) || { outcome=FAILED failed=1; }
+  summary+=("$(printf '%-9s %-7s %4d s' "$step" "$outcome" $((SECONDS - began)))")
+  printf -- '--- %s: %s, %d s\n' "$step" "$outcome" $((SECONDS - began))
+  [[ $step != packages || $outcome == ok ]] || finish
+}
+
+finish() {
+  printf '\n=== summary\n'
+  printf '%s\n' "${summary[@]}"
+  if ((failed)); then
+    printf 'FAILED after %d s\n' "$SECONDS"
+    exit 1
+  fi
+  printf 'all passed in %d s\n' "$SECONDS"
+  exit 0
+}
+
+die() {
+  printf '%s\n' "$*" >&2
+  exit 2
+}
+
+step_packages() {
+  local entry probe package missing=()
+  for entry in "${PACKAGES[@]}"; do
+    read -r probe package <<<"$entry"
+    if [[ $probe == /* ]]; then [[ -e $probe ]] && continue; elif command -v "$probe" >/dev/null; then continue; fi
+    [[ " ${missing[*]:-} " == *" $package "* ]] || missing+=("$package")
+  done
+  if ((${#missing[@]} == 0)); then
+    echo "nothing is missing"
+    return
+  fi
+  if [[ $(id -u) != 0 ]]; then
+    echo "missing Debian packages; install them or run this as root:  apt-get install ${missing[*]}" >&2
+    return 1
+  fi
+  echo "installing ${missing[*]}"
+  export DEBIAN_FRONTEND=noninteractive
+  apt-get -o DPkg::Lock::Timeout=300 update -qq
+  apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+step_format() {
+  cargo fmt --check
+}
+
+step_lint() {
+  cargo clippy --locked --all-targets --features faults -- -D warnings
+  # Without the fault plan too: that is what ships.
+  cargo clippy --locked --lib --bins -- -D warnings
+}
+
+step_test() {
+  cargo test --locked --features faults
+}
+
+step_docs() {
+  RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+}
+
+# From the registry, once for a target folder; the checks themselves need no network. Advisories need a database that is
+# cloned from the network, so they are left to those who have one: cargo deny check advisories.
+step_deny() {
+  local tool=target/tools/bin/cargo-deny
+  if [[ ! -x $tool ]] || [[ $("$tool" --version) != *" $DENY_VERSION" ]]; then
+    cargo install --quiet --locked --debug cargo-deny --version "$DENY_VERSION" --root target/tools
+  fi
+  cargo fetch --locked --quiet
+  "$tool" --offline check bans licenses sources
+}
+
+step_fuzz() {
+  fuzz/run.sh all "${KEYWARD_FUZZ_SECONDS:-60}"
+}
+
+main "$@"
