@@ -1,4 +1,4 @@
-//! How do records lie in a file? In frames that verify on their own (LOG-3 to LOG-6).
+//! How do records lie in a file? In frames that verify on their own (LOG-3, LOG-4, LOG-5, LOG-6).
 //! Parsing is pure and total: any bytes give a frame or an error, never a panic and never more memory than was given.
 #![deny(clippy::indexing_slicing)]
 

@@ -79,6 +79,7 @@ impl Keeper {
                 changed = self.stop.changed() => if changed.is_err() { break },
             }
             let now = self.clock.mono();
+            // LOG-23: silence is an alarm, so that there is none.
             if now >= beat {
                 beat = after(beat, self.heartbeat, now);
                 self.record(Event::LogHeartbeat, &[]).await?;

@@ -32,7 +32,7 @@ fn refuses_to_start(settings: &Settings) {
     assert!(matches!(opened, Err(OpenError::Damaged(_) | OpenError::Newer { .. })), "{opened:?}");
 }
 
-/// LOG-3 to LOG-12
+/// LOG-3, LOG-4, LOG-5, LOG-6, LOG-7, LOG-12
 #[tokio::test]
 async fn a_flipped_bit_anywhere_in_a_segment_is_named() {
     let (_dir, settings) = whole().await;
@@ -63,7 +63,7 @@ async fn a_flipped_bit_anywhere_in_a_segment_is_named() {
     proven(&settings).unwrap();
 }
 
-/// LOG-14 to LOG-16
+/// LOG-14, LOG-15, LOG-16
 #[tokio::test]
 async fn a_flipped_bit_anywhere_in_a_checkpoint_or_the_public_key_is_named() {
     let (_dir, settings) = whole().await;
@@ -190,7 +190,7 @@ async fn a_log_that_was_made_anew_around_a_changed_record_is_not_what_was_signed
     refuses_to_start(&settings);
 }
 
-/// LOG-8 to LOG-11, LOG-13, LOG-21, LOG-22: the words of records are checked even where all hashes fit.
+/// LOG-8, LOG-9, LOG-10, LOG-11, LOG-13, LOG-21, LOG-22: the words of records are checked even where all hashes fit.
 #[tokio::test]
 async fn records_that_break_a_clause_are_named_even_when_every_hash_fits() {
     let (_dir, settings) = whole().await;
