@@ -1,6 +1,6 @@
 //! `keyward demo`: the whole path on a real patient record, in a temporary directory, in seconds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -93,7 +93,7 @@ fn step(number: usize, what: &str) {
     println!("\n{number}. {what}");
 }
 
-async fn tell(data: &PathBuf, control: &Path) -> Result<(), Failure> {
+async fn tell(data: &Path, control: &Path) -> Result<(), Failure> {
     let keyring = json!({ "name": "patients", "required_context": ["path", "resource"], "subject_key": "resource" });
     let made = Sidecar::connect(control).await?.ask("POST", "/v1/keyrings", Some(&keyring)).await?;
     println!(
@@ -150,7 +150,7 @@ async fn moved(sidecar: &mut Sidecar, sealed: &[u8], plan: &Plan) -> Result<(), 
     }
 }
 
-async fn measure(data: &PathBuf) -> Result<(), Failure> {
+async fn measure(data: &Path) -> Result<(), Failure> {
     let context = json!({ "resource": "Patient/bench", "path": "name[0].family" });
     for batch in [1, 100] {
         let load = Load { connections: 8, batch, size: 64, millis: 400 };

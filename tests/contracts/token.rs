@@ -1,4 +1,5 @@
 //! What a KEK in a token must keep beyond the common contract: admission, the worker's isolation, outages and the PIN.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its key-encryption key must fail")]
 
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
