@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::config::PolicyFiles;
+use crate::config::{PolicyFiles, PolicyReadError};
 use crate::identity::PrincipalKind;
 use crate::names::PrincipalName;
 use crate::policy::table::{CaseFailure, run_table};
 use crate::policy::{PolicyError, Settings, check};
 
-use super::failure::{Context, Exit, Failure, exit};
+use super::failure::{Context, Exit, Failure, chain, exit};
 
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
@@ -56,10 +56,10 @@ impl Check {
         let Some(dir) = &self.dir else {
             let config = super::check::load(&self.config)?;
             let settings = crate::app::policy_settings(&config);
-            return Ok((config.policy.dir.clone(), settings.doing(Exit::Config, "cannot read the policies")?));
+            return Ok((config.policy.dir.clone(), settings.map_err(|error| unread(&error))?));
         };
         let files = PolicyFiles { dir: dir.clone(), context_keys: Vec::new() };
-        let documents = files.read().doing(Exit::Config, format!("cannot read {}", dir.display()))?;
+        let documents = files.read().map_err(|error| unread(&error))?;
         let principals = named(&documents);
         Ok((dir.clone(), Settings { documents, context_keys: Vec::new(), principals }))
     }
@@ -112,5 +112,13 @@ fn run_tables(settings: &Settings, dir: &Path) -> Result<usize, Failure> {
 /// Every problem of a set on a line of its own.
 pub(super) fn refused(error: &PolicyError) -> Failure {
     let lines: Vec<String> = error.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    Failure::new(Exit::Config, format!("the policy set is refused:{}", lines.concat()))
+    Failure::new(Exit::Config, format!("the policy set is refused:{}", lines.concat())).hint(
+        "correct these rules, or give those whom they name a [[principal]]; policies/README.md says what a rule can be",
+    )
+}
+
+/// There are no policies to look at.
+pub(super) fn unread(error: &PolicyReadError) -> Failure {
+    Failure::new(Exit::Config, format!("cannot read the policies: {}", chain(error)))
+        .hint("name the directory of the *.cedar files; policies/least-privilege.cedar is one to start from")
 }

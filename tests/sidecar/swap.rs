@@ -28,7 +28,7 @@ type Types = BTreeMap<String, Vec<Sealed>>;
 #[test]
 fn no_direct_identifier_opens_in_the_place_of_another_of_its_type() {
     let (swapped, types) = swap_all("direct-identifiers", shifts(usize::MAX));
-    assert!(swapped >= 20_000 && types >= 15, "{swapped} swaps in {types} types");
+    assert!(swapped >= 20_000 && types >= 10, "{swapped} swaps in {types} types");
 }
 
 /// All 1,782 values of the stricter profile, most of them dates, each with the contexts of up to 48 others of its type:
