@@ -110,7 +110,8 @@ fn check(dir: &Path, key: Option<&VerifierKey>, since: Option<&str>) -> Result<V
             .hint(
                 "keep the directory as it is; records before that one are unharmed; src/audit/FORMAT.md has the rule",
             ),
-        VerifyError::Read { .. } => Failure::new(Exit::Unavailable, super::failure::chain(&error)),
+        VerifyError::Read { .. } => Failure::new(Exit::Unavailable, super::failure::chain(&error))
+            .hint("name the directory of a log, log/ in the sidecar's state directory, or a copy of all of it"),
     })
 }
 

@@ -5,12 +5,13 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
+use crate::config::{PolicyFiles, PolicyReadError};
 use crate::identity::PrincipalKind;
 use crate::names::PrincipalName;
 use crate::policy::table::{CaseFailure, run_table};
 use crate::policy::{PolicyError, Settings, check};
 
-use super::failure::{Context, Exit, Failure, exit};
+use super::failure::{Context, Exit, Failure, chain, exit};
 
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
@@ -21,8 +22,8 @@ pub(super) enum PolicyCommand {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
-    /// Policy files to check together, instead of a configuration's; principals are those that they name
-    #[arg(value_name = "FILE", conflicts_with = "config")]
+    /// Policy files or directories to check together, instead of a configuration's; principals are those they name
+    #[arg(value_name = "PATH", conflicts_with = "config")]
     files: Vec<PathBuf>,
     /// Check the policies of this configuration, against its principals
     #[arg(long, short, value_name = "FILE", default_value = "/etc/keyward/keyward.toml")]
@@ -54,12 +55,18 @@ impl Check {
     fn settings(&self) -> Result<Settings, Failure> {
         if self.files.is_empty() {
             let config = super::check::load(&self.config)?;
-            return crate::app::policy_settings(&config).doing(Exit::Config, "cannot read the policies");
+            return crate::app::policy_settings(&config).map_err(|error| unread(&error));
         }
         let mut documents = Vec::new();
         for path in &self.files {
-            let text = std::fs::read_to_string(path).doing(Exit::Data, format!("cannot read {}", path.display()))?;
-            documents.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text));
+            if path.extension().is_some_and(|end| end == "cedar") {
+                let text =
+                    std::fs::read_to_string(path).doing(Exit::Data, format!("cannot read {}", path.display()))?;
+                documents.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text));
+            } else {
+                let files = PolicyFiles { dir: path.clone(), context_keys: Vec::new() };
+                documents.extend(files.read().map_err(|error| unread(&error))?);
+            }
         }
         let principals = named(&documents);
         Ok(Settings { documents, context_keys: Vec::new(), principals })
@@ -68,6 +75,7 @@ impl Check {
     /// `tests/NAME.toml` beside each `NAME.cedar` of the set.
     fn tables(&self, settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
         let dir = match self.files.first() {
+            Some(dir) if dir.is_dir() => dir.clone(),
             Some(file) => file.parent().map(Path::to_owned).unwrap_or_default(),
             None => super::check::load(&self.config)?.policy.dir,
         };
@@ -117,5 +125,13 @@ fn run_tables(settings: &Settings, tables: &[PathBuf]) -> Result<usize, Failure>
 /// Every problem of a set on a line of its own.
 pub(super) fn refused(error: &PolicyError) -> Failure {
     let lines: Vec<String> = error.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    Failure::new(Exit::Config, format!("the policy set is refused:{}", lines.concat()))
+    Failure::new(Exit::Config, format!("the policy set is refused:{}", lines.concat())).hint(
+        "correct these rules, or give those whom they name a [[principal]]; policies/README.md says what a rule can be",
+    )
+}
+
+/// There are no policies to look at.
+pub(super) fn unread(error: &PolicyReadError) -> Failure {
+    Failure::new(Exit::Config, format!("cannot read the policies: {}", chain(error)))
+        .hint("name the directory of the *.cedar files; policies/least-privilege.cedar is one to start from")
 }
