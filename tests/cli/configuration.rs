@@ -65,7 +65,7 @@ fn a_configuration_with_many_problems_hears_them_all_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let config = dir.path().join("keyward.toml");
     let wrong = "schema = 1\nenvironment = \"staging\"\nstate_dir = \"relative\"\nsurprise = 1\n\
-                 [listen]\ndata = \"x\"\ncontrol = \"/tmp/c\"\n[kek.primary]\ntype = \"magic\"\n[cache]\nttl = \"soon\"\n";
+                 [listen]\ndata = \"x\"\ncontrol = \"/run/c\"\n[kek.primary]\ntype = \"magic\"\n[cache]\nttl = \"soon\"\n";
     std::fs::write(&config, wrong).unwrap();
     let (code, shown, said) = run(&["check", "--config", &text(&config)]);
     assert_eq!((code, shown.as_str()), (Some(78), ""));
