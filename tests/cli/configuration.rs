@@ -121,7 +121,8 @@ fn policy_check_lists_who_may_do_what_and_runs_the_tables() {
 
     let table = dir.path().join("policies/tests/least-privilege.toml");
     let cases = std::fs::read_to_string(&table).unwrap();
-    std::fs::write(&table, cases.replacen("expect = \"permit\"", "expect = \"deny\"", 1)).unwrap();
+    std::fs::write(&table, cases.replacen("expect = \"permit\"", "expect = \"deny\"\nreason = \"no_permit\"", 1))
+        .unwrap();
     let (code, shown, said) = run(&["policy", "check", "--dir", &policies]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("FAILED ") && said.contains("the portal seals patients"), "{said}");
