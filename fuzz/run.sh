@@ -22,8 +22,11 @@ esac
 
 export RUSTC_WRAPPER=$PWD/rustc.sh KEYWARD_FUZZ_CRATES="keyward ${targets[*]}"
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+built=()
 for target in "${targets[@]}"; do built+=(--bin "$target"); done
-cargo build --locked --target-dir target "${built[@]}"
+# The libraries are those of the product, at its versions; cargo adds the fuzzer's own.
+[[ Cargo.lock -nt ../Cargo.lock ]] || { cp ../Cargo.lock Cargo.lock && touch Cargo.lock; }
+cargo build --target-dir target "${built[@]}"
 
 for target in "${targets[@]}"; do
   binary=target/debug/$target

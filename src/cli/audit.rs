@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::audit::VerifierKey;
 use crate::audit::verify::{Verified, VerifyError, verify};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Wall};
 
 use super::connect::{Listener, Target, block_on};
 use super::failure::{Context, Exit, Failure};
@@ -182,7 +182,7 @@ fn line(record: &Value) -> String {
         empty if empty.is_empty() => empty,
         reason => format!(" {reason}"),
     };
-    let at = record["time"].as_u64().unwrap_or_default() / 1_000;
+    let at = Wall(record["time"].as_u64().unwrap_or_default()).rfc3339_millis();
     format!(
         "{:>7}  {at}  {:<20} {:<8}{reason} {actor} {}",
         record["index"],

@@ -102,7 +102,7 @@ async fn tell(data: &Path, control: &Path) -> Result<(), Failure> {
         made["versions"][0]["id"].as_str().unwrap_or("-")
     );
 
-    let plan = FieldMap::parse(FHIR_R4).and_then(|map| map.plan("direct-identifiers"));
+    let plan = FieldMap::parse(FHIR_R4).and_then(|map| map.plan("safe-harbor"));
     let plan = plan.doing(Exit::Software, "the shipped field map")?;
     let mut sidecar = Sidecar::connect(data).await?;
     step(2, "a FHIR bundle, sealed field by field");
@@ -123,7 +123,7 @@ async fn tell(data: &Path, control: &Path) -> Result<(), Failure> {
 fn show(sealed: &[u8], plan: &Plan) -> Result<(), Failure> {
     let before = fields::select(BUNDLE, plan).doing(Exit::Software, "the shipped bundle")?;
     let after = fields::sealed_spans(sealed, plan).doing(Exit::Software, "the sealed bundle")?;
-    println!("   {} of its strings are PHI under the profile direct-identifiers", before.values.len());
+    println!("   {} of its strings are PHI under the profile safe-harbor", before.values.len());
     for (plain, hidden) in before.values.iter().zip(&after.sealed) {
         if SHOWN.contains(&plain.path.as_str()) && plain.resource.starts_with("Patient/") {
             let shown: String = hidden.raw().chars().take(SHOWN_CHARACTERS).collect();

@@ -1,4 +1,5 @@
 //! What a store keeps when its process is killed in the middle of a transaction or its disk is full.
+#![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
