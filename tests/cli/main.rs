@@ -1,4 +1,14 @@
 //! The command line as people and scripts meet it: what it prints, where, and with which exit code.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests play operators, and those who change files behind their backs"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on must fail, and says what it did"
+)]
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! What the suites share: a development set-up in a temporary directory, the real binary, requests over its sockets.
 #![allow(dead_code, reason = "each suite uses its own part of this")]
+#![allow(clippy::disallowed_methods, reason = "a test plays the operator: it writes files and waits for processes")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its sidecar must fail")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
