@@ -10,7 +10,7 @@ use crate::clock::SharedClock;
 use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
-use crate::kek::{self, KekEvent, Metered};
+use crate::kek::{self, Kek, KekEvent, Metered};
 use crate::keyring::{Genesis, Keyrings};
 use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
@@ -112,7 +112,7 @@ impl App {
         .await?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.revocation_bound_seconds.set(config.keyring.cache_ttl.as_secs_f64());
-        let kek = Metered::new(kek, clock.clone(), metrics.clone());
+        let kek: Arc<dyn Kek> = Arc::new(Metered::new(kek, clock.clone(), metrics.clone()));
         let store = store::sqlite::open(&super::store_settings(&config)).await?;
         let keyrings = Keyrings::open(store, kek.clone(), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };

@@ -19,8 +19,8 @@ pub struct Metered {
 
 impl Metered {
     /// Measures a KEK.
-    pub fn new(kek: Arc<dyn Kek>, clock: SharedClock, metrics: Arc<Metrics>) -> Arc<dyn Kek> {
-        Arc::new(Self { kek, clock, metrics })
+    pub const fn new(kek: Arc<dyn Kek>, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        Self { kek, clock, metrics }
     }
 
     async fn timed<T>(&self, call: impl Future<Output = Result<T, KekError>>) -> (Result<T, KekError>, Duration) {
