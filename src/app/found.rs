@@ -51,8 +51,8 @@ impl FoundError {
     pub fn hint(&self) -> String {
         match self {
             Self::Exists(dir) => format!(
-                "if it belongs to a sidecar, keep it: its keys exist nowhere else; if an earlier init did not finish, \
-                 remove {} and run init again",
+                "its store may hold the only wraps of data keys: never remove {} while any value was sealed under it; \
+                 only if an earlier init failed before it printed a log key may it go",
                 dir.display()
             ),
             Self::Files(_) => "check the owner and mode of the parent directory".to_owned(),

@@ -11,7 +11,7 @@ use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
 use crate::kek::{self, Kek, KekEvent, Metered};
-use crate::keyring::{Genesis, Keyrings};
+use crate::keyring::{Keyrings, Pinned};
 use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
@@ -100,7 +100,7 @@ impl App {
         let policy = Policy::load(&policy_settings(&config)?)?;
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
-        let pinned = Pinned::read(&log)?;
+        let pinned = pinned(&log, opened.store_head.as_deref())?;
         let (events, heard) = super::events(KEK_EVENTS);
         let kek = kek::start(
             config.kek.clone(),
@@ -116,6 +116,7 @@ impl App {
         let store = store::sqlite::open(&super::store_settings(&config)).await?;
         let keyrings = Keyrings::open(store, kek.clone(), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
+        keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
         service.note(Event::SidecarStarted, started_facts(&config)).await?;
         let board = Board::new();
@@ -138,9 +139,9 @@ impl App {
         let mut jobs = JoinSet::new();
         jobs.spawn(board::refresh(watched));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
-        jobs.spawn(record_events(service.clone(), heard, events));
+        jobs.spawn(record_events(service.clone(), keyrings.clone(), heard, events));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
-        jobs.spawn(open(service.clone(), keyrings, clock.clone(), pinned, opened.dangling, opened_send));
+        jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }
 }
@@ -150,13 +151,11 @@ async fn open(
     service: Arc<Service>,
     keyrings: Arc<Keyrings>,
     clock: SharedClock,
-    pinned: Pinned,
     dangling: Vec<Dangling>,
     opened: tokio::sync::watch::Sender<bool>,
 ) {
     match jobs::admit(keyrings.clone(), clock).await {
-        Ok(genesis) if same(&genesis, &pinned) => {}
-        Ok(_) => return refuse(&service, &keyrings, "store_is_not_the_logs").await,
+        Ok(_) => {}
         Err(error) => {
             tracing::error!(%error, "the store is refused");
             return refuse(&service, &keyrings, "store_refused").await;
@@ -166,16 +165,12 @@ async fn open(
         tracing::error!(%error, "open intents could not be closed");
         return;
     }
-    if let Err(error) = service.note(Event::SidecarReady, Vec::new()).await {
+    let head = keyrings.head().map(|head| ("store_head", head.to_string()));
+    if let Err(error) = service.note(Event::SidecarReady, head.into_iter().collect()).await {
         tracing::error!(%error, "the audit log did not take a record");
         return;
     }
     opened.send_replace(true);
-}
-
-/// A store that does not belong to this log would be used without its history: nothing is unlocked from it.
-fn same(genesis: &Genesis, pinned: &Pinned) -> bool {
-    genesis.store.to_string() == pinned.store && hex::encode(genesis.store_key_check) == pinned.store_key_check
 }
 
 async fn refuse(service: &Service, keyrings: &Keyrings, reason: &'static str) {
@@ -194,8 +189,17 @@ fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// Drains what the KEK reports into the log, and a count of what found the queue full.
-async fn record_events(service: Arc<Service>, mut heard: mpsc::Receiver<KekEvent>, sink: kek::EventSink) {
+async fn record_events(
+    service: Arc<Service>,
+    keyrings: Arc<Keyrings>,
+    mut heard: mpsc::Receiver<KekEvent>,
+    sink: kek::EventSink,
+) {
     while let Some(event) = heard.recv().await {
+        if let KekEvent::Refused { kek, .. } = &event {
+            // Whatever the KEK refused, what it wrapped serves no longer.
+            keyrings.evict(kek);
+        }
         let (event, mut facts) = told(event);
         match sink.take_overflow() {
             0 => {}
@@ -245,22 +249,16 @@ fn described(event: KekEvent) -> (Event, Vec<(&'static str, String)>) {
     }
 }
 
-/// What record 0 of the log says about its store.
-struct Pinned {
-    store: String,
-    store_key_check: String,
-}
-
-impl Pinned {
-    fn read(log: &Log) -> Result<Self, StartError> {
-        let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
-        let record: serde_json::Value =
-            first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;
-        let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
-        match (fact("store"), fact("store_key_check")) {
-            (Some(store), Some(store_key_check)) => Ok(Self { store, store_key_check }),
-            _ => Err(StartError::Unpinned),
-        }
+/// What the log says about its store: record 0, and the newest record that names a head.
+fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
+    let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
+    let record: serde_json::Value =
+        first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;
+    let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
+    let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
+    match (fact("store"), fact("store_key_check")) {
+        (Some(store), Some(store_key_check)) => Ok(Pinned { store, store_key_check, head }),
+        _ => Err(StartError::Unpinned),
     }
 }
 

@@ -29,8 +29,8 @@ events! {
     KeyCreated = "key.created", Control;
     DataSealed = "data.sealed", Data;
     DataOpened = "data.opened", Data;
-    DataDenied = "data.denied", Data;
-    DataDeniedSummary = "data.denied_summary", Data;
+    DataDenied = "data.denied", Refusal;
+    DataDeniedSummary = "data.denied_summary", Refusal;
     KeyringRead = "keyring.read", Data;
     KekAdmitted = "kek.admitted", Control;
     KekRefused = "kek.refused", Control;
@@ -52,6 +52,8 @@ events! {
 /// How much of the disk budget a record may use (LOG-25).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Share {
+    /// Refused requests: while the log is below 50 %, so that nobody without rights can use up what the others need.
+    Refusal,
     /// Use of data keys: up to 85 %, so that a tenth of the budget is left when everything else stops at 95 %.
     Data,
     /// Changes to keys, KEK, life cycle, and the outcome of every intent: up to 95 %.
@@ -65,6 +67,7 @@ impl Share {
     pub(super) const fn of(self, budget: u64) -> u64 {
         let hundredth = budget / 100;
         match self {
+            Self::Refusal => hundredth * 50,
             Self::Data => hundredth * 85,
             Self::Control => hundredth * 95,
             Self::Own => budget,

@@ -22,7 +22,7 @@ use super::queue::{QUEUE, Queue};
 use super::read::Marks;
 use super::recover::{self, Dangling, Recovered};
 use super::refusals::Refusals;
-use super::rule::Finding;
+use super::rule::{Fault, Finding, Rule};
 use super::scan::{self, Chain, WAL};
 use super::usage::Usage;
 use super::wal::{FILE_MODE, SEGMENT_BYTES, Wal};
@@ -65,6 +65,8 @@ pub struct Opened {
     pub recovered: Vec<Recovered>,
     /// Intents without an outcome, oldest first: the caller settles each and records how.
     pub dangling: Vec<Dangling>,
+    /// The newest head of the store that a record names: an older store is not the one that this log tells of.
+    pub store_head: Option<String>,
     /// The index that the next record gets.
     pub next_index: u64,
 }
@@ -206,7 +208,10 @@ impl Log {
         records.push(opened(&start, stored.torn));
         let log = start.begin(records, found.marks, found.used)?;
         let next_index = *log.committed().borrow();
-        Ok((log, Opened { recovered: found.recovered, dangling: found.dangling, next_index }))
+        Ok((
+            log,
+            Opened { recovered: found.recovered, dangling: found.dangling, store_head: found.store_head, next_index },
+        ))
     }
 }
 
@@ -309,7 +314,15 @@ fn check_founded(dir: &Path) -> Result<(), OpenError> {
     let parts = [PUBLIC, history::ALL, WAL].iter().all(|part| dir.join(part).exists());
     let segments = if parts { scan::segments(dir) } else { Ok(Vec::new()) };
     let segments = segments.map_err(|source| OpenError::Read { path: dir.join(WAL), source })?;
-    if segments.iter().all(|segment| segment.len == 0) {
+    // Where a checkpoint was ever written there was a log: empty segments are then damage, which the walk names.
+    let signed = [history::ALL, history::NEWEST]
+        .iter()
+        .any(|part| std::fs::metadata(dir.join(part)).is_ok_and(|facts| facts.len() > 0));
+    if signed && !parts {
+        let detail = "a file of the log is missing";
+        return Err(Fault::new(Rule::Directory, 0, detail).at(dir, 0).into());
+    }
+    if segments.iter().all(|segment| segment.len == 0) && !signed {
         return Err(OpenError::Unfinished { dir: dir.to_path_buf() });
     }
     Ok(())

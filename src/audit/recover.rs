@@ -51,6 +51,8 @@ pub(super) struct Found {
     pub(super) chain: Chain,
     pub(super) marks: Marks,
     pub(super) dangling: Vec<Dangling>,
+    /// The newest head of the store that a record names.
+    pub(super) store_head: Option<String>,
     /// Moved tails that no record names yet.
     pub(super) recovered: Vec<Recovered>,
     /// The segment to write on.
@@ -80,6 +82,7 @@ pub(super) fn recover(disk: &Disk, dir: &Path, stored: &Stored, time: u64) -> Re
         chain: walk.chain,
         marks: walk.marks,
         dangling: walk.intents.into_values().collect(),
+        store_head: walk.store_head,
         recovered,
         last: (last.first, last.path.clone()),
         used,
@@ -103,6 +106,7 @@ struct Walk<'a> {
     marks: Marks,
     intents: BTreeMap<u64, Dangling>,
     recorded: BTreeSet<String>,
+    store_head: Option<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -116,6 +120,7 @@ impl<'a> Walk<'a> {
             marks: Marks::default(),
             intents: BTreeMap::new(),
             recorded: BTreeSet::new(),
+            store_head: None,
         }
     }
 
@@ -159,7 +164,7 @@ impl<'a> Walk<'a> {
     }
 
     fn frame(&mut self, frame: &frame::Frame<'_>) -> Result<(), Fault> {
-        let Self { chain, stored, next_checkpoint, intents, recorded, .. } = self;
+        let Self { chain, stored, next_checkpoint, intents, recorded, store_head, .. } = self;
         chain.follow(frame, |index, record, tree| {
             if let Some((_, checkpoint)) = stored.all.get(*next_checkpoint).filter(|(_, c)| c.size == tree.size()) {
                 *next_checkpoint += 1;
@@ -167,7 +172,7 @@ impl<'a> Walk<'a> {
                     return Err(Fault::new(Rule::History, index, "the records are not those of the checkpoint"));
                 }
             }
-            note_intents(index, record, intents, recorded)
+            note_intents(index, record, intents, recorded, store_head)
         })
     }
 
@@ -221,9 +226,10 @@ fn note_intents(
     record: &[u8],
     intents: &mut BTreeMap<u64, Dangling>,
     recorded: &mut BTreeSet<String>,
+    store_head: &mut Option<String>,
 ) -> Result<(), Fault> {
     let has = |word: &[u8]| record.windows(word.len()).any(|window| window == word);
-    if !(has(b"\"intent\"") || has(b"\"log.recovered\"")) {
+    if !(has(b"\"intent\"") || has(b"\"log.recovered\"") || has(b"\"store_head\"")) {
         return Ok(());
     }
     let view = view::read(record, index)?;
@@ -236,6 +242,9 @@ fn note_intents(
     }
     if let Some(intent) = view.intent {
         intents.remove(&intent);
+    }
+    if let Some(head) = view.facts.get("store_head") {
+        *store_head = Some(head.to_string());
     }
     if let Some(file) = view.facts.get("torn_file") {
         recorded.insert(file.to_string());

@@ -414,6 +414,10 @@ fn a_directory_without_a_log_or_with_half_of_one_is_named() {
     assert!(matches!(open(), Err(OpenError::Missing { .. })));
     drop(found(&settings, &clock));
     std::fs::remove_file(settings.dir.join("checkpoint.pub")).unwrap();
+    assert!(matches!(open(), Err(OpenError::Damaged(_))), "where a checkpoint stands there was a log");
+    for name in ["checkpoint", "checkpoints"] {
+        std::fs::remove_file(settings.dir.join(name)).unwrap();
+    }
     assert!(matches!(open(), Err(OpenError::Unfinished { .. })));
 }
 
@@ -457,7 +461,13 @@ async fn an_unlinked_segment_closes_the_log() {
     std::fs::remove_file(settings.dir.join("wal/00000000000000000000.wal")).unwrap();
     let told = log.append(full(), (), NEVER).await;
     assert!(matches!(&told, Err(AppendError::Closed(why)) if why.contains("unlinked")), "{told:?}");
-    assert!(matches!(log.health().state, State::Closed(_)));
+    for _ in 0..500 {
+        if matches!(log.health().state, State::Closed(_)) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the log says that it is open");
 }
 
 #[tokio::test]

@@ -66,7 +66,7 @@ async fn a_socket_without_a_listener_says_how_to_start_one() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let told = |error: ClientError| format!("{error}");
-    assert!(told(Client::connect(&path, us(), TIMEOUT).await.err().unwrap()).contains("keyward serve"));
+    assert!(told(Client::connect(&path, us(), TIMEOUT).await.err().unwrap()).contains("there is no keyward at"));
     drop(UnixListener::bind(&path).unwrap());
     assert!(matches!(Client::connect(&path, us(), TIMEOUT).await, Err(ClientError::NotRunning(_))));
 }

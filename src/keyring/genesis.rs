@@ -138,6 +138,9 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let genesis = Genesis { store, environment, created: Wall(body.created), store_key_check: rows.check_value() };
     let chain = verify(&image, &rows)?;
     check_environment(environment, inner.settings.environment)?;
+    if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.objection(&genesis, chain.head)) {
+        return Err(ApplyError::Tampered(objection));
+    }
     let pseudonyms = pseudonyms(inner, &image, store).await?;
     let system = Arc::new(System { genesis: genesis.clone(), rows, pseudonyms });
     inner.show(Snapshot::of(&image, chain, system)?);

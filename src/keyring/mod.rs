@@ -18,7 +18,7 @@ mod views;
 mod wraps;
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -34,7 +34,7 @@ use crate::store::{Opened, Writer};
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
-pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, StoreHead, VersionView};
+pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView};
 
 /// The part's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,6 +148,8 @@ struct Inner {
     waiting: Mutex<String>,
     /// Set once, by [`Keyrings::shut`].
     shut: AtomicBool,
+    /// Set before admission, by [`Keyrings::pin`].
+    pinned: OnceLock<Pinned>,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -176,9 +178,15 @@ impl Keyrings {
             snapshot: ArcSwapOption::empty(),
             waiting,
             shut: AtomicBool::new(false),
+            pinned: OnceLock::new(),
             turn: tokio::sync::Mutex::new(()),
         };
         Arc::new(Self { inner: Arc::new(inner) })
+    }
+
+    /// Says which store the log belongs to; a later call changes nothing.
+    pub fn pin(&self, pinned: Pinned) {
+        let _first = self.inner.pinned.set(pinned);
     }
 
     /// Unwraps the system keys and verifies every row. Until it succeeds nothing unlocks.

@@ -131,6 +131,59 @@ pub struct StoreHead {
     pub digest: [u8; 32],
 }
 
+/// `N:DIGEST`, as it stands in records.
+impl std::fmt::Display for StoreHead {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.changes, hex::encode(self.digest))
+    }
+}
+
+impl std::str::FromStr for StoreHead {
+    type Err = NotAHead;
+
+    fn from_str(text: &str) -> Result<Self, NotAHead> {
+        let (changes, digest) = text.split_once(':').ok_or(NotAHead)?;
+        let mut head = Self { changes: changes.parse().map_err(|_| NotAHead)?, digest: [0; 32] };
+        hex::decode_to_slice(digest, &mut head.digest).map_err(|_| NotAHead)?;
+        Ok(head)
+    }
+}
+
+/// The text is no head of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not the head of a store")]
+pub struct NotAHead;
+
+/// What the log says of its store: any other store is refused before a key of it unlocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pinned {
+    /// The store's id, in hexadecimal.
+    pub store: String,
+    /// The check value of the store key, in hexadecimal.
+    pub store_key_check: String,
+    /// The newest head that a record names.
+    pub head: Option<StoreHead>,
+}
+
+impl Pinned {
+    /// Why a store is not the one that was pinned, or is older than its newest known head. One that has more changes
+    /// than the log knows of is right: a crash may fall between a change and its record.
+    pub(super) fn objection(&self, genesis: &Genesis, head: StoreHead) -> Option<String> {
+        if genesis.store.to_string() != self.store || hex::encode(genesis.store_key_check) != self.store_key_check {
+            return Some("this is not the store that the audit log belongs to".to_owned());
+        }
+        let known = self.head?;
+        let older = head.changes < known.changes || (head.changes == known.changes && head.digest != known.digest);
+        older.then(|| {
+            format!(
+                "the store is older than the audit log knows it: it ends at change {}, the log has seen {}; put back the \
+                 newest copy of the store",
+                head.changes, known.changes
+            )
+        })
+    }
+}
+
 /// How the keyrings are doing, for readiness.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeyringHealth {

@@ -27,6 +27,8 @@ pub enum ItemError {
     CannotOpen,
     /// Suspended, compromised or destroyed.
     KeyState(KeyState),
+    /// The wrapped key does not unwrap to what it was: the value is not to blame, an operator must act.
+    KeyDamaged,
     /// The KEK, the store or the time did not suffice: retrying is right.
     Unavailable,
     /// The plaintext is not UTF-8 and the caller asked for text.
@@ -37,7 +39,8 @@ impl From<&UnlockError> for ItemError {
     fn from(error: &UnlockError) -> Self {
         match error {
             UnlockError::NotCovered => Self::Denied,
-            UnlockError::Unknown | UnlockError::Tampered => Self::CannotOpen,
+            UnlockError::Unknown => Self::CannotOpen,
+            UnlockError::Tampered => Self::KeyDamaged,
             UnlockError::State(state) => Self::KeyState(*state),
             UnlockError::Unavailable(_) => Self::Unavailable,
         }

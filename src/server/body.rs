@@ -1,11 +1,12 @@
 //! How do bodies travel through our hands? Into one buffer that is wiped, and out of one that is wiped.
 //!
 //! Limits: the buffers between socket and us belong to hyper and to the kernel. They are not wiped; the process is kept
-//! out of dumps and swap for that reason. What this module guards are our own copies.
+//! out of dumps for that reason, and swap is the host's to encrypt or turn off. What this module guards are our own copies.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Body, Incoming};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::secret::SecretBytes;
 use crate::service::{Code, Refusal};
@@ -14,11 +15,12 @@ use crate::service::{Code, Refusal};
 pub(super) type Reply = Full<Bytes>;
 
 /// A body that is wiped when hyper has let go of it.
-pub(super) fn reply(body: SecretBytes) -> Reply {
-    Full::new(Bytes::from_owner(Wiped(body)))
+pub(super) fn reply(body: SecretBytes, held: Vec<OwnedSemaphorePermit>) -> Reply {
+    Full::new(Bytes::from_owner(Wiped(body, held)))
 }
 
-struct Wiped(SecretBytes);
+/// The permits are given back when the body has left or the connection is gone.
+struct Wiped(SecretBytes, #[expect(dead_code, reason = "held, not read")] Vec<OwnedSemaphorePermit>);
 
 impl AsRef<[u8]> for Wiped {
     fn as_ref(&self) -> &[u8] {

@@ -10,6 +10,7 @@ use hyper::body::{Body, Incoming};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::clock::{BoxFuture, Deadline, SharedClock};
+use crate::identity::Credentials;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 use crate::service::{Answer, Call, Code, Operation, Refusal, Surface};
@@ -25,11 +26,15 @@ use super::{FreshRequestId, Limits};
 /// Answers a call. In the product this is `Service::handle` and nothing else (see `Server::start`).
 pub(super) type Answers = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send + Sync>;
 
+/// Whether credentials are anybody's at a surface. In the product this is `Service::knows` and nothing else.
+pub(super) type Knows = Arc<dyn Fn(Surface, &Credentials) -> bool + Send + Sync>;
+
 /// What a listener needs to answer requests.
 pub(super) struct Desk {
     pub(super) surface: Surface,
     pub(super) routes: Routes,
     pub(super) answers: Answers,
+    pub(super) knows: Knows,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) fresh: FreshRequestId,
@@ -60,7 +65,14 @@ impl Desk {
         let limit = self.limits.request_timeout;
         let head = Head::read(&parts, peer, &self.routes, started, limit, &*self.fresh);
         let mut held = Held::new();
-        let (operation, shape) = match self.operation(&head, &parts, &mut body, &mut held).await {
+        let credentials = intake::credentials(&parts.headers, peer);
+        // Whoever is nobody takes no room and no memory, and not a byte of the body is read.
+        let asked = if (self.knows)(self.surface, &credentials) || head.route().is_err() {
+            self.operation(&head, &parts, &mut body, &mut held).await
+        } else {
+            Err(Code::Unauthenticated.into())
+        };
+        let (operation, shape) = match asked {
             Ok((operation, shape)) => (Ok(operation), shape),
             Err(refusal) => (Err(refusal), Shape::One),
         };
@@ -68,9 +80,8 @@ impl Desk {
             Ok(_) => head.deadline,
             Err(_) => head.deadline.max(Deadline(self.clock.mono().plus(REFUSAL_TIME))),
         };
-        let credentials = intake::credentials(&parts.headers, peer);
         let call = Call { surface: self.surface, credentials, request: head.request.clone(), deadline, operation };
-        let answer = self.ask(call, held).await;
+        let (answer, held) = self.ask(call, held).await;
         let result = self.count(head.found.verb(), &answer);
         let created = matches!(head.found, Found::Route(Route::CreateKeyring));
         let encoded = wire::encode(answer, shape, created, &head.request);
@@ -79,7 +90,7 @@ impl Desk {
         let trace = intake::trace_id(&parts.headers);
         let operation = head.found.verb().name();
         tracing::debug!(request = %head.request, trace, operation, result, micros = took.as_micros(), "answered");
-        respond(encoded, &head)
+        respond(encoded, &head, held)
     }
 
     /// What is asked; on the way the request takes its place and the memory of its body.
@@ -157,20 +168,21 @@ impl Desk {
     }
 
     /// Asks in a task of its own: what has begun goes on to its record whether or not anybody still listens.
-    async fn ask(&self, call: Call, held: Held) -> Answer {
+    /// Room and memory stay taken until the answer has left: an answer that nobody reads counts against the limits.
+    async fn ask(&self, call: Call, held: Held) -> (Answer, Held) {
         let latest = call.deadline.0.plus(GRACE);
         let answering = (self.answers)(call);
         let (at_work, metrics) = (self.at_work.begin(), Arc::clone(&self.metrics));
         let task = tokio::spawn(async move {
             let _in_flight = InFlight::begin(metrics);
             let answer = answering.await;
-            drop((held, at_work));
-            answer
+            drop(at_work);
+            (answer, held)
         });
         tokio::select! {
             // The task cannot be cancelled; it ends early only by a panic, which is a defect.
-            done = task => done.unwrap_or_else(|_| Answer::Refused(Refusal::from(Code::Internal))),
-            () = self.clock.sleep_until(latest) => Answer::Refused(Refusal::from(Code::DeadlineExceeded)),
+            done = task => done.unwrap_or_else(|_| (Answer::Refused(Refusal::from(Code::Internal)), Held::new())),
+            () = self.clock.sleep_until(latest) => (Answer::Refused(Refusal::from(Code::DeadlineExceeded)), Held::new()),
         }
     }
 
@@ -235,8 +247,8 @@ const fn one(operation: Operation) -> (Operation, Shape) {
     (operation, Shape::One)
 }
 
-fn respond(encoded: Encoded, head: &Head) -> Response<Reply> {
-    let mut response = Response::new(body::reply(encoded.body));
+fn respond(encoded: Encoded, head: &Head, held: Held) -> Response<Reply> {
+    let mut response = Response::new(body::reply(encoded.body, held));
     *response.status_mut() = encoded.status;
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(encoded.content_type));

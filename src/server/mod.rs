@@ -28,7 +28,7 @@ use crate::names::RequestId;
 use crate::service::{Code, Service, Surface};
 use crate::telemetry::Metrics;
 
-use exchange::{Answers, Desk};
+use exchange::{Answers, Desk, Knows};
 use health::Board;
 use listener::{Life, Listening, Phase};
 use routes::Routes;
@@ -163,11 +163,14 @@ impl Server {
     /// Binds every listener, or none, and serves. Must be called within a runtime.
     pub async fn start(settings: &Settings, deps: Deps) -> Result<Self, ServerError> {
         let service = deps.service;
+        let who = Arc::clone(&service);
+        let knows: Knows = Arc::new(move |surface, credentials| who.knows(surface, credentials));
         let answers: Answers = Arc::new(move |call| {
             let service = Arc::clone(&service);
             Box::pin(async move { service.handle(call).await.into_answer() })
         });
-        let parts = Parts { clock: deps.clock, metrics: deps.metrics, board: deps.board, fresh: deps.fresh_request_id };
+        let parts =
+            Parts { clock: deps.clock, metrics: deps.metrics, board: deps.board, fresh: deps.fresh_request_id, knows };
         Self::serve(settings, parts, &answers).await
     }
 
@@ -247,6 +250,7 @@ struct Parts {
     metrics: Arc<Metrics>,
     board: Arc<Board>,
     fresh: FreshRequestId,
+    knows: Knows,
 }
 
 impl Parts {
@@ -261,6 +265,7 @@ impl Parts {
             surface,
             routes: Routes::new(surface)?,
             answers: Arc::clone(answers),
+            knows: Arc::clone(&self.knows),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             fresh: Arc::clone(&self.fresh),

@@ -18,7 +18,10 @@ pub(super) struct Account {
     pub(super) subjects: Vec<[u8; 16]>,
     pub(super) items_digest: Option<[u8; 32]>,
     pub(super) intent: Option<u64>,
+    /// Whether an intent was recorded: then nothing may keep the outcome out of the log.
+    pub(super) intended: bool,
     pub(super) denial: Option<DenialReason>,
+    pub(super) facts: Vec<(&'static str, String)>,
     event: Event,
     actor: Actor,
     request: RequestId,
@@ -41,7 +44,9 @@ impl Account {
             subjects: Vec::new(),
             items_digest: None,
             intent: None,
+            intended: false,
             denial: None,
+            facts: Vec::new(),
             event: call.operation.as_ref().map_or(Event::DataDenied, event_of),
             actor: Actor::Unknown,
             request: call.request.clone(),
@@ -106,6 +111,18 @@ impl Account {
         }
     }
 
+    /// The reason under which a refusal may be counted instead of recorded one by one. Failures are recorded always, and
+    /// so is whatever an intent announced.
+    pub(super) fn countable(&self, answer: &Answer) -> Option<&'static str> {
+        let reason = self.refusal_reason(answer)?;
+        let refused = match outcome_of(answer, true) {
+            Outcome::Refused | Outcome::Denied => true,
+            Outcome::Failed => !matches!(answer, Answer::Refused(_)),
+            Outcome::Done | Outcome::Intent => false,
+        };
+        (refused && !self.intended).then_some(reason)
+    }
+
     fn first_reason(&self) -> Option<&'static str> {
         let of_groups = self.groups.values().flat_map(|counts| counts.failed.keys());
         of_groups.chain(self.orphans.keys()).next().copied()
@@ -136,7 +153,7 @@ impl Account {
             items_digest: self.items_digest,
             policy: self.policy,
             intent: self.intent,
-            facts: Vec::new(),
+            facts: self.facts,
         }
     }
 }
@@ -224,6 +241,7 @@ pub(super) const fn reason_of(error: ItemError) -> &'static str {
         ItemError::Denied => "denied",
         ItemError::CannotOpen => "cannot_open",
         ItemError::KeyState(_) => "key_state",
+        ItemError::KeyDamaged => "key_damaged",
         ItemError::Unavailable => "unavailable",
         ItemError::NotText => "not_text",
     }

@@ -16,8 +16,12 @@ impl Service {
         account.keyring(&seal.keyring);
         let view = self.keyrings.find(&seal.keyring).ok_or(Code::Denied)?;
         let contexts = || seal.items.iter().map(|item| item.as_ref().ok().map(|item| (&view, &item.context)));
-        let permitted = self.authorise(Action::Seal, None, contexts(), asker, account)?;
-        self.note_subjects(contexts(), account);
+        self.note_subjects(contexts(), account)?;
+        let mut permitted = self.authorise(Action::Seal, None, contexts(), asker, account)?;
+        if permitted.is_empty() {
+            // Every item is malformed: who may not seal here does not learn even that the keyring exists.
+            permitted.push(self.bare_permit(&view.name, asker, account)?);
+        }
         let keyring = seal.keyring.clone();
         let results = seal.execute(&self.keyrings, &permitted).await;
         account.items_digest =
@@ -30,6 +34,11 @@ impl Service {
 
     pub(super) async fn open(&self, open: Open, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
         account.purpose = open.purpose;
+        if open.purpose.is_none() {
+            // Asked before any key is looked up, so that the answer says nothing about which keys there are.
+            account.denial = Some(DenialReason::PurposeMissing);
+            return Err(Code::PurposeMissing.into());
+        }
         let located: Vec<Option<(Arc<KeyringView>, KeyVersionId)>> = open
             .items
             .iter()
@@ -42,9 +51,18 @@ impl Service {
                 _ => None,
             })
         };
-        let permitted = self.authorise(Action::Open, open.purpose, contexts(), asker, account)?;
-        self.note_subjects(contexts(), account);
+        self.note_subjects(contexts(), account)?;
         account.items_digest = Some(operations::items_digest(open.values()));
+        let permitted = self.authorise(Action::Open, open.purpose, contexts(), asker, account);
+        let permitted = permitted.and_then(|permitted| {
+            let asked = open.items.iter().any(Result::is_ok);
+            if permitted.is_empty() && asked { Err(Code::Denied.into()) } else { Ok(permitted) }
+        });
+        let permitted = permitted.inspect_err(|_| {
+            for (view, version) in located.iter().flatten() {
+                account.item(&view.name, Some(*version), Some(ItemError::Denied));
+            }
+        })?;
         let results = open.execute(&self.keyrings, &permitted).await;
         for (at, result) in located.iter().zip(&results) {
             match (at, result.as_ref().err().copied()) {
@@ -68,12 +86,9 @@ impl Service {
         account: &mut Account,
     ) -> Result<Vec<Permitted>, Refusal> {
         let policy = self.policy.load();
-        let (mut groups, mut refused_before) = (Groups::new(), false);
+        let mut groups = Groups::new();
         for (place, item) in items.enumerate() {
-            let Some((view, context)) = item else {
-                refused_before = true;
-                continue;
-            };
+            let Some((view, context)) = item else { continue };
             let pairs = relevant(policy.context_keys(), context);
             groups.entry((&view.name, pairs)).or_default().push(place);
         }
@@ -85,13 +100,25 @@ impl Service {
             }
         }
         match denied {
-            Some(denial) if permitted.is_empty() && !refused_before => Err(refused(&denial, account)),
+            Some(denial) if permitted.is_empty() => Err(refused(&denial, account)),
             Some(denial) => {
                 account.denial = Some(denial.reason);
                 Ok(permitted)
             }
             None => Ok(permitted),
         }
+    }
+
+    /// A permit to seal that no item needs.
+    fn bare_permit(
+        &self,
+        keyring: &KeyringName,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Permitted, Refusal> {
+        let ask = self.ask(Action::Seal, Some(keyring), &[], None, asker);
+        let permit = self.policy.load().decide(&ask).map_err(|denial| refused(&denial, account))?;
+        Ok(Permitted { permit, places: Vec::new() })
     }
 
     pub(super) fn ask<'a>(
@@ -120,7 +147,7 @@ impl Service {
         &self,
         items: impl Iterator<Item = Option<(&'a Arc<KeyringView>, &'a Context)>>,
         account: &mut Account,
-    ) {
+    ) -> Result<(), Refusal> {
         let mut seen: Vec<(&KeyringName, &str)> = Vec::new();
         for (view, context) in items.flatten() {
             let Some(subject) = view.subject_key.as_ref().and_then(|key| context.get(key)) else { continue };
@@ -128,8 +155,12 @@ impl Service {
         }
         seen.sort_unstable();
         seen.dedup();
-        let pseudonyms = seen.iter().filter_map(|(name, subject)| self.keyrings.pseudonym(name.tenant(), subject));
-        account.subjects.extend(pseudonyms);
+        for (name, subject) in seen {
+            // A record that cannot say whom it is about is no record of an access.
+            let pseudonym = self.keyrings.pseudonym(name.tenant(), subject);
+            account.subjects.push(pseudonym.ok_or(Code::Unavailable)?);
+        }
+        Ok(())
     }
 }
 
@@ -167,7 +198,7 @@ fn item_refusal(error: ItemError) -> Refusal {
         ItemError::Denied => Code::Denied.into(),
         ItemError::CannotOpen => Code::CannotOpen.into(),
         ItemError::KeyState(state) => Refusal::because(Code::KeyState, format!("the key version is {}", state.name())),
-        ItemError::Unavailable => Code::Unavailable.into(),
+        ItemError::Unavailable | ItemError::KeyDamaged => Code::Unavailable.into(),
         ItemError::NotText => Code::NotText.into(),
     }
 }

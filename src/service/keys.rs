@@ -1,5 +1,7 @@
 //! The control verbs: keyrings are made, listed and shown, the log is read. Changes write their intent first.
 
+use std::sync::Arc;
+
 use crate::audit::{Event, Group, Outcome, Record, Source};
 use crate::clock::Deadline;
 use crate::control;
@@ -31,16 +33,21 @@ impl Service {
         }
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
         let intent = self.log.intent(intent_record(account, asker, change.keyring()), by).await;
-        let intent = intent.map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
+        let intent = intent.map_err(|error| {
+            tracing::error!(%error, "the audit log did not take an intent");
+            Refusal::because(Code::Unavailable, super::NO_RECORD)
+        })?;
         account.intent = Some(intent.index());
+        account.intended = true;
         let applied = self.keyrings.apply(&change, &authority, intent).await;
         if matches!(applied, Err(ApplyError::Unsettled(_))) {
             // Nobody knows yet whether it happened: the intent stays open for the restart, this record does not close it.
             account.intent = None;
         }
         let applied = applied.map_err(change_refused)?;
-        let view = self.keyrings.find(&applied.keyring.name).ok_or(Code::Internal)?;
+        let view = Arc::new(applied.keyring);
         account.versions(&view);
+        account.facts.extend(self.keyrings.head().map(|head| ("store_head", head.to_string())));
         Ok(Answer::Keyring(view))
     }
 

@@ -141,6 +141,11 @@ impl Service {
         self.release(account, answer.unwrap_or_else(Answer::Refused), deadline).await // 6 and 7
     }
 
+    /// Whether credentials are anybody's: asked before a body is read, and again by [`Self::handle`].
+    pub fn knows(&self, surface: Surface, credentials: &Credentials) -> bool {
+        self.authenticator.authenticate(surface.door(), credentials).is_ok()
+    }
+
     async fn perform(
         &self,
         operation: Operation,
@@ -184,7 +189,7 @@ impl Service {
     /// in a summary, whose durability is waited for just the same.
     async fn release(&self, account: Account, answer: Answer, deadline: Deadline) -> Response {
         let by = self.append_deadline(deadline);
-        let (actor, reason) = (account.actor(), account.refusal_reason(&answer));
+        let (actor, reason) = (account.actor(), account.countable(&answer));
         let handed_over = self.clock.mono();
         let recorded = match reason {
             Some(reason) if self.log.admit_refusal(&actor, reason) == Admission::Coalesce => {
@@ -197,7 +202,10 @@ impl Service {
         match recorded {
             Ok(recorded) => Response::release(recorded),
             Err(AppendError::Deadline) => Response::unrecorded(Code::DeadlineExceeded.into()),
-            Err(error) => Response::unrecorded(Refusal::because(Code::Unavailable, error.to_string())),
+            Err(error) => {
+                tracing::error!(%error, "the audit log did not take a record");
+                Response::unrecorded(Refusal::because(Code::Unavailable, NO_RECORD))
+            }
         }
     }
 
@@ -227,6 +235,9 @@ struct Asker<'a> {
     request: &'a RequestId,
     deadline: Deadline,
 }
+
+/// What a caller hears when the log is the reason; the paths and codes are for the operator.
+const NO_RECORD: &str = "the audit log cannot take a record";
 
 /// How long the log may take for one record (design: append deadline).
 const APPEND_TIME: std::time::Duration = std::time::Duration::from_secs(2);

@@ -45,9 +45,7 @@ fn the_shipped_example_is_good_with_the_shipped_policies() {
     let dir = tempfile::tempdir().unwrap();
     let policies = policies(dir.path());
     let shipped = std::fs::read_to_string(ours("examples/keyward.toml")).unwrap();
-    let more = "[[principal]]\nname = \"ingest\"\nkind = \"service\"\nuids = [2002]\n\n\
-                [[principal]]\nname = \"auditor\"\nkind = \"auditor\"\nuids = [2003]\n\n[cache]";
-    let text_of = shipped.replace("/etc/keyward/policies", &policies).replace("[cache]", more);
+    let text_of = shipped.replace("/etc/keyward/policies", &policies);
     let config = dir.path().join("keyward.toml");
     std::fs::write(&config, text_of).unwrap();
     let (code, shown, said) = run(&["check", "--config", &text(&config)]);

@@ -159,7 +159,7 @@ fn copy_of_the_tree(kind: &str) -> PathBuf {
     fs::create_dir_all(&tree).unwrap();
     for entry in fs::read_dir(root()).unwrap() {
         let (path, name) = { entry.map(|e| (e.path(), e.file_name())).unwrap() };
-        if !["src", "target", ".git", "Cargo.toml"].iter().any(|n| name == *n) {
+        if !["src", "target", ".git", "Cargo.toml", "Cargo.lock"].iter().any(|n| name == *n) {
             std::os::unix::fs::symlink(&path, tree.join(&name)).unwrap();
         }
     }
@@ -168,7 +168,15 @@ fn copy_of_the_tree(kind: &str) -> PathBuf {
     if !manifest.lines().any(|l| l.trim() == "[workspace]") {
         manifest.push_str("\n[workspace]\n");
     }
-    fs::write(tree.join("Cargo.toml"), manifest).unwrap();
+    // Under its own version: cargo names artifacts by package and version, not by place, and a build that fails removes
+    // what stands under its name.
+    let (ours, forged) = (format!("version = \"{}\"", env!("CARGO_PKG_VERSION")), "version = \"0.0.0-forged\"");
+    assert!(manifest.contains(&ours));
+    fs::write(tree.join("Cargo.toml"), manifest.replacen(&ours, forged, 1)).unwrap();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap();
+    let (name, locked) = ("name = \"keyward\"\n", format!("name = \"keyward\"\n{ours}"));
+    assert!(lock.contains(&locked));
+    fs::write(tree.join("Cargo.lock"), lock.replacen(&locked, &format!("{name}{forged}"), 1)).unwrap();
     tree
 }
 

@@ -184,6 +184,66 @@ fn a_database_edited_behind_its_back_unlocks_nothing_and_the_refusal_is_recorded
 }
 
 #[test]
+fn a_store_that_is_set_back_to_an_older_copy_is_refused() {
+    let setup = Setup::new();
+    let database = setup.root().join("state/store.db");
+    let old = std::fs::read(&database).unwrap();
+    let serving = setup.serve();
+    setup.keyring();
+    assert_eq!(serving.stop(), Some(0));
+    for rest in ["store.db-wal", "store.db-shm"] {
+        let _absent = std::fs::remove_file(setup.root().join("state").join(rest));
+    }
+    std::fs::write(&database, old).unwrap();
+    let mut child = Command::new(KEYWARD).args(["serve", "--config", &setup.config()]).spawn().unwrap();
+    let waited = (0..200).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        setup.control().exists() && records(&setup).iter().any(|record| record["event"] == "sidecar.refused")
+    });
+    let again = keyward(&["keyring", "create", "patients", "--config", &setup.config()]);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(waited, "no sidecar.refused in the log");
+    assert!(!again.status.success(), "a lost keyring must not be made anew under its name");
+}
+
+/// Nobody without rights may learn which keyrings and keys there are.
+#[test]
+fn unknown_and_forbidden_keyrings_and_keys_answer_alike() {
+    let setup = Setup::new();
+    let policy = setup.root().join("policies/development.cedar");
+    let text = std::fs::read_to_string(&policy).unwrap();
+    std::fs::write(&policy, text.replace("[Action::\"seal\", Action::\"open\"]", "[Action::\"seal\"]")).unwrap();
+    let _serving = setup.serve();
+    setup.keyring();
+    let sealed = post(&setup.data(), SEAL, &seal_body()).1["sealed"].as_str().unwrap().to_owned();
+    let mut other = sealed.clone().into_bytes();
+    other[8] = if other[8] == b'A' { b'B' } else { b'A' };
+    let other = String::from_utf8(other).unwrap();
+    let place = json!({ "resource": "Patient/1", "path": "x" });
+    let one = |value: &str, purpose: Option<&str>| {
+        let mut body = json!({ "sealed": value, "context": place });
+        if let Some(purpose) = purpose {
+            body["purpose"] = json!(purpose);
+        }
+        let (status, problem) = post(&setup.data(), "/v1/open", &body.to_string());
+        (status, problem["code"].clone())
+    };
+    assert_eq!(one(&sealed, Some("TREAT")), (403, json!("denied")));
+    assert_eq!(one(&sealed, Some("TREAT")), one(&other, Some("TREAT")));
+    assert_eq!(one(&sealed, None), (400, json!("purpose_missing")));
+    assert_eq!(one(&sealed, None), one(&other, None));
+    let batch = |value: &str| {
+        let body = json!({ "items": [{ "sealed": value }], "context": place, "purpose": "TREAT" });
+        post(&setup.data(), "/v1/open", &body.to_string()).0
+    };
+    assert_eq!((batch(&sealed), batch(&other)), (403, 403));
+    let denied =
+        records(&setup).into_iter().rfind(|record| record["event"] == "data.denied" && !record["groups"].is_null());
+    assert!(denied.is_some_and(|record| record["subjects"].is_array()), "the record says what was asked for");
+}
+
+#[test]
 fn liveness_readiness_and_metrics_are_on_their_own_listener() {
     let setup = Setup::new();
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

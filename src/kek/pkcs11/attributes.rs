@@ -62,11 +62,23 @@ impl KeyAttributes {
         if self.value_len.is_some_and(|len| len != AES_256_BYTES) {
             return Some("it is not a 256-bit key".into());
         }
-        required.into_iter().find_map(|(name, found, must)| match found {
+        // A key that was imported, or could once be read, may be known elsewhere. Tokens that do not report these are not
+        // held to them: the profile says which do.
+        let history = [
+            ("TOKEN", self.token),
+            ("ALWAYS_SENSITIVE", self.always_sensitive),
+            ("NEVER_EXTRACTABLE", self.never_extractable),
+            ("LOCAL", self.local),
+        ];
+        let required = required.into_iter().find_map(|(name, found, must)| match found {
             Some(value) if value == must => None,
             Some(value) => Some(format!("{name} is {value}, must be {must}")),
             None => Some(format!("the token does not report {name}, which must be {must}")),
-        })
+        });
+        let known_elsewhere = |(name, found): (&str, Option<bool>)| {
+            (found == Some(false)).then(|| format!("{name} is false: the key was imported or could once be read"))
+        };
+        required.or_else(|| history.into_iter().find_map(known_elsewhere))
     }
 
     /// `NAME=value` of all that the token reports.

@@ -46,6 +46,7 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
     let writer = Worker::start("keyward-store", move || {
         let mut connection = connect(&for_writer)?;
         schema::admit(&mut connection)?;
+        settle_wal(&connection)?;
         Ok(connection)
     });
     let writer = writer.await?;
@@ -55,6 +56,13 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
         Ok(connection)
     });
     Ok(Opened::new(Arc::new(SqliteReader(reader.await?)), Arc::new(SqliteWriter(writer))))
+}
+
+/// Moves what the WAL holds into the database and syncs it. After a failed sync the pages of the WAL may be in the page
+/// cache and nowhere else: what is believed from here on is on the disk.
+fn settle_wal(connection: &Connection) -> Result<(), StoreError> {
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(wrong)?;
+    if busy == 0 { Ok(()) } else { Err(StoreError::Unavailable("another process reads the store".to_owned())) }
 }
 
 struct SqliteReader(Worker);
