@@ -22,15 +22,18 @@ esac
 
 export RUSTC_WRAPPER=$PWD/rustc.sh KEYWARD_FUZZ_CRATES="keyward ${targets[*]}"
 unset RUSTFLAGS CARGO_ENCODED_RUSTFLAGS
+built=()
 for target in "${targets[@]}"; do built+=(--bin "$target"); done
-cargo build --locked --target-dir target "${built[@]}"
+# The libraries are those of the product, at its versions; cargo adds the fuzzer's own.
+[[ Cargo.lock -nt ../Cargo.lock ]] || { cp ../Cargo.lock Cargo.lock && touch Cargo.lock; }
+cargo build --target-dir target "${built[@]}"
 
 for target in "${targets[@]}"; do
   binary=target/debug/$target
   mkdir -p "target/corpus/$target" "artifacts/$target"
   common=(-artifact_prefix="artifacts/$target/" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1)
   echo "== $target: replaying $(find "corpus/$target" -type f | wc -l) seeds"
-  "$binary" "${common[@]}" -runs=0 "corpus/$target" 2>&1 | grep -E 'DONE|Loading|INFO: +[0-9]+ files' || exit 1
+  "$binary" "${common[@]}" -runs=0 "corpus/$target" >"target/$target.log" 2>&1 || { tail -40 "target/$target.log"; exit 1; }
   [[ $limit == -max_total_time=0 ]] && continue
   echo "== $target: fuzzing, $limit"
   "$binary" "${common[@]}" "$limit" -max_len=4096 "target/corpus/$target" "corpus/$target" >"target/$target.log" 2>&1 ||

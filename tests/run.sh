@@ -106,7 +106,7 @@ step_lint() {
 }
 
 step_test() {
-  cargo test --locked --features faults
+  cargo test --locked --features faults --no-fail-fast
 }
 
 step_docs() {

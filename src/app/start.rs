@@ -10,13 +10,13 @@ use crate::clock::SharedClock;
 use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
-use crate::kek::{self, KekEvent};
+use crate::kek::{self, Kek, KekEvent, Metered};
 use crate::keyring::{Genesis, Keyrings};
 use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
 use crate::server::{self, Deps, Server};
-use crate::service::Service;
+use crate::service::{Parts, Service};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
@@ -110,12 +110,14 @@ impl App {
             events.clone(),
         )
         .await?;
+        let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
+        metrics.revocation_bound_seconds.set(config.keyring.cache_ttl.as_secs_f64());
+        let kek: Arc<dyn Kek> = Arc::new(Metered::new(kek, clock.clone(), metrics.clone()));
         let store = store::sqlite::open(&super::store_settings(&config)).await?;
         let keyrings = Keyrings::open(store, kek.clone(), clock.clone(), config.keyring.clone());
-        let service = Service::new(authenticator, policy, keyrings.clone(), log.clone(), clock.clone());
-        let service = Arc::new(service);
+        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
+        let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
         service.note(Event::SidecarStarted, started_facts(&config)).await?;
-        let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         let board = Board::new();
         let deps = Deps {
             service: service.clone(),

@@ -1,4 +1,4 @@
-//! How do records lie in a file? In frames that verify on their own (LOG-3 to LOG-6).
+//! How do records lie in a file? In frames that verify on their own (LOG-3, LOG-4, LOG-5, LOG-6).
 //! Parsing is pure and total: any bytes give a frame or an error, never a panic and never more memory than was given.
 #![deny(clippy::indexing_slicing)]
 
@@ -217,11 +217,12 @@ mod tests {
     fn frame(records: &[&[u8]]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER_BYTES];
         for record in records {
-            bytes.extend_from_slice(&(record.len() as u16).to_be_bytes());
+            bytes.extend_from_slice(&u16::try_from(record.len()).unwrap().to_be_bytes());
             bytes.extend_from_slice(record);
         }
-        let body = (bytes.len() - HEADER_BYTES) as u32;
-        let header = Header { flags: 0, count: records.len() as u16, first: 7, time: 9, body, root: [3; 32] };
+        let body = u32::try_from(bytes.len() - HEADER_BYTES).unwrap();
+        let count = u16::try_from(records.len()).unwrap();
+        let header = Header { flags: 0, count, first: 7, time: 9, body, root: [3; 32] };
         write_header(&mut bytes, &header);
         bytes
     }

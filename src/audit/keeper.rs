@@ -65,8 +65,8 @@ impl Keeper {
         }
         let last = if *self.stop.borrow() == Stop::Drain && !self.queue.failed() { self.checkpoint() } else { Ok(()) };
         let why = self.queue.closed().unwrap_or_default();
-        self.refusals.close(AppendError::Closed(why));
-        done.and(last)
+        self.refusals.close(AppendError::Closed(why.clone()));
+        if self.queue.failed() { Err(why) } else { done.and(last) }
     }
 
     async fn keep(&mut self) -> Result<(), String> {
@@ -75,9 +75,11 @@ impl Keeper {
         while *self.stop.borrow() == Stop::Running && !self.queue.failed() {
             tokio::select! {
                 () = self.clock.sleep_until(tick.min(beat)) => {}
+                () = self.queue.broken() => break,
                 changed = self.stop.changed() => if changed.is_err() { break },
             }
             let now = self.clock.mono();
+            // LOG-23: silence is an alarm, so that there is none.
             if now >= beat {
                 beat = after(beat, self.heartbeat, now);
                 self.record(Event::LogHeartbeat, &[]).await?;

@@ -23,7 +23,7 @@ use super::read::Marks;
 use super::recover::{self, Dangling, Recovered};
 use super::refusals::Refusals;
 use super::rule::Finding;
-use super::scan::{Chain, WAL};
+use super::scan::{self, Chain, WAL};
 use super::usage::Usage;
 use super::wal::{FILE_MODE, SEGMENT_BYTES, Wal};
 use super::writer::{Board, Writer};
@@ -193,11 +193,7 @@ impl Log {
             return Err(OpenError::Missing { dir: dir.clone() });
         }
         let lock = lock(disk, dir)?;
-        for part in [PUBLIC, history::ALL, WAL] {
-            if !dir.join(part).exists() {
-                return Err(OpenError::Unfinished { dir: dir.clone() });
-            }
-        }
+        check_founded(dir)?;
         let key = history::public_key(dir)?;
         let signing = private_key(dir, &key)?;
         let stored = history::load(dir, &key)?;
@@ -306,6 +302,17 @@ fn lock(disk: &Disk, dir: &Path) -> Result<Lock, OpenError> {
         DurableError::AlreadyLocked { .. } => OpenError::Locked { dir: dir.to_path_buf() },
         other => other.into(),
     })
+}
+
+/// A founding that was cut short left no byte of a frame, and what stands around may be cut short as well.
+fn check_founded(dir: &Path) -> Result<(), OpenError> {
+    let parts = [PUBLIC, history::ALL, WAL].iter().all(|part| dir.join(part).exists());
+    let segments = if parts { scan::segments(dir) } else { Ok(Vec::new()) };
+    let segments = segments.map_err(|source| OpenError::Read { path: dir.join(WAL), source })?;
+    if segments.iter().all(|segment| segment.len == 0) {
+        return Err(OpenError::Unfinished { dir: dir.to_path_buf() });
+    }
+    Ok(())
 }
 
 fn found_key(disk: &Disk, dir: &Path, origin: Origin) -> Result<(SigningKey, VerifierKey), OpenError> {

@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Notify, Semaphore, oneshot};
 
 use super::AppendError;
 use super::render::Entry;
@@ -43,6 +43,8 @@ pub(super) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
     room: Semaphore,
+    /// Wakes the keeper when the log fails.
+    broken: Notify,
 }
 
 #[derive(Default)]
@@ -67,7 +69,7 @@ enum Phase {
 
 impl Queue {
     pub(super) fn new(room: usize) -> Self {
-        Self { state: Mutex::default(), filled: Condvar::new(), room: Semaphore::new(room) }
+        Self { state: Mutex::default(), filled: Condvar::new(), room: Semaphore::new(room), broken: Notify::new() }
     }
 
     /// Waits for room and queues a record; the answer comes through the receiver.
@@ -159,7 +161,13 @@ impl Queue {
         let items = std::mem::take(&mut state.items);
         self.wake(state);
         self.room.close();
+        self.broken.notify_one();
         items.into_iter().for_each(|item| item.tell(Err(error.clone())));
+    }
+
+    /// Resolves once when the log has failed.
+    pub(super) async fn broken(&self) {
+        self.broken.notified().await;
     }
 
     /// Why nothing more is taken; None while records are.

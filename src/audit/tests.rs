@@ -176,7 +176,7 @@ async fn what_no_record_may_hold_is_refused() {
         Record { facts: vec![("patient_name", "x".to_owned())], ..full() },
         Record { facts: vec![("kek", "Zo\u{eb}".to_owned())], ..full() },
         Record { facts: vec![("kek", "line\nbreak".to_owned())], ..full() },
-        Record { facts: vec![("kek", "x".repeat(129))], ..full() },
+        Record { facts: vec![("kek", "x".repeat(257))], ..full() },
         Record { facts: vec![("kek", "a".to_owned()), ("kek", "b".to_owned())], ..full() },
         Record { reason: Some("Free text!"), ..full() },
         Record { outcome: Outcome::Intent, ..full() },
@@ -203,7 +203,7 @@ async fn many_subjects_and_groups_continue_in_the_same_frame() {
     let texts = texts(&log);
     let parts: Vec<serde_json::Value> =
         texts[2..texts.len() - 1].iter().map(|text| serde_json::from_str(text).unwrap()).collect();
-    assert_eq!(next.index() as usize, 2 + parts.len());
+    assert_eq!(next.index(), 2 + u64::try_from(parts.len()).unwrap());
     let sum = |field: &str| parts.iter().filter_map(|p| p[field].as_array()).map(Vec::len).sum::<usize>();
     assert_eq!((sum("subjects"), sum("groups")), (2500, 1500));
     assert!(parts.iter().all(|p| p["parts"] == parts.len() && p["event"] == "data.opened"));

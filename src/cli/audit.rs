@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::audit::VerifierKey;
 use crate::audit::verify::{Verified, VerifyError, verify};
-use crate::clock::{Clock, SystemClock};
+use crate::clock::{Clock, SystemClock, Wall};
 
 use super::connect::{Listener, Target, block_on};
 use super::failure::{Context, Exit, Failure};
@@ -110,7 +110,8 @@ fn check(dir: &Path, key: Option<&VerifierKey>, since: Option<&str>) -> Result<V
             .hint(
                 "keep the directory as it is; records before that one are unharmed; src/audit/FORMAT.md has the rule",
             ),
-        VerifyError::Read { .. } => Failure::new(Exit::Unavailable, super::failure::chain(&error)),
+        VerifyError::Read { .. } => Failure::new(Exit::Unavailable, super::failure::chain(&error))
+            .hint("name the directory of a log, log/ in the sidecar's state directory, or a copy of all of it"),
     })
 }
 
@@ -181,7 +182,7 @@ fn line(record: &Value) -> String {
         empty if empty.is_empty() => empty,
         reason => format!(" {reason}"),
     };
-    let at = record["time"].as_u64().unwrap_or_default() / 1_000;
+    let at = Wall(record["time"].as_u64().unwrap_or_default()).rfc3339_millis();
     format!(
         "{:>7}  {at}  {:<20} {:<8}{reason} {actor} {}",
         record["index"],

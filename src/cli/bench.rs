@@ -1,6 +1,6 @@
 //! `keyward bench`: how fast does a running sidecar seal and open? Real requests over its socket, each with its record.
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -98,7 +98,7 @@ pub(super) fn open_request(sealed: &Value, context: &Value, purpose: &str) -> Va
 }
 
 /// Sends one request again and again over several connections for the time of the load.
-pub(super) async fn drive(socket: &PathBuf, load: &Load, path: &str, body: &Value) -> Result<Rate, Failure> {
+pub(super) async fn drive(socket: &Path, load: &Load, path: &str, body: &Value) -> Result<Rate, Failure> {
     let start = SystemClock.mono();
     let end = start.plus(Duration::from_millis(load.millis));
     let mut workers = Vec::new();

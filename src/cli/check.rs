@@ -18,8 +18,7 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let config = load(&self.config.config)?;
-        let settings =
-            crate::app::policy_settings(&config).map_err(|error| Failure::new(Exit::Config, chain(&error)))?;
+        let settings = crate::app::policy_settings(&config).map_err(|error| super::policy::unread(&error))?;
         let policy = Policy::load(&settings).map_err(|error| super::policy::refused(&error))?;
         println!("configuration  {} is good", self.config.config.display());
         println!("environment    {}", config.environment.name());

@@ -1,6 +1,6 @@
 //! `keyward demo`: the whole path on a real patient record, in a temporary directory, in seconds.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use serde_json::json;
@@ -93,7 +93,7 @@ fn step(number: usize, what: &str) {
     println!("\n{number}. {what}");
 }
 
-async fn tell(data: &PathBuf, control: &Path) -> Result<(), Failure> {
+async fn tell(data: &Path, control: &Path) -> Result<(), Failure> {
     let keyring = json!({ "name": "patients", "required_context": ["path", "resource"], "subject_key": "resource" });
     let made = Sidecar::connect(control).await?.ask("POST", "/v1/keyrings", Some(&keyring)).await?;
     println!(
@@ -102,7 +102,7 @@ async fn tell(data: &PathBuf, control: &Path) -> Result<(), Failure> {
         made["versions"][0]["id"].as_str().unwrap_or("-")
     );
 
-    let plan = FieldMap::parse(FHIR_R4).and_then(|map| map.plan("direct-identifiers"));
+    let plan = FieldMap::parse(FHIR_R4).and_then(|map| map.plan("safe-harbor"));
     let plan = plan.doing(Exit::Software, "the shipped field map")?;
     let mut sidecar = Sidecar::connect(data).await?;
     step(2, "a FHIR bundle, sealed field by field");
@@ -123,7 +123,7 @@ async fn tell(data: &PathBuf, control: &Path) -> Result<(), Failure> {
 fn show(sealed: &[u8], plan: &Plan) -> Result<(), Failure> {
     let before = fields::select(BUNDLE, plan).doing(Exit::Software, "the shipped bundle")?;
     let after = fields::sealed_spans(sealed, plan).doing(Exit::Software, "the sealed bundle")?;
-    println!("   {} of its strings are PHI under the profile direct-identifiers", before.values.len());
+    println!("   {} of its strings are PHI under the profile safe-harbor", before.values.len());
     for (plain, hidden) in before.values.iter().zip(&after.sealed) {
         if SHOWN.contains(&plain.path.as_str()) && plain.resource.starts_with("Patient/") {
             let shown: String = hidden.raw().chars().take(SHOWN_CHARACTERS).collect();
@@ -150,7 +150,7 @@ async fn moved(sidecar: &mut Sidecar, sealed: &[u8], plan: &Plan) -> Result<(), 
     }
 }
 
-async fn measure(data: &PathBuf) -> Result<(), Failure> {
+async fn measure(data: &Path) -> Result<(), Failure> {
     let context = json!({ "resource": "Patient/bench", "path": "name[0].family" });
     for batch in [1, 100] {
         let load = Load { connections: 8, batch, size: 64, millis: 400 };

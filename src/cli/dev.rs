@@ -38,7 +38,8 @@ impl Dev {
             app.opened().await;
             let mut operator = Sidecar::connect(&control).await?;
             let wanted = json!({ "name": "patients", "required_context": ["patient"], "subject_key": "patient" });
-            if operator.ask("GET", "/v1/keyrings/patients", None).await.is_err() {
+            let known = operator.ask("GET", "/v1/keyrings", None).await?;
+            if known["keyrings"].as_array().is_none_or(Vec::is_empty) {
                 operator.ask("POST", "/v1/keyrings", Some(&wanted)).await?;
             }
             let health = app.health_address().map_or_else(String::new, |at| at.to_string());

@@ -74,7 +74,7 @@ pub(super) async fn found_with(config: &crate::config::Config) -> Result<app::Fo
 pub(super) fn development(dir: &Path, token: &Token) -> Result<PathBuf, Failure> {
     let disk = Disk::real();
     let what = || format!("cannot make {}", dir.display());
-    disk.create_dir(dir, 0o700).doing(Exit::CannotCreate, what())?;
+    disk.create_dir(dir, 0o700).doing(Exit::CannotCreate, what()).map_err(|failure| failure.hint(way_out(dir)))?;
     let dir = dir.canonicalize().doing(Exit::CannotCreate, what())?;
     for inner in ["policies", "run"] {
         disk.create_dir(&dir.join(inner), 0o700).doing(Exit::CannotCreate, what())?;
@@ -88,6 +88,16 @@ pub(super) fn development(dir: &Path, token: &Token) -> Result<PathBuf, Failure>
         app::create_software_kek(&disk, &dir.join("kek")).doing(Exit::CannotCreate, what())?;
     }
     Ok(config)
+}
+
+/// What to do about a directory that cannot be made.
+fn way_out(dir: &Path) -> String {
+    let config = dir.join("keyward.toml");
+    if config.exists() {
+        format!("name another directory, or start what is there: keyward serve --config {}", config.display())
+    } else {
+        "name a new directory whose parent exists and is yours".to_owned()
+    }
 }
 
 const DEVELOPMENT_POLICY: &str = include_str!("../../policies/development.cedar");

@@ -5,26 +5,26 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use crate::config::PolicyFiles;
+use crate::config::{PolicyFiles, PolicyReadError};
 use crate::identity::PrincipalKind;
 use crate::names::PrincipalName;
 use crate::policy::table::{CaseFailure, run_table};
 use crate::policy::{PolicyError, Settings, check};
 
-use super::failure::{Context, Exit, Failure, exit};
+use super::failure::{Context, Exit, Failure, chain, exit};
 
 /// Check and test policies.
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
-    /// Validate every *.cedar file of a directory and run the tables in its tests/ directory
+    /// Validate the policies and run the table tests beside them
     Check(Check),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
-    /// The directory to check; without --config principals are not compared with a configuration
-    #[arg(long, value_name = "DIR", conflicts_with = "config")]
-    dir: Option<PathBuf>,
+    /// Policy files or directories to check together, instead of a configuration's; principals are those they name
+    #[arg(value_name = "PATH", conflicts_with = "config")]
+    files: Vec<PathBuf>,
     /// Check the policies of this configuration, against its principals
     #[arg(long, short, value_name = "FILE", default_value = "/etc/keyward/keyward.toml")]
     config: PathBuf,
@@ -33,7 +33,7 @@ pub(super) struct Check {
 impl PolicyCommand {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let Self::Check(checked) = self;
-        let (dir, settings) = checked.settings()?;
+        let settings = checked.settings()?;
         let report = check(&settings).map_err(|error| refused(&error))?;
         for file in &report.files {
             println!("{}: {} permit, {} forbid", file.name, file.permits, file.forbids);
@@ -45,23 +45,42 @@ impl PolicyCommand {
         for (name, kind) in &report.unused {
             eprintln!("warning: no policy permits {} {name} anything", kind.code());
         }
-        let failed = run_tables(&settings, &dir.join("tests"))?;
+        let failed = run_tables(&settings, &checked.tables(&settings)?)?;
         println!("policy set {}", report.digest);
         Ok(if failed == 0 { ExitCode::SUCCESS } else { exit(Exit::Finding) })
     }
 }
 
 impl Check {
-    fn settings(&self) -> Result<(PathBuf, Settings), Failure> {
-        let Some(dir) = &self.dir else {
+    fn settings(&self) -> Result<Settings, Failure> {
+        if self.files.is_empty() {
             let config = super::check::load(&self.config)?;
-            let settings = crate::app::policy_settings(&config);
-            return Ok((config.policy.dir.clone(), settings.doing(Exit::Config, "cannot read the policies")?));
-        };
-        let files = PolicyFiles { dir: dir.clone(), context_keys: Vec::new() };
-        let documents = files.read().doing(Exit::Config, format!("cannot read {}", dir.display()))?;
+            return crate::app::policy_settings(&config).map_err(|error| unread(&error));
+        }
+        let mut documents = Vec::new();
+        for path in &self.files {
+            if path.extension().is_some_and(|end| end == "cedar") {
+                let text =
+                    std::fs::read_to_string(path).doing(Exit::Data, format!("cannot read {}", path.display()))?;
+                documents.push((path.file_name().unwrap_or_default().to_string_lossy().into_owned(), text));
+            } else {
+                let files = PolicyFiles { dir: path.clone(), context_keys: Vec::new() };
+                documents.extend(files.read().map_err(|error| unread(&error))?);
+            }
+        }
         let principals = named(&documents);
-        Ok((dir.clone(), Settings { documents, context_keys: Vec::new(), principals }))
+        Ok(Settings { documents, context_keys: Vec::new(), principals })
+    }
+
+    /// `tests/NAME.toml` beside each `NAME.cedar` of the set.
+    fn tables(&self, settings: &Settings) -> Result<Vec<PathBuf>, Failure> {
+        let dir = match self.files.first() {
+            Some(dir) if dir.is_dir() => dir.clone(),
+            Some(file) => file.parent().map(Path::to_owned).unwrap_or_default(),
+            None => super::check::load(&self.config)?.policy.dir,
+        };
+        let beside = |name: &String| dir.join("tests").join(Path::new(name).with_extension("toml"));
+        Ok(settings.documents.iter().map(|(name, _)| beside(name)).filter(|path| path.exists()).collect())
     }
 }
 
@@ -83,18 +102,12 @@ fn capital(text: &str) -> String {
 }
 
 /// Runs every table and prints what fails; returns how many cases failed.
-fn run_tables(settings: &Settings, dir: &Path) -> Result<usize, Failure> {
-    let mut files: Vec<PathBuf> = match std::fs::read_dir(dir) {
-        Ok(entries) => entries.flatten().map(|entry| entry.path()).collect(),
-        Err(_) => return Ok(0),
-    };
-    files.retain(|path| path.extension().is_some_and(|end| end == "toml"));
-    files.sort();
+fn run_tables(settings: &Settings, tables: &[PathBuf]) -> Result<usize, Failure> {
     let policy = crate::policy::Policy::load(settings).map_err(|error| refused(&error))?;
     let (mut cases, mut failed) = (0, 0);
-    for path in files {
+    for path in tables {
         let name = path.display();
-        let text = std::fs::read_to_string(&path).doing(Exit::Data, format!("cannot read {name}"))?;
+        let text = std::fs::read_to_string(path).doing(Exit::Data, format!("cannot read {name}"))?;
         let report = run_table(&policy, &text).doing(Exit::Data, format!("{name}"))?;
         cases += report.cases;
         failed += report.failures.len();
@@ -112,5 +125,13 @@ fn run_tables(settings: &Settings, dir: &Path) -> Result<usize, Failure> {
 /// Every problem of a set on a line of its own.
 pub(super) fn refused(error: &PolicyError) -> Failure {
     let lines: Vec<String> = error.problems.iter().map(|problem| format!("\n  {problem}")).collect();
-    Failure::new(Exit::Config, format!("the policy set is refused:{}", lines.concat()))
+    Failure::new(Exit::Config, format!("the policy set is refused:{}", lines.concat())).hint(
+        "correct these rules, or give those whom they name a [[principal]]; policies/README.md says what a rule can be",
+    )
+}
+
+/// There are no policies to look at.
+pub(super) fn unread(error: &PolicyReadError) -> Failure {
+    Failure::new(Exit::Config, format!("cannot read the policies: {}", chain(error)))
+        .hint("name the directory of the *.cedar files; policies/least-privilege.cedar is one to start from")
 }

@@ -24,7 +24,7 @@ use crate::secret::SecretBytes;
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// Nobody listens there.
-    #[error("there is no keyward at {0}: is it running? start it with keyward serve")]
+    #[error("there is no keyward at {0}")]
     NotRunning(PathBuf),
     /// The file system does not let us connect.
     #[error("{0} may not be used by this user; run as its owner or ask for the right")]

@@ -60,7 +60,7 @@ fn software(raw: &RawKek, environment: Option<Environment>, found: &mut Found) -
     Some(kek::Settings::Software(SoftwareSettings {
         name: kek_name(),
         file,
-        insecure_software_kek_for_development: true,
+        insecure_software_kek_for_development: raw.insecure_software_kek_for_development == Some(true),
     }))
 }
 
@@ -96,7 +96,7 @@ fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> O
 
 fn pin(raw: &RawKek, found: &mut Found) -> Option<PinSource> {
     match (&raw.pin_file, raw.pin_fd) {
-        (Some(file), None) => Some(PinSource::File(PathBuf::from(absolute("kek.primary.pin_file", file, found)))),
+        (Some(file), None) => Some(PinSource::File(absolute("kek.primary.pin_file", file, found))),
         (None, Some(fd)) => {
             let fd = found.check("kek.primary.pin_fd", i32::try_from(fd), "a descriptor is a small number")?;
             Some(PinSource::Descriptor(fd))

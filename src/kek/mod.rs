@@ -2,6 +2,7 @@
 //! This module never stores a wrap, never decides who may use it and never logs: it reports what happened as values.
 
 mod events;
+mod metered;
 pub mod pkcs11;
 mod private_file;
 pub mod profile;
@@ -15,6 +16,7 @@ use crate::names::KekName;
 use crate::secret::SecretBytes;
 
 pub use events::{EventSink, KekEvent};
+pub use metered::Metered;
 pub use private_file::PrivateFileError;
 pub use settings::{Deployment, Settings, StartError, start};
 pub use software::{DevelopmentOnly, SoftwareKek, SoftwareSettings};

@@ -157,7 +157,7 @@ fn publish(inner: &Inner, snapshot: &Snapshot, drafted: Drafted, intent: u64) ->
     let keys: Vec<&SealedKey> = drafted.keys.iter().collect();
     let ring = Ring::read(&drafted.head, &keys, &snapshot.system.genesis)?;
     let keyring = ring.view.as_ref().clone();
-    inner.snapshot.store(Some(Arc::new(snapshot.with(ring, intent, drafted.end))));
+    inner.show(snapshot.with(ring, intent, drafted.end));
     Ok(Applied { keyring })
 }
 

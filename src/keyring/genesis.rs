@@ -2,6 +2,7 @@
 //! every row. Until a store is admitted nothing unlocks.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bodies::{self, GenesisBody, KeyBody, SCHEMA};
@@ -106,6 +107,9 @@ pub(super) async fn admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     if let Some(snapshot) = inner.snapshot.load_full() {
         return Ok(snapshot.system.genesis.clone());
     }
+    if inner.shut.load(Ordering::SeqCst) {
+        return Err(ApplyError::Unavailable(inner.reason()));
+    }
     let admitted = try_admit(inner).await;
     if let Err(error) = &admitted {
         inner.wait(error.to_string());
@@ -136,7 +140,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     check_environment(environment, inner.settings.environment)?;
     let pseudonyms = pseudonyms(inner, &image, store).await?;
     let system = Arc::new(System { genesis: genesis.clone(), rows, pseudonyms });
-    inner.snapshot.store(Some(Arc::new(Snapshot::of(&image, chain, system)?)));
+    inner.show(Snapshot::of(&image, chain, system)?);
     Ok(genesis)
 }
 
@@ -150,7 +154,7 @@ pub(super) async fn reload(inner: &Inner, old: &Snapshot) -> Result<(), ApplyErr
     if chain.head.changes < old.head.changes {
         return Err(Damage::of("the chain of changes".to_owned(), "it has become shorter").into());
     }
-    inner.snapshot.store(Some(Arc::new(Snapshot::of(&image, chain, Arc::clone(&old.system))?)));
+    inner.show(Snapshot::of(&image, chain, Arc::clone(&old.system))?);
     Ok(())
 }
 

@@ -17,6 +17,7 @@ mod verify;
 mod views;
 mod wraps;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -145,6 +146,8 @@ struct Inner {
     snapshot: ArcSwapOption<Snapshot>,
     /// Why it is not.
     waiting: Mutex<String>,
+    /// Set once, by [`Keyrings::shut`].
+    shut: AtomicBool,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -172,6 +175,7 @@ impl Keyrings {
             cache,
             snapshot: ArcSwapOption::empty(),
             waiting,
+            shut: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(()),
         };
         Arc::new(Self { inner: Arc::new(inner) })
@@ -212,6 +216,7 @@ impl Keyrings {
     /// Closes the keyrings for good: what they would unlock must not be used. The reason is shown in readiness.
     pub fn shut(&self, why: &str) {
         self.inner.wait(why.to_owned());
+        self.inner.shut.store(true, Ordering::SeqCst);
         self.inner.snapshot.store(None);
         self.inner.cache.evict(self.inner.kek.name());
     }
@@ -255,11 +260,23 @@ impl Inner {
         }
     }
 
+    /// Replaces the picture that everybody sees; not after [`Keyrings::shut`], however late an admission or a change ends.
+    fn show(&self, snapshot: Snapshot) {
+        self.snapshot.store(Some(Arc::new(snapshot)));
+        if self.shut.load(Ordering::SeqCst) {
+            self.snapshot.store(None);
+        }
+    }
+
     fn reason(&self) -> String {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Says why; the reason of a shutting stays.
     fn wait(&self, why: String) {
+        if self.shut.load(Ordering::SeqCst) {
+            return;
+        }
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 }

@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use zeroize::Zeroize;
 
 use crate::crypto::{CryptoError, DataKey, MacKey, canonical};
 use crate::names::Tenant;
@@ -54,9 +53,7 @@ impl Pseudonyms {
     fn derive(&self, tenant: &Tenant) -> Result<MacKey, CryptoError> {
         let epoch = self.epoch.to_be_bytes();
         let pairs = [(&b"epoch"[..], &epoch[..]), (b"tenant", tenant.as_str().as_bytes())];
-        let mut tag = self.base.tag(&[&canonical::encode(TENANTS, &[], pairs).ok_or(CryptoError)?]);
-        let secret = SecretBytes::new(tag.to_vec());
-        tag.zeroize();
-        MacKey::derive(&DataKey::from_secret(&secret)?, SUBJECTS)
+        let tag = self.base.tag(&[&canonical::encode(TENANTS, &[], pairs).ok_or(CryptoError)?]);
+        MacKey::derive(&DataKey::from_secret(&SecretBytes::new(tag.to_vec()))?, SUBJECTS)
     }
 }

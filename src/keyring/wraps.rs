@@ -1,12 +1,11 @@
 //! How is a key of the store wrapped, and what does its wraps column hold? Every wrap is proven before it is kept.
 
-use zeroize::Zeroize;
-
 use super::bodies::Unreadable;
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{self, CryptoError, DataKey};
 use crate::kek::{Kek, KekError, Wrap, WrapBinding, WrapRole};
 use crate::names::{KekName, KeyVersionId, StoreId};
+use crate::secret::SecretBytes;
 
 /// The first byte of the column.
 const SCHEMA: u8 = 1;
@@ -50,10 +49,8 @@ pub(super) enum WrapError {
 
 /// A fresh key, the KEK's randomness mixed with the operating system's.
 pub(super) async fn generate(kek: &dyn Kek, deadline: Deadline) -> Result<DataKey, WrapError> {
-    let mut extra = kek.random(deadline).await?;
-    let key = DataKey::generate(&extra);
-    extra.zeroize();
-    Ok(key?)
+    let extra = SecretBytes::new(kek.random(deadline).await?);
+    Ok(DataKey::generate(extra.expose())?)
 }
 
 /// Wraps a key and unwraps it again: a wrap that does not open would be found when the values are needed.

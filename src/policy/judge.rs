@@ -13,7 +13,7 @@ use super::action::Resource;
 use super::documents::Documents;
 use super::schema::Entities;
 use super::slices::{Slice, Slices};
-use super::{Action, Ask, DenialReason, PolicyError, civil};
+use super::{Action, Ask, DenialReason, PolicyError};
 
 /// Everything that an answer may depend on. Not a Principal: a table test asks without one, and gets no Permit.
 pub(super) struct Query<'a> {
@@ -134,7 +134,7 @@ impl Judge {
             record.push(("tenant".to_owned(), text(keyring.tenant().as_str())));
         }
         if slice.looks_at_time {
-            record.push(("now".to_owned(), RestrictedExpression::new_datetime(civil::text(query.now))));
+            record.push(("now".to_owned(), RestrictedExpression::new_datetime(query.now.rfc3339_millis())));
         }
         Context::from_pairs(record).ok()
     }

@@ -8,7 +8,6 @@ mod action;
 mod authority;
 mod cache;
 mod check;
-mod civil;
 mod documents;
 mod judge;
 mod lint;

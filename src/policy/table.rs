@@ -11,7 +11,7 @@ use crate::identity::{PrincipalKind, Proof};
 use crate::names::{KeyringName, PrincipalName, Purpose};
 
 use super::judge::Query;
-use super::{Action, DenialReason, Policy, civil};
+use super::{Action, DenialReason, Policy};
 
 /// The table format that this version reads.
 const SCHEMA: u32 = 1;
@@ -207,6 +207,6 @@ fn utc(at: &Datetime) -> Result<Wall, String> {
         return Err("`now` must be a UTC date and time such as 2026-01-31T08:00:00Z".to_owned());
     };
     let seconds = u64::from(time.hour) * 3_600 + u64::from(time.minute) * 60 + u64::from(time.second.unwrap_or(0));
-    let wall = civil::wall(u64::from(date.year), u64::from(date.month), u64::from(date.day), seconds);
+    let wall = Wall::from_civil(u64::from(date.year), u64::from(date.month), u64::from(date.day), seconds);
     wall.ok_or_else(|| "`now` must not be before 1970".to_owned())
 }

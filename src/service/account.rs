@@ -130,7 +130,7 @@ impl Account {
             source: source_of(self.surface),
             request: Some(self.request),
             purpose: self.purpose,
-            groups: self.groups.into_iter().map(group_of).collect(),
+            groups: told(self.groups),
             orphans: self.orphans.into_iter().collect(),
             subjects: self.subjects,
             items_digest: self.items_digest,
@@ -164,6 +164,16 @@ pub(super) fn own(event: Event, facts: Vec<(&'static str, String)>, policy: [u8;
 fn bump(counts: &mut BTreeMap<&'static str, u32>, reason: &'static str) {
     let count = counts.entry(reason).or_default();
     *count = count.saturating_add(1);
+}
+
+/// A keyring that was only named needs no group beside one that counts its items.
+fn told(groups: BTreeMap<(KeyringName, Option<KeyVersionId>), Counts>) -> Vec<Group> {
+    let counted: Vec<KeyringName> =
+        groups.keys().filter(|(_, version)| version.is_some()).map(|(keyring, _)| keyring.clone()).collect();
+    let says = |((keyring, version), counts): &((KeyringName, Option<KeyVersionId>), Counts)| {
+        version.is_some() || counts.done > 0 || !counts.failed.is_empty() || !counted.contains(keyring)
+    };
+    groups.into_iter().filter(says).map(group_of).collect()
 }
 
 fn group_of(((keyring, version), counts): ((KeyringName, Option<KeyVersionId>), Counts)) -> Group {

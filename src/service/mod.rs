@@ -18,6 +18,7 @@ use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::Keyrings;
 use crate::names::{KeyringName, RequestId};
 use crate::policy::Policy;
+use crate::telemetry::Metrics;
 
 use account::Account;
 
@@ -92,18 +93,26 @@ pub struct Service {
     keyrings: Arc<Keyrings>,
     log: Log,
     clock: SharedClock,
+    metrics: Arc<Metrics>,
+}
+
+/// What a service answers with; `app` has built them.
+pub struct Parts {
+    /// Who is calling.
+    pub authenticator: Authenticator,
+    /// Who may do what.
+    pub policy: Arc<Policy>,
+    /// The keys.
+    pub keyrings: Arc<Keyrings>,
+    /// The record.
+    pub log: Log,
 }
 
 impl Service {
-    /// A service over parts that `app` has built.
-    pub fn new(
-        authenticator: Authenticator,
-        policy: Arc<Policy>,
-        keyrings: Arc<Keyrings>,
-        log: Log,
-        clock: SharedClock,
-    ) -> Self {
-        Self { authenticator, policy: ArcSwap::new(policy), keyrings, log, clock }
+    /// A service over its parts.
+    pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        let Parts { authenticator, policy, keyrings, log } = parts;
+        Self { authenticator, policy: ArcSwap::new(policy), keyrings, log, clock, metrics }
     }
 
     /// Answers one request.
@@ -176,6 +185,7 @@ impl Service {
     async fn release(&self, account: Account, answer: Answer, deadline: Deadline) -> Response {
         let by = self.append_deadline(deadline);
         let (actor, reason) = (account.actor(), account.refusal_reason(&answer));
+        let handed_over = self.clock.mono();
         let recorded = match reason {
             Some(reason) if self.log.admit_refusal(&actor, reason) == Admission::Coalesce => {
                 let too_many = Answer::Refused(Refusal::because(Code::RateLimited, "too many refused requests"));
@@ -183,6 +193,7 @@ impl Service {
             }
             _ => self.log.append(account.into_record(&answer), answer, by).await,
         };
+        self.metrics.audit_append_seconds.observe(self.clock.mono().since(handed_over).as_secs_f64());
         match recorded {
             Ok(recorded) => Response::release(recorded),
             Err(AppendError::Deadline) => Response::unrecorded(Code::DeadlineExceeded.into()),
@@ -200,7 +211,8 @@ impl Service {
     pub async fn note(&self, event: Event, facts: Vec<(&'static str, String)>) -> Result<(), AppendError> {
         let by = Deadline(self.clock.mono().plus(APPEND_TIME));
         let record = account::own(event, facts, self.policy.load().digest());
-        Ok(self.log.append(record, (), by).await?.into_outcome())
+        self.log.append(record, (), by).await?.into_outcome();
+        Ok(())
     }
 
     /// Puts another validated policy set in force.

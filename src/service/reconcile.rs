@@ -11,7 +11,7 @@ impl Service {
         for intent in open {
             let Some(record) = self.settled(intent) else { continue };
             let by = Deadline(self.clock.mono().plus(super::APPEND_TIME));
-            let _recorded = self.log.append(record, (), by).await?.into_outcome();
+            self.log.append(record, (), by).await?.into_outcome();
         }
         Ok(open.len())
     }

@@ -92,16 +92,8 @@ pub struct Metrics {
     pub key_cache_misses: IntCounter,
     /// Keys in the cache.
     pub key_cache_keys: IntGauge,
-    /// Decisions that were found in the cache.
-    pub policy_cache_hits: IntCounter,
-    /// Decisions that Cedar made.
-    pub policy_cache_misses: IntCounter,
     /// From handing a record to the log until it is durable.
     pub audit_append_seconds: Histogram,
-    /// One sync of the log to the disk.
-    pub audit_sync_seconds: Histogram,
-    /// Records that wait for the log's writer.
-    pub audit_queue: IntGauge,
     /// Records in the log.
     pub audit_records: IntGauge,
     /// Bytes that the log takes on the disk.
@@ -128,9 +120,6 @@ impl Metrics {
         let [kek_wrap_seconds, kek_unwrap_seconds] = pair(kek)?;
         let keys = counters(r, "key_cache_lookups_total", "Unlocks of data keys.", "result", &["hit", "miss"])?;
         let [key_cache_hits, key_cache_misses] = pair(keys)?;
-        let policy =
-            counters(r, "policy_decisions_total", "Decisions by where they came from.", "cache", &["hit", "miss"])?;
-        let [policy_cache_hits, policy_cache_misses] = pair(policy)?;
         let verbs: Vec<_> = Verb::ALL.iter().map(|verb| verb.name()).collect();
         let durations = "Time from the head of a request to its answer.";
         Ok(Self {
@@ -145,11 +134,7 @@ impl Metrics {
             key_cache_hits,
             key_cache_misses,
             key_cache_keys: gauge(r, "key_cache_keys", "Data keys in the cache.")?,
-            policy_cache_hits,
-            policy_cache_misses,
             audit_append_seconds: histogram(r, "audit_append_duration_seconds", "Until a record is durable.", FAST)?,
-            audit_sync_seconds: histogram(r, "audit_sync_duration_seconds", "One sync of the log.", FAST)?,
-            audit_queue: gauge(r, "audit_queue_records", "Records that wait for the log's writer.")?,
             audit_records: gauge(r, "audit_records", "Records in the log.")?,
             audit_bytes: gauge(r, "audit_bytes", "Bytes of the log on the disk.")?,
             locked_slots: gauge(r, "locked_memory_slots", "Slots of locked memory for keys.")?,

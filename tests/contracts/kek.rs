@@ -1,4 +1,5 @@
 //! The contract of every key-encryption key, kept by the one in a file and by one in a real PKCS#11 token.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its key-encryption key must fail")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,7 +120,8 @@ async fn two_wraps_of_one_key_share_no_bytes_that_would_show_it() {
 
 #[tokio::test]
 async fn a_wrap_opens_under_no_other_binding_whichever_field_differs() {
-    let changes: [(&str, fn(&mut WrapBinding)); 6] = [
+    type Change = fn(&mut WrapBinding);
+    let changes: [(&str, Change); 6] = [
         ("store", |binding| binding.store.0[0] ^= 1),
         ("owner", |binding| binding.owner.push('x')),
         ("key", |binding| binding.key.0[7] ^= 1),

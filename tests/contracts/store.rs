@@ -1,4 +1,5 @@
 //! What every store promises. One suite; each implementation runs it on a fresh place.
+#![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! What a KEK in a token must keep beyond the common contract: admission, the worker's isolation, outages and the PIN.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its key-encryption key must fail")]
 
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
@@ -392,4 +393,28 @@ async fn a_worker_stopped_in_a_call_ends_after_its_sidecar() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     panic!("the worker {process} outlives its sidecar");
+}
+
+#[tokio::test]
+async fn a_wrap_opens_with_the_token_alone_through_a_client_that_is_not_ours() {
+    let token = token_with_key().await;
+    let kek = Pkcs11Kek::start(token.settings(), clock(), Disk::real(), sink().0).await.unwrap();
+    let key = data_key();
+    let wrap = kek.wrap(&key, &binding(), soon()).await.unwrap();
+    let example = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("unwrap");
+    let run = |blob: &[u8]| {
+        Command::new(&example)
+            .args([MODULE, TOKEN_LABEL, KEY_LABEL])
+            .arg(token.pin())
+            .args([hex::encode(binding().encode(wrap.method)), hex::encode(blob)])
+            .env("SOFTHSM2_CONF", token.conf())
+            .output()
+            .unwrap()
+    };
+    let opened = run(&wrap.blob);
+    let expected = hex::encode(keyward::crypto::sha256(&[key.expose_for_wrapping()]));
+    assert_eq!(String::from_utf8_lossy(&opened.stdout).trim(), expected, "{}", String::from_utf8_lossy(&opened.stderr));
+    let mut altered = wrap.blob;
+    altered[20] ^= 1;
+    assert!(!run(&altered).status.success());
 }

@@ -15,16 +15,24 @@ fn every_clause_of_a_format_is_cited_by_code_and_by_a_test() {
     let texts: Vec<(String, String)> =
         documents.iter().map(|d| (relative(d), fs::read_to_string(d).unwrap())).collect();
     let sources: Vec<Source> = ["src", "tests", "fuzz"].iter().flat_map(|folder| rust_below(folder)).collect();
-    assert_none("clauses of formats", &clause_breaches(&texts, &sources));
+    assert_none("clauses of formats", &clause_breaches(&texts, &sources, &vectors()));
 }
 
-fn clause_breaches(documents: &[(String, String)], sources: &[Source]) -> Vec<String> {
+/// The vectors that tests read: each names the clause it is about.
+fn vectors() -> String {
+    let mut files = Vec::new();
+    walk(&root().join("tests/data/vectors"), &mut files);
+    files.retain(|path| path.extension().is_some_and(|e| e == "json"));
+    files.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
+}
+
+fn clause_breaches(documents: &[(String, String)], sources: &[Source], vectors: &str) -> Vec<String> {
     let mut stated: BTreeMap<String, &str> = BTreeMap::new();
     for (path, text) in documents {
         stated.extend(clauses(text).into_iter().map(|clause| (clause, path.as_str())));
     }
     let families: BTreeSet<&str> = stated.keys().filter_map(|c| c.split('-').next()).collect();
-    let (mut in_code, mut in_tests) = (BTreeSet::new(), BTreeSet::new());
+    let (mut in_code, mut in_tests) = (BTreeSet::new(), clauses(vectors));
     let mut breaches = Vec::new();
     for source in sources.iter().filter(|s| !s.path.starts_with("tests/guards/")) {
         let (code, tests) = split(source);
@@ -36,6 +44,7 @@ fn clause_breaches(documents: &[(String, String)], sources: &[Source]) -> Vec<St
         }
         in_code.extend(clauses(&code));
         in_tests.extend(clauses(&tests));
+        in_tests.extend(named(&Source::new(&source.path, &tests)));
     }
     for (clause, path) in &stated {
         for (cited, by) in [(&in_code, "code"), (&in_tests, "a test")] {
@@ -77,15 +86,44 @@ fn clauses(text: &str) -> BTreeSet<String> {
     found
 }
 
+/// Clauses that the names of tests say: `fld_3_and_4_...`, `fld_20_to_22_...`.
+fn named(source: &Source) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let tokens = source.tokens();
+    for two in tokens.windows(2).filter(|t| t[0].text == "fn") {
+        let (family, rest) = two[1].text.split_once('_').unwrap_or_default();
+        let mut words = rest.split('_');
+        let mut last: Option<u32> = None;
+        let mut joint = "and";
+        while let Some(number) = words.next().and_then(|w| w.parse::<u32>().ok()) {
+            let from = if joint == "to" { last.unwrap_or(number) } else { number };
+            found.extend((from..=number).map(|n| format!("{}-{n}", family.to_uppercase())));
+            last = Some(number);
+            joint = words.next().unwrap_or_default();
+        }
+    }
+    found
+}
+
 /// The envelope, the log, the fields and paths of documents.
 const FAMILIES: &[&str] = &["ENV", "LOG", "FLD"];
+
+#[test]
+fn clauses_in_the_names_of_tests_are_read() {
+    let tests = "fn fld_3_and_4_stay() {} fn fld_20_to_22_are_refused() {} fn log_7_holds() {} fn plain_text() {}";
+    let found = named(&Source::new("tests/x.rs", tests));
+    assert_eq!(
+        found.iter().map(String::as_str).collect::<Vec<_>>(),
+        ["FLD-20", "FLD-21", "FLD-22", "FLD-3", "FLD-4", "LOG-7"]
+    );
+}
 
 #[test]
 fn a_clause_without_code_or_test_and_an_unknown_one_are_reported() {
     let documents = [("src/a/FORMAT.md".to_owned(), "ENV-1 must. ENV-2 must, (ENV-3) SP800-38D".to_owned())];
     let code = "// ENV-1, ENV-2\nfn a() {}\n#[cfg(test)]\nmod tests { // ENV-1 ENV-9\n }";
     let sources = [Source::new("src/a/mod.rs", code), Source::new("tests/vectors/a.rs", "fn env() { \"ENV-3\" }")];
-    let found = clause_breaches(&documents, &sources);
+    let found = clause_breaches(&documents, &sources, "{}");
     assert_eq!(
         found,
         [

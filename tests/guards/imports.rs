@@ -15,6 +15,8 @@ struct Named {
     path: Resolved,
     /// The name under which a `use` or `type` makes it visible to other modules.
     exported_as: Option<String>,
+    /// A private `use`, which reaches nothing by itself: what the file says through it is looked at there.
+    only_a_name: bool,
 }
 
 /// A path as written in a `use`, with the name it gets.
@@ -107,6 +109,9 @@ fn import_breach(module: &str, may: &[&str], named: &Named, exports: &Exports) -
     if target == module {
         return None;
     }
+    if named.only_a_name && may.iter().any(|entry| leads_to(rest, entry)) {
+        return None;
+    }
     if !allowed(may, rest) {
         return Some(format!(": `{module}` may not import `{}`", rest.join("::")));
     }
@@ -127,6 +132,12 @@ fn begins(path: &[String], entry: &str) -> bool {
     entry.split("::").all(|wanted| parts.next().is_some_and(|p| p == wanted))
 }
 
+/// Whether an allowed entry lies below the path, so that naming the module is on the way to something allowed.
+fn leads_to(path: &[String], entry: &str) -> bool {
+    let parts: Vec<&str> = entry.split("::").collect();
+    path.len() < parts.len() && path.iter().zip(&parts).all(|(a, b)| a == b)
+}
+
 fn door_breaches(files: &[Source]) -> Vec<String> {
     let mut breaches = Vec::new();
     let mut unsafe_files: Vec<&str> = Vec::new();
@@ -135,8 +146,8 @@ fn door_breaches(files: &[Source]) -> Vec<String> {
         let inside = |only: &[&str]| only.iter().any(|o| begins(&here, o));
         if !file.is_test() {
             for named in named_paths(file) {
-                let closed = DOORS.iter().find(|d| begins(&named.path, d.path) && !inside(d.only));
-                breaches.extend(closed.map(|d| {
+                let door = DOORS.iter().filter(|d| begins(&named.path, d.path)).max_by_key(|d| d.path.len());
+                breaches.extend(door.filter(|d| !inside(d.only)).map(|d| {
                     format!(
                         "{}: `{}` belongs to {} only",
                         file.place(named.at),
@@ -206,11 +217,12 @@ fn named_paths(file: &Source) -> Vec<Named> {
                 let path = resolve(&leaf.path, &module_at(leaf.at), &aliases);
                 aliases.insert(leaf.name, path.clone());
                 let exported_as = exported.then(|| leaf.name.to_owned());
-                found.push(Named { at: leaf.at, path, exported_as });
+                found.push(Named { at: leaf.at, path, exported_as, only_a_name: !exported });
             }
         } else if let Some((path, next)) = expression_path(&tokens, index) {
             let path = resolve(&path, &module_at(token.at), &aliases);
-            found.push(Named { at: token.at, path, exported_as: aliased_type(&tokens, index) });
+            let exported_as = aliased_type(&tokens, index);
+            found.push(Named { at: token.at, path, exported_as, only_a_name: false });
             index = next;
         } else {
             index += 1;
@@ -352,6 +364,12 @@ mod planted {
         caught("src/operations/mod.rs", "use crate as c;", "takes the whole crate");
         caught("src/operations/mod.rs", "use crate::*;", "may not import `*`");
         caught("src/keyring/mod.rs", "use crate::audit::{IntentReceipt, Log};", "may not import `audit::Log`");
+        caught(
+            "src/keyring/mod.rs",
+            "use crate::audit;\nfn a(x: &audit::Log) {}",
+            "mod.rs:2: `keyring` may not import `audit::Log`",
+        );
+        caught("src/keyring/mod.rs", "pub use crate::audit;", "may not import `audit`");
         caught("src/keyring/mod.rs", "use crate::audit::*;", "may not import `audit::*`");
         caught("src/main.rs", "use keyward::app;", "`main` may not import `app`");
         caught("src/lib.rs", "pub mod names;\npub use names::Name;", "src/lib.rs:2: `use` at the crate's root");
@@ -385,6 +403,8 @@ mod planted {
         caught("src/policy/mod.rs", "use ring::aead;", door);
         caught("src/policy/mod.rs", "fn a() { ::ring::rand::x() }", door);
         caught("src/policy/mod.rs", "use {std::fmt, rusqlite::Connection as C};", door);
+        caught("src/kek/mod.rs", "fn a() { std::env::var(b) }", "config, cli, main only");
+        assert_eq!(breaches(&[("src/durable/mod.rs", "fn a() { std::env::temp_dir() }")]), [""; 0]);
         caught("src/kek/mod.rs", "use cryptoki::session;", "kek::pkcs11 only");
         caught("src/audit/mod.rs", "use std::{fmt, time::{Duration, Instant}};", "clock only");
         caught("src/service/mod.rs", "use crate::store::Writer;", "store, keyring only");

@@ -93,7 +93,7 @@ fn refusals(setup: &Setup) -> usize {
     let single =
         records.iter().filter(|record| record["event"] == "data.denied" || record["outcome"] == "failed").count();
     let summaries = records.iter().filter(|record| record["event"] == "data.denied_summary");
-    single + summaries.map(|summary| counted(summary) as usize).sum::<usize>()
+    single + summaries.map(|summary| usize::try_from(counted(summary)).unwrap()).sum::<usize>()
 }
 
 /// Every number that stands behind a key `count` in a record.

@@ -1,7 +1,22 @@
 //! The whole service: the real binary, its sockets, its log.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "the tests play operators, and those who change files behind their backs"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that cannot go on must fail, and says what it did"
+)]
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod bad_input;
+mod documents;
 mod lifecycle;
+mod order;
 mod requests;
+mod swap;

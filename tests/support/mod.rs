@@ -1,5 +1,7 @@
 //! What the suites share: a development set-up in a temporary directory, the real binary, requests over its sockets.
 #![allow(dead_code, reason = "each suite uses its own part of this")]
+#![allow(clippy::disallowed_methods, reason = "a test plays the operator: it writes files and waits for processes")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its sidecar must fail")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -171,4 +173,42 @@ pub fn post(socket: &Path, path: &str, body: &str) -> (u16, Value) {
     );
     let (status, body) = http(socket, request.as_bytes());
     (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+/// A connection that is kept open for request after request.
+pub struct Caller {
+    stream: std::io::BufReader<std::os::unix::net::UnixStream>,
+}
+
+impl Caller {
+    pub fn connect(socket: &Path) -> std::io::Result<Self> {
+        let stream = std::os::unix::net::UnixStream::connect(socket)?;
+        stream.set_read_timeout(Some(Duration::from_secs(30)))?;
+        Ok(Self { stream: std::io::BufReader::new(stream) })
+    }
+
+    /// One request with this name; an error means that the sidecar went away before the whole answer was here.
+    pub fn ask(&mut self, method: &str, path: &str, request: &str, body: &str) -> std::io::Result<(u16, Value)> {
+        use std::io::{BufRead, Read, Write};
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nx-request-id: {request}\r\n");
+        let kind = format!("content-type: application/json\r\ncontent-length: {length}\r\n\r\n");
+        self.stream.get_mut().write_all(format!("{head}{kind}{body}").as_bytes())?;
+        let (mut status, mut expected, mut line) = (0, 0, String::new());
+        loop {
+            line.clear();
+            if self.stream.read_line(&mut line)? == 0 {
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            match line.trim_end().to_ascii_lowercase().split_once(' ') {
+                Some((version, rest)) if version.starts_with("http/") => status = rest[..3].parse().unwrap(),
+                Some(("content-length:", length)) => expected = length.parse().unwrap(),
+                None if line == "\r\n" => break,
+                _ => {}
+            }
+        }
+        let mut body = vec![0; expected];
+        self.stream.read_exact(&mut body)?;
+        Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    }
 }

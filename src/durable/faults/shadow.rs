@@ -1,7 +1,9 @@
 //! The disk that a restart sees: bytes, lengths and directory entries that were synced, and nothing else.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::Permissions;
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::{Act, parent};
@@ -119,11 +121,12 @@ impl Shadow {
         }
         let paths: BTreeSet<PathBuf> = self.live.keys().chain(self.durable.keys()).cloned().collect();
         for path in paths {
-            if path.exists() {
+            let mode = std::fs::metadata(&path).map(|facts| facts.permissions()).ok();
+            if mode.is_some() {
                 remove(&path)?;
             }
             if let Some(synced) = self.durable.get(&path).and_then(|number| self.files.get(number)) {
-                put(&path, &synced.bytes)?;
+                put(&path, &synced.bytes, mode)?;
             }
         }
         for dir in std::mem::take(&mut self.new_dirs) {
@@ -237,11 +240,12 @@ fn pages(change: &Pending) -> Vec<Pending> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the writer of files, building the disk of a restart")]
-fn put(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn put(path: &Path, bytes: &[u8], mode: Option<Permissions>) -> io::Result<()> {
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
         std::fs::create_dir_all(dir)?;
     }
-    std::fs::write(path, bytes)
+    std::fs::write(path, bytes)?;
+    std::fs::set_permissions(path, mode.unwrap_or(Permissions::from_mode(0o600)))
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the writer of files, building the disk of a restart")]

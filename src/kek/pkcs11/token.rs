@@ -232,6 +232,8 @@ fn kek_template<'a>(label: &'a str, id: &'a [u8]) -> Vec<Attribute<'a>> {
         Attribute::Flag(cryptoki_sys::CKA_DECRYPT, true),
         Attribute::Flag(cryptoki_sys::CKA_WRAP, false),
         Attribute::Flag(cryptoki_sys::CKA_UNWRAP, false),
+        Attribute::Flag(cryptoki_sys::CKA_SIGN, false),
+        Attribute::Flag(cryptoki_sys::CKA_VERIFY, false),
     ]
 }
 

@@ -139,3 +139,20 @@ async fn pseudonyms_are_stable_for_a_tenant_and_differ_between_tenants_subjects_
     let (_other, elsewhere) = World::ready().await;
     assert_ne!(elsewhere.pseudonym(&a, "p1"), Some(first));
 }
+
+#[tokio::test]
+async fn keyrings_that_were_shut_stay_shut_whatever_ends_later() {
+    let (world, keyrings) = World::with_keyrings(&["patients"]).await;
+    let permit = world.permit(Action::Seal, "patients");
+    drop(keyrings.unlock_sealing(&permit).await.unwrap());
+    world.kek.held.send_replace(true);
+    let change = tokio::spawn(change::carry_out(Arc::clone(&keyrings.inner), create("late"), 30, world.soon()));
+    settle_tasks().await;
+    keyrings.shut("the log is that of another store");
+    world.kek.held.send_replace(false);
+    change.await.unwrap().unwrap();
+    assert_eq!(keyrings.health(), KeyringHealth::Waiting("the log is that of another store".to_owned()));
+    assert!(matches!(keyrings.admit().await, Err(ApplyError::Unavailable(why)) if why.contains("another store")));
+    assert!(matches!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::Unavailable(_))));
+    assert_eq!(keyrings.cache_stats().keys, 0);
+}

@@ -114,6 +114,24 @@ async fn a_key_that_the_kek_does_not_give_back_is_never_stored() {
 }
 
 #[tokio::test]
+async fn a_change_is_applied_under_a_recorded_intent_and_named_by_it() {
+    let (world, keyrings) = World::ready().await;
+    let log = world.log(&keyrings);
+    let covered = world.authority(Action::KeyringCreate, "patients");
+    let intent = world.intent(&log).await;
+    let index = intent.index();
+    let applied = keyrings.apply(&create("patients"), &covered, intent).await.unwrap();
+    assert_eq!(*keyrings.find(&name("patients")).unwrap(), applied.keyring);
+    assert!(keyrings.settle(&name("patients"), index).unwrap().is_some());
+    let other = world.authority(Action::KeyringCreate, "staff");
+    let intent = world.intent(&log).await;
+    assert_eq!(keyrings.apply(&create("more"), &other, intent).await, Err(ApplyError::NotCovered));
+    let intent = world.intent(&log).await;
+    assert_eq!(keyrings.apply(&create("patients"), &covered, intent).await, Err(ApplyError::Exists(name("patients"))));
+    assert_eq!(keyrings.head().unwrap().changes, 2);
+}
+
+#[tokio::test]
 async fn founding_authority_covers_the_creation_of_its_own_keyring_only() {
     let (world, _) = World::ready().await;
     let of = |authority: &Authority, keyring: &str| change::covered(&create(keyring), authority).map(drop);

@@ -7,17 +7,17 @@ mod tampering;
 mod unlocking;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::*;
+use crate::audit;
 use crate::clock::{BoxFuture, Clock, Deadline, ManualClock, Wall};
 use crate::crypto::DataKey;
 use crate::durable::Disk;
-use crate::identity::{Authenticator, Credentials, Door, KnownPrincipal, PrincipalKind};
+use crate::identity::{Authenticator, Credentials, KnownPrincipal, PrincipalKind};
 use crate::kek::{
     Deployment, DevelopmentOnly, KekError, KekFacts, KekHealth, SoftwareKek, SoftwareSettings, Wrap, WrapBinding,
 };
@@ -214,7 +214,8 @@ impl World {
             token_sha256: vec![],
         };
         let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
-        let principal = authenticator.authenticate(Door::Data, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let principal =
+            authenticator.authenticate(crate::identity::Door::Data, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
         let on_sidecar = action == Action::KeyringList;
         let ask = Ask {
             principal: &principal,
@@ -232,6 +233,44 @@ impl World {
 
     fn authority(&self, action: Action, keyring: &str) -> Authority {
         self.policy.founding(self.permit(action, keyring)).unwrap()
+    }
+
+    fn log(&self, keyrings: &Keyrings) -> audit::Log {
+        let genesis = keyrings.inner.snapshot.load_full().unwrap().system.genesis.clone();
+        let founding = audit::Founding {
+            store: genesis.store,
+            environment: genesis.environment.name(),
+            store_key_check: genesis.store_key_check,
+        };
+        let settings = audit::Settings {
+            dir: self.dir.path().join("audit"),
+            durability: audit::Durability::Synced,
+            disk_budget: 1 << 30,
+            heartbeat: Duration::from_secs(60),
+            refusals_per_second: 10,
+        };
+        let limits = audit::Limits::default();
+        audit::Log::create(&settings, &founding, self.shared_clock(), &Disk::real(), limits).unwrap()
+    }
+
+    async fn intent(&self, log: &audit::Log) -> audit::IntentReceipt {
+        let record = audit::Record {
+            event: audit::Event::KeyCreated,
+            outcome: audit::Outcome::Intent,
+            reason: None,
+            actor: audit::Actor::Sidecar,
+            source: audit::Source::Internal,
+            request: None,
+            purpose: None,
+            groups: Vec::new(),
+            orphans: Vec::new(),
+            subjects: Vec::new(),
+            items_digest: None,
+            policy: None,
+            intent: None,
+            facts: Vec::new(),
+        };
+        log.intent(record, self.soon()).await.unwrap()
     }
 
     /// A copy of the store as it is now, beside it.

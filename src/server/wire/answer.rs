@@ -3,7 +3,6 @@
 
 use http::StatusCode;
 
-use crate::clock::Wall;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 use crate::server::status;
@@ -158,7 +157,7 @@ fn keyring(pen: &mut Pen, view: &KeyringView) {
         pen.string(subject);
     }
     pen.raw(",\"created\":");
-    pen.string(&utc(view.created));
+    pen.string(&view.created.rfc3339_micros());
     pen.raw(",\"generation\":");
     pen.number(view.generation);
     pen.raw(",\"versions\":");
@@ -174,7 +173,7 @@ fn version(pen: &mut Pen, version: &VersionView) {
     pen.raw(",\"suite\":");
     pen.string(suite(version.suite));
     pen.raw(",\"created\":");
-    pen.string(&utc(version.created));
+    pen.string(&version.created.rfc3339_micros());
     pen.raw(",\"keks\":");
     pen.list(&version.keks, |pen, kek| pen.string(kek));
     pen.raw("}");
@@ -196,21 +195,6 @@ const fn state(state: KeyState) -> &'static str {
         KeyState::Compromised => "compromised",
         KeyState::Destroyed => "destroyed",
     }
-}
-
-/// RFC 3339 in UTC with microseconds; days to a date by counting years from 1 March 0000, so that the leap day is last.
-fn utc(wall: Wall) -> String {
-    let (seconds, micros) = (wall.0 / 1_000_000, wall.0 % 1_000_000);
-    let (days, of_day) = (seconds / 86_400 + 719_468, seconds % 86_400);
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march + 2) / 5 + 1;
-    let (month, next) = if march < 10 { (march + 3, 0) } else { (march - 9, 1) };
-    let year = year_of_era + era * 400 + next;
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
 }
 
 const JSON: &str = "application/json";

@@ -5,19 +5,19 @@ mod rows;
 mod schema;
 mod worker;
 
-use std::os::fd::OwnedFd;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
 use self::worker::Worker;
 use super::{ChangeRow, GenesisRow, Image, KeyRow, KeyringRow, Opened, Reader, StoreError, Write, Writer};
 use crate::clock::BoxFuture;
+use crate::durable::{Disk, DurableError};
 
 /// The part's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,11 +30,12 @@ pub struct Settings {
 
 /// Makes an empty store (mode 0600) and opens it. Never overwrites.
 pub async fn create(settings: &Settings) -> Result<Opened, StoreError> {
-    let file = make_file(&settings.path)?;
+    let disk = Disk::real();
     // SQLite's locks belong to the process: this descriptor must be gone before SQLite opens one of its own.
-    drop(file);
+    drop(disk.create_new(&settings.path, 0o600)?);
     let opened = open(settings).await?;
-    sync_directory(&settings.path)?;
+    let directory = settings.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    disk.sync_dir(directory.unwrap_or(Path::new(".")))?;
     Ok(opened)
 }
 
@@ -129,30 +130,23 @@ fn connect(settings: &Settings) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-fn make_file(path: &Path) -> Result<OwnedFd, StoreError> {
-    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR).map_err(|error| match error {
-        Errno::EXIST => StoreError::Exists(path.to_owned()),
-        Errno::NOSPC | Errno::DQUOT => StoreError::Full(error.to_string()),
-        _ => StoreError::Unavailable(format!("{}: {error}", path.display())),
-    })
-}
-
-fn sync_directory(path: &Path) -> Result<(), StoreError> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let failed = |error: Errno| StoreError::Unavailable(format!("{}: {error}", directory.display()));
-    let directory = rustix::fs::open(directory, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-        .map_err(failed)?;
-    rustix::fs::fsync(directory).map_err(failed)
-}
-
 fn check_mode(path: &Path) -> Result<(), StoreError> {
-    let facts = rustix::fs::stat(path).map_err(|error| match error {
-        Errno::NOENT => StoreError::Missing(path.to_owned()),
+    let facts = std::fs::metadata(path).map_err(|error| match error.kind() {
+        ErrorKind::NotFound => StoreError::Missing(path.to_owned()),
         _ => StoreError::Unavailable(format!("{}: {error}", path.display())),
     })?;
-    let mode = facts.st_mode & 0o7777;
+    let mode = facts.permissions().mode() & 0o7777;
     if mode & 0o177 == 0 { Ok(()) } else { Err(StoreError::Exposed { path: path.to_owned(), mode }) }
+}
+
+impl From<DurableError> for StoreError {
+    fn from(error: DurableError) -> Self {
+        match error {
+            DurableError::Exists { path } => Self::Exists(path),
+            DurableError::NoSpace { .. } => Self::Full(error.to_string()),
+            _ => Self::Unavailable(error.to_string()),
+        }
+    }
 }
 
 /// Sorts SQLite's errors by who must act.

@@ -1,6 +1,8 @@
 //! What time is it? The only reader of time, so that tests own it.
 //! Wall time is for records and people; every lifetime and deadline uses the boot-time clock, which never jumps.
 
+mod civil;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};

@@ -1,19 +1,35 @@
-//! How does a point in time look in Cedar and in a table test? UTC in the proleptic Gregorian calendar, milliseconds.
+//! How does a point in time look to a person? UTC in the proleptic Gregorian calendar (RFC 3339).
 
-use crate::clock::Wall;
+use super::Wall;
 
-const MILLIS_PER_DAY: u64 = 86_400_000;
+const SECONDS_PER_DAY: u64 = 86_400;
 /// From 0000-03-01 to 1970-01-01: with years that begin in March, the leap day is a year's last.
 const DAYS_TO_EPOCH: u64 = 719_468;
 const DAYS_PER_ERA: u64 = 146_097;
 
-/// `YYYY-MM-DDThh:mm:ss.SSSZ`; a time after the year 9999 has more digits, which Cedar refuses.
-pub(super) fn text(at: Wall) -> String {
-    let millis = at.0 / 1_000;
-    let (year, month, day) = date(millis / MILLIS_PER_DAY);
-    let (seconds, ms) = (millis % MILLIS_PER_DAY / 1_000, millis % 1_000);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z")
+impl Wall {
+    /// `YYYY-MM-DDThh:mm:ss.SSSZ`; a time after the year 9999 has more digits.
+    pub fn rfc3339_millis(self) -> String {
+        format!("{}.{:03}Z", seconds_text(self), self.0 / 1_000 % 1_000)
+    }
+
+    /// `YYYY-MM-DDThh:mm:ss.SSSSSSZ`.
+    pub fn rfc3339_micros(self) -> String {
+        format!("{}.{:06}Z", seconds_text(self), self.0 % 1_000_000)
+    }
+
+    /// A UTC date and time after 1970; the parts must be those of a real date.
+    pub fn from_civil(year: u64, month: u64, day: u64, seconds_of_day: u64) -> Option<Self> {
+        wall(year, month, day, seconds_of_day)
+    }
+}
+
+fn seconds_text(at: Wall) -> String {
+    let seconds = at.0 / 1_000_000;
+    let (year, month, day) = date(seconds / SECONDS_PER_DAY);
+    let of_day = seconds % SECONDS_PER_DAY;
+    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
 }
 
 /// Year, month and day of a day since 1970-01-01.
@@ -28,8 +44,7 @@ fn date(days: u64) -> (u64, u64, u64) {
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
-/// A UTC date and time after 1970; the parts must be those of a real date.
-pub(super) fn wall(year: u64, month: u64, day: u64, seconds_of_day: u64) -> Option<Wall> {
+fn wall(year: u64, month: u64, day: u64, seconds_of_day: u64) -> Option<Wall> {
     let (year, from_march) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
     let (era, year_of_era) = (year / 400, year % 400);
     let of_year = (153 * from_march + 2) / 5 + day.checked_sub(1)?;
@@ -51,9 +66,10 @@ mod tests {
             (4_102_444_799, "2099-12-31T23:59:59.000Z"),
             (4_107_542_400, "2100-03-01T00:00:00.000Z"),
         ] {
-            assert_eq!(text(Wall(seconds * 1_000_000)), expected);
+            assert_eq!(Wall(seconds * 1_000_000).rfc3339_millis(), expected);
         }
-        assert_eq!(text(Wall(1_999_999)), "1970-01-01T00:00:01.999Z");
+        assert_eq!(Wall(1_999_999).rfc3339_millis(), "1970-01-01T00:00:01.999Z");
+        assert_eq!(Wall(1_999_999).rfc3339_micros(), "1970-01-01T00:00:01.999999Z");
     }
 
     #[test]

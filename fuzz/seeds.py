@@ -1,0 +1,127 @@
+#!/usr/bin/env python3
+"""Writes the seeds of fuzz/corpus: small inputs that reach every branch worth starting from. Run from fuzz/."""
+import base64, json, pathlib, struct
+
+OUT = pathlib.Path("corpus")
+
+
+def put(target, name, content):
+    folder = OUT / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def envelopes():
+    vectors = pathlib.Path("../tests/data/vectors/envelope")
+    for kind in ("accepted", "rejected"):
+        for number, vector in enumerate(json.loads((vectors / f"{kind}.json").read_text())):
+            for field in ("text", "value", "binary", "sealed"):
+                if isinstance(vector.get(field), str) and len(vector[field]) < 600:
+                    put("envelope", f"{kind}-{number:02}-{field}", vector[field])
+    for suite in (1, 2):
+        value = bytes([1]) + bytes(range(8)) + bytes([suite, 1, 0]) + bytes(24 + 16 + 32 * (suite == 2)) + b"nine byte"
+        put("envelope", f"binary-suite-{suite}", value)
+        put("envelope", f"text-suite-{suite}", b"kw1." + base64.urlsafe_b64encode(value).rstrip(b"="))
+
+
+def wraps():
+    for method in (1, 2, 0x0101, 0x0102, 7):
+        blob = bytes(12 + 32 + 16)
+        wrap = struct.pack(">HB", 1, 7) + b"primary" + struct.pack(">IHH", 1, method, len(blob)) + blob + bytes(16)
+        put("wrap", f"method-{method}", wrap)
+    put("wrap", "newer", struct.pack(">H", 2) + bytes(40))
+    put("wrap", "empty-blob", struct.pack(">HB", 1, 1) + b"a" + struct.pack(">IHH", 1, 1, 0) + bytes(16))
+
+
+def requests():
+    bodies = {
+        "seal-one": '{"context":{"patient":"1"},"text":"a"}',
+        "seal-bytes": '{"bytes":"AAE=","context":{}}',
+        "seal-many": '{"items":[{"text":"a","context":{"f":"x"}},{"bytes":"AA=="}],"context":{"patient":"1"}}',
+        "seal-escapes": '{"text":"\\u00e9\\ud83d\\ude00\\n\\"\\\\\\/","context":{"\\u0061":"b"}}',
+        "seal-bad-items": '{"items":[{},{"text":"a","bytes":"AA=="},{"bytes":"AB=="},{"text":"x","context":{"kw.a":"y"}}]}',
+        "open-one": '{"value":"kw1.AAECAwQFBgcIAQEAAAAA","context":{"patient":"1"},"purpose":"TREAT"}',
+        "open-many": '{"items":[{"value":"kw1.AA","context":{"f":"x"},"as":"bytes"}],"purpose":"BTG"}',
+        "create": '{"name":"acme/patients","required_context":["patient"],"subject_key":"patient","suite":2}',
+        "query": "from=0&limit=10",
+        "duplicate": '{"text":"a","text":"b"}',
+        "unknown": '{"txet":"a"}',
+        "lone-surrogate": '{"text":"\\ud800"}',
+        "control": '{"text":"a\tb"}',
+        "deep": '{"items":' + "[" * 40 + "]" * 40 + "}",
+        "number": '{"text":1E400}',
+        "cut": '{"context":{"patient":"1"},"te',
+        "trailing": '{"text":"a"} x',
+        "empty-object": "{}",
+        "bom": "\ufeff{}",
+        "latin1": b'{"text":"\xe9"}',
+    }
+    for name, body in bodies.items():
+        put("wire", name + ".json", body)
+
+
+def documents():
+    patient = {
+        "resourceType": "Patient", "id": "p1", "birthDate": "1970-01-01",
+        "name": [{"family": "O'Keefe", "given": ["Ann", "B"]}],
+        "identifier": [{"type": {"coding": [{"code": "MR"}]}, "system": "urn:x", "value": "123"}],
+        "telecom": [{"system": "phone", "value": "555"}],
+        "address": [{"line": ["1 Main"], "city": "X", "postalCode": "12345"}],
+        "extension": [{"url": "http://x/y", "valueString": "z"}, {"url": "http://x/y", "extension": [{"url": "a", "valueDecimal": 1.10}]}],
+        "contained": [{"resourceType": "Coverage", "id": "c", "subscriberId": "9"}],
+        "text": {"status": "generated", "div": "<div>Ann</div>"},
+    }
+    observation = {"resourceType": "Observation", "id": "o", "subject": {"reference": "Patient/p1", "display": "Ann"}, "note": [{"text": "n"}]}
+    bundle = {"resourceType": "Bundle", "entry": [{"fullUrl": "urn:uuid:1", "resource": patient}, {"resource": observation}]}
+    put("fields", "patient.json", json.dumps(patient))
+    put("fields", "patient-indented.json", json.dumps(patient, indent=2).replace("\n", "\r\n"))
+    put("fields", "bundle.json", json.dumps(bundle, separators=(",", ":")))
+    put("fields", "lines.ndjson", json.dumps(patient) + "\n\n" + json.dumps(observation) + "\r\n")
+    for name, text in {
+        "numbers": '{"resourceType":"Patient","id":"a","x":[1.10,1E2,-0,1234567890123456789012345678901234567890],"name":[{"family":"A"}]}',
+        "escapes": '{"resourceType":"Patient","id":"a","name":[{"family":"\\ud800\\u0041\\/\\"","given":["\\n"]}]}',
+        "escaped-names": '{"resourceTyp\\u0065":"Patient","id":"a","n\\u0061me":[{"family":"A"}]}',
+        "sealed": '{"resourceType":"Patient","id":"a","name":[{"family":"kw1.AAAA"}]}',
+        "no-id": '{"resourceType":"Patient","name":[{"family":"A"}]}',
+        "duplicate": '{"resourceType":"Patient","id":"a","id":"b"}',
+        "nested-bundle": '{"resourceType":"Bundle","entry":[{"resource":{"resourceType":"Bundle","entry":[]}}]}',
+        "misplaced": '{"resourceType":"Patient","id":"a","x":{"resourceType":"Patient","id":"b","name":[{"family":"A"}]}}',
+        "deep": "[" * 130 + "]" * 130,
+        "unknown-type": '{"resourceType":"Nonsense","id":"a","name":"A"}',
+        "cut": '{"resourceType":"Patient","id":"a","name":[{"fam',
+    }.items():
+        put("fields", name + ".json", text)
+
+
+def logs():
+    base = {"clock": "unverified", "outcome": "done", "schema": 1, "source": "internal", "actor": {"kind": "sidecar"}}
+    person = {"kind": "service", "name": "portal", "proof": "peer", "uid": 1000}
+
+    def lines(*records):
+        texts = []
+        for index, record in enumerate(records):
+            whole = {**base, **record, "index": index, "time": 1795000000000000 + index}
+            texts.append(json.dumps(whole, sort_keys=True, separators=(",", ":")))
+        return "\n".join(texts)
+
+    opened = {
+        "actor": person, "event": "data.opened", "source": "data-socket", "purpose": "TREAT", "request": "req-1",
+        "groups": [{"done": 3, "failed": {"bad_value": 1}, "keyring": "default/patients", "version": "07" * 8}],
+        "orphans": {"unknown_key": 1}, "subjects": ["01" * 16, "02" * 16], "items_digest": "03" * 32, "policy": "04" * 32,
+        "reason": "partly_failed", "facts": {"kek": "primary", "kek_model": 'Model "X" \\ 2'},
+    }
+    created = {"event": "key.created", "source": "control-socket", "actor": person}
+    put("wal", "started.jsonl", lines({"event": "log.opened"}, {"event": "sidecar.started"}, {"event": "log.heartbeat"}))
+    put("wal", "opened.jsonl", lines(opened))
+    put("wal", "intent.jsonl", lines({**created, "outcome": "intent"}, {**created, "intent": 0}))
+    put("wal", "parts.jsonl", lines({**opened, "part": 1, "parts": 2}, {**opened, "part": 2, "parts": 2}))
+    summary = {"event": "data.denied_summary", "outcome": "denied", "denials": [{"actor": "portal", "count": 3, "reason": "no_permit"}]}
+    put("wal", "summary.jsonl", lines(summary))
+    put("wal", "unsorted.jsonl", '{"schema":1,"index":0}')
+    put("wal", "newer.jsonl", '{"schema":2,"sparkle":1}')
+    put("wal", "short", b"KWL1\x01")
+    put("wal", "zeros", bytes(200))
+
+
+for make in (envelopes, wraps, requests, documents, logs):
+    make()

@@ -1,0 +1,78 @@
+//! How long do calls to a KEK take, and how many fail? The same KEK with a stopwatch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{BoxFuture, Deadline, SharedClock};
+use crate::crypto::DataKey;
+use crate::names::KekName;
+use crate::telemetry::Metrics;
+
+use super::{Kek, KekError, KekFacts, KekHealth, Wrap, WrapBinding};
+
+/// A KEK whose calls are measured.
+pub struct Metered {
+    kek: Arc<dyn Kek>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+}
+
+impl Metered {
+    /// Measures a KEK.
+    pub const fn new(kek: Arc<dyn Kek>, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+        Self { kek, clock, metrics }
+    }
+
+    async fn timed<T>(&self, call: impl Future<Output = Result<T, KekError>>) -> (Result<T, KekError>, Duration) {
+        let start = self.clock.mono();
+        let done = call.await;
+        if done.is_err() {
+            self.metrics.kek_failures.inc();
+        }
+        (done, self.clock.mono().since(start))
+    }
+}
+
+impl Kek for Metered {
+    fn name(&self) -> &KekName {
+        self.kek.name()
+    }
+
+    fn facts(&self) -> KekFacts {
+        self.kek.facts()
+    }
+
+    fn wrap<'a>(
+        &'a self,
+        key: &'a DataKey,
+        binding: &'a WrapBinding,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<Wrap, KekError>> {
+        Box::pin(async move {
+            let (done, took) = self.timed(self.kek.wrap(key, binding, deadline)).await;
+            self.metrics.kek_wrap_seconds.observe(took.as_secs_f64());
+            done
+        })
+    }
+
+    fn unwrap<'a>(
+        &'a self,
+        wrap: &'a Wrap,
+        binding: &'a WrapBinding,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<DataKey, KekError>> {
+        Box::pin(async move {
+            let (done, took) = self.timed(self.kek.unwrap(wrap, binding, deadline)).await;
+            self.metrics.kek_unwrap_seconds.observe(took.as_secs_f64());
+            done
+        })
+    }
+
+    fn random(&self, deadline: Deadline) -> BoxFuture<'_, Result<Vec<u8>, KekError>> {
+        Box::pin(async move { self.timed(self.kek.random(deadline)).await.0 })
+    }
+
+    fn health(&self) -> KekHealth {
+        self.kek.health()
+    }
+}
