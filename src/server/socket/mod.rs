@@ -1,5 +1,6 @@
 //! How does a Unix socket come into being and go? In a directory that only we can write, with its mode set before
-//! anybody can connect, over a stale file but never over a live one.
+//! it stands under its name, over a stale file but never over a live one. Who finds the draft in between is judged by its
+//! credentials like anybody else.
 
 use std::fs::Metadata;
 use std::io;
