@@ -1,4 +1,4 @@
-//! What does the operator want? `keyward.toml` as typed ([`raw`]) becomes a Config as meant, or all its problems at once.
+//! What does the operator want? `keyward.toml` as typed (`raw`) becomes a Config as meant, or all its problems at once.
 //! This module never creates anything and never starts weaker than it was told.
 
 mod keks;
