@@ -71,31 +71,80 @@ pub enum Method {
     Software,
     /// CKM_AES_GCM with the binding as AAD and an IV of the caller.
     AesGcmCallerIv,
+    /// The same, with an IV that the token writes into the caller's zeroed buffer.
+    AesGcmHsmWriteback,
+    /// The same, with an IV of 16 bytes that the token appends to what it returns.
+    AesGcmHsmAppended,
+    /// The same, with an IV that the token puts before what it returns.
+    AesGcmHsmPrepended,
+    /// AES key wrap with padding (RFC 5649) of a fresh key, by C_Encrypt and C_Decrypt.
+    AesKwp,
+    /// AES key wrap (RFC 3394) of a fresh key, by C_Encrypt and C_Decrypt.
+    AesKw,
+    /// CKM_AES_CBC_PAD and, over its output and the binding, an HMAC-SHA256 by a second key.
+    AesCbcHmac,
+    /// RSA-OAEP with SHA-256 of a fresh key.
+    RsaOaepSha256,
+    /// RSA-OAEP with SHA-1 of a fresh key, for tokens that have no other.
+    RsaOaepSha1,
+    /// A fresh key by C_WrapKey and C_UnwrapKey, whose value is read; opt-in.
+    UnwrapGetattr,
+    /// Transit encryption by Vault or OpenBao with the binding as associated data.
+    Transit,
 }
 
 impl Method {
-    /// The number in stored wraps: the family in the high byte, its variant in the low one. Reserved for what is to come:
-    /// 0x0102 hsm-writeback, 0x0103 hsm-appended and 0x0104 hsm-prepended AES-GCM, 0x0201 aes-kwp, 0x0301 aes-kw,
-    /// 0x0401 aes-cbc-hmac, 0x0501 rsa-oaep, 0x0601 unwrap-getattr, 0x0701 transit. A number is never used twice.
+    const ALL: [Self; 12] = [
+        Self::Software,
+        Self::AesGcmCallerIv,
+        Self::AesGcmHsmWriteback,
+        Self::AesGcmHsmAppended,
+        Self::AesGcmHsmPrepended,
+        Self::AesKwp,
+        Self::AesKw,
+        Self::AesCbcHmac,
+        Self::RsaOaepSha256,
+        Self::RsaOaepSha1,
+        Self::UnwrapGetattr,
+        Self::Transit,
+    ];
+
+    /// The number in stored wraps: the family in the high byte, its variant in the low one. A number is never used twice.
     pub const fn number(self) -> u16 {
         match self {
             Self::Software => 0x0001,
             Self::AesGcmCallerIv => 0x0101,
+            Self::AesGcmHsmWriteback => 0x0102,
+            Self::AesGcmHsmAppended => 0x0103,
+            Self::AesGcmHsmPrepended => 0x0104,
+            Self::AesKwp => 0x0201,
+            Self::AesKw => 0x0301,
+            Self::AesCbcHmac => 0x0401,
+            Self::RsaOaepSha256 => 0x0501,
+            Self::RsaOaepSha1 => 0x0502,
+            Self::UnwrapGetattr => 0x0601,
+            Self::Transit => 0x0701,
         }
     }
 
-    const fn of(number: u16) -> Option<Self> {
-        match number {
-            0x0001 => Some(Self::Software),
-            0x0101 => Some(Self::AesGcmCallerIv),
-            _ => None,
-        }
+    fn of(number: u16) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.number() == number)
     }
 
     const fn algorithm(self) -> &'static str {
         match self {
             Self::Software => "xaes-256-gcm",
             Self::AesGcmCallerIv => "aes-256-gcm/iv96/tag128",
+            Self::AesGcmHsmWriteback => "aes-256-gcm/iv96-hsm/tag128",
+            Self::AesGcmHsmAppended => "aes-256-gcm/iv128-hsm/tag128",
+            Self::AesGcmHsmPrepended => "aes-256-gcm/iv96-hsm-prepended/tag128",
+            Self::AesKwp => "aes-256-kwp",
+            Self::AesKw => "aes-256-kw",
+            Self::AesCbcHmac => "aes-256-cbc-pad/hmac-sha256",
+            Self::RsaOaepSha256 => "rsa-oaep-sha256",
+            Self::RsaOaepSha1 => "rsa-oaep-sha1",
+            Self::UnwrapGetattr => "unwrap-getattr",
+            Self::Transit => "transit",
         }
     }
 }
@@ -277,9 +326,17 @@ mod tests {
         let error = Wrap::decode(&newer).unwrap_err().to_string();
         assert_eq!(error, "a wrap of schema 2 needs a newer keyward: this one reads schema 1");
         let mut method = wrap().encode();
-        method[14..16].copy_from_slice(&0x0201_u16.to_be_bytes());
+        method[14..16].copy_from_slice(&0x0801_u16.to_be_bytes());
         let error = Wrap::decode(&method).unwrap_err().to_string();
-        assert_eq!(error, "the wrap method 0x0201 needs a newer keyward");
+        assert_eq!(error, "the wrap method 0x0801 needs a newer keyward");
+    }
+
+    #[test]
+    fn every_method_has_a_number_of_its_own_and_is_found_by_it() {
+        for method in Method::ALL {
+            assert_eq!(Method::of(method.number()), Some(method));
+        }
+        assert_eq!(Method::of(0x0105), None);
     }
 
     #[test]
