@@ -27,14 +27,14 @@ pub struct RsaPublicKey {
 }
 
 impl RsaPublicKey {
-    /// A key from its modulus and public exponent, big-endian. Refused: moduli that are even or outside of 2,048 to 8,192
-    /// bits (SP 800-56B section 6.2.1 and what PKCS#11 tokens have), and exponents that are even or below 65,537.
+    /// A key from its modulus and public exponent, big-endian. Refused: moduli that are even or outside of 2,048 to 4,096
+    /// bits (SP 800-56B section 6.2.1, and what a stored wrap has room for), and exponents that are even or below 65,537.
     pub fn new(modulus: &[u8], exponent: &[u8]) -> Result<Self, CryptoError> {
         let key = Self::of_any_size(modulus, exponent)?;
         let exponent = key.exponent.to_be_bytes_trimmed_vartime();
         let small = exponent.len() < 3;
         let even = exponent.last().is_none_or(|byte| byte & 1 == 0);
-        if !(256..=1024).contains(&key.len) || small || even {
+        if !(256..=512).contains(&key.len) || small || even {
             return Err(CryptoError);
         }
         Ok(key)

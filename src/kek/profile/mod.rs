@@ -67,6 +67,11 @@ impl Profile {
         }
     }
 
+    /// Whether the product logs in, as far as its profile can be read; one that cannot be is refused later.
+    pub fn wants_pin(choice: &ProfileChoice) -> bool {
+        Self::load(choice).map_or(true, |profile| profile.login.user == User::User)
+    }
+
     /// Parses and checks a profile.
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
         let invalid = |error: toml::de::Error| ProfileError::Invalid(error.to_string().trim_end().into());

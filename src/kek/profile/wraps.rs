@@ -66,6 +66,8 @@ pub enum WrapMethod {
         mac_mechanism: Option<u64>,
         /// The CKA_KEY_TYPE of the MAC key.
         mac_key_type: Option<u64>,
+        /// The length of a key that keyward makes.
+        bits: u16,
         /// The mechanism that generates the key pair; None: keyward cannot.
         generate: Option<u64>,
         /// The mechanism that generates the MAC key; None: keyward cannot.
