@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::kek::pkcs11::{PinSource, Pkcs11Settings};
-use crate::kek::profile::{Profile, ProfileChoice};
+use crate::kek::profile::ProfileChoice;
 use crate::kek::{self, SoftwareSettings};
 use crate::keyring::Environment;
 
@@ -89,7 +89,7 @@ fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> O
         None => None,
     };
     let profile = profile.map(choice);
-    let wants_pin = profile.as_ref().is_none_or(Profile::wants_pin);
+    let wants_pin = profile.as_ref().is_none_or(ProfileChoice::wants_pin);
     let pin = pin(raw, wants_pin, found);
     Some(kek::Settings::Pkcs11(Box::new(Pkcs11Settings {
         name: kek_name(),

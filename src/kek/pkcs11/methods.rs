@@ -100,7 +100,7 @@ fn gcm_seal(at: &At<'_>, number: u64, mode: IvMode, plain: &[u8], aad: &[u8]) ->
     let given = iv;
     let (buffer, stated): (&mut [u8], _) = match mode {
         IvMode::Caller | IvMode::HsmWriteback => (&mut iv, None),
-        IvMode::HsmAppended => (&mut [], Some((0, 128))),
+        IvMode::HsmAppended => (&mut [], Some((0, 0))),
         IvMode::HsmPrepended => (&mut [], Some((12, 96))),
     };
     let mut out = [0; ROOM];

@@ -31,6 +31,13 @@ pub enum ProfileChoice {
     File(PathBuf),
 }
 
+impl ProfileChoice {
+    /// Whether the product logs in, as far as its profile can be read; one that cannot be is refused later.
+    pub fn wants_pin(&self) -> bool {
+        Profile::load(self).map_or(true, |profile| profile.login.user == User::User)
+    }
+}
+
 /// Why a profile was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
@@ -65,11 +72,6 @@ impl Profile {
             ProfileChoice::Shipped(id) => Self::shipped(id),
             ProfileChoice::File(path) => Self::read(path),
         }
-    }
-
-    /// Whether the product logs in, as far as its profile can be read; one that cannot be is refused later.
-    pub fn wants_pin(choice: &ProfileChoice) -> bool {
-        Self::load(choice).map_or(true, |profile| profile.login.user == User::User)
     }
 
     /// Parses and checks a profile.
