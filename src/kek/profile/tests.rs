@@ -26,6 +26,15 @@ fn every_file_of_the_folder_is_shipped_once_and_in_order() {
     assert_eq!(found, shipped);
 }
 
+#[test]
+fn a_file_of_the_operators_is_read_like_a_shipped_profile() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("hsm-profiles/thales-luna-7-fips.toml");
+    let read = Profile::load(&ProfileChoice::File(file)).unwrap();
+    assert_eq!(read, Profile::load(&ProfileChoice::Shipped("thales-luna-7-fips".into())).unwrap());
+    let absent = Profile::load(&ProfileChoice::File("/nowhere/mine.toml".into())).unwrap_err().to_string();
+    assert!(absent.starts_with("/nowhere/mine.toml: "), "{absent}");
+}
+
 /// Shipped profiles whose product no test has run.
 fn from_documents() -> Vec<Profile> {
     let all = SHIPPED.iter().map(|(_, text)| Profile::parse(text).unwrap());
@@ -65,7 +74,8 @@ fn the_lines_for_keyward_toml_in_a_setup_name_the_profile_and_only_variables_tha
         assert_eq!(kek["type"].as_str(), Some("pkcs11"));
         assert_eq!(kek.contains_key("pin_file"), profile.login.user == User::User, "{}", profile.id);
         let env = kek.get("env").and_then(toml::Value::as_table).into_iter().flatten();
-        let foreign: Vec<&String> = env.map(|(name, _)| name).filter(|name| !profile.module.env.contains(name)).collect();
+        let foreign: Vec<&String> =
+            env.map(|(name, _)| name).filter(|name| !profile.module.env.contains(name)).collect();
         assert!(foreign.is_empty(), "{}: {foreign:?}", profile.id);
     }
 }
