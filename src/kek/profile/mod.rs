@@ -69,7 +69,7 @@ impl Profile {
     /// The profile that the configuration means.
     pub fn load(choice: &ProfileChoice) -> Result<Self, ProfileError> {
         match choice {
-            ProfileChoice::Shipped(id) => Self::shipped(id),
+            ProfileChoice::Shipped(id) => Self::parse(Self::text_of(id)?),
             ProfileChoice::File(path) => Self::read(path),
         }
     }
@@ -113,13 +113,13 @@ impl Profile {
         self.attributes.reported.contains(&name)
     }
 
-    fn shipped(id: &str) -> Result<Self, ProfileError> {
+    /// A shipped profile as it is written, for operators to copy and change.
+    pub fn text_of(id: &str) -> Result<&'static str, ProfileError> {
         let unknown = || {
             let shipped: Vec<_> = SHIPPED.iter().map(|(id, _)| *id).collect();
             ProfileError::Unknown { id: id.into(), shipped: shipped.join(", ") }
         };
-        let (_, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == id).ok_or_else(unknown)?;
-        Self::parse(text)
+        SHIPPED.iter().find(|(shipped, _)| *shipped == id).map(|(_, text)| *text).ok_or_else(unknown)
     }
 
     fn read(path: &Path) -> Result<Self, ProfileError> {

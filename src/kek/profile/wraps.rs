@@ -143,6 +143,35 @@ impl WrapMethod {
         }
     }
 
+    /// What tells apart two tables of one name, in the word that profiles use: who makes the IV, or which hash.
+    pub const fn variant(&self) -> Option<&'static str> {
+        match self {
+            Self::AesGcm { iv, .. } => Some(match iv {
+                IvMode::Caller => "caller",
+                IvMode::HsmWriteback => "hsm-writeback",
+                IvMode::HsmAppended => "hsm-appended",
+                IvMode::HsmPrepended => "hsm-prepended",
+            }),
+            Self::RsaOaep { hash, .. } => Some(match hash {
+                OaepHash::Sha1 => "sha1",
+                OaepHash::Sha256 => "sha256",
+            }),
+            Self::AesKwp { .. } | Self::AesKw { .. } | Self::AesCbcHmac { .. } | Self::UnwrapGetattr { .. } => None,
+        }
+    }
+
+    /// The mechanism's number.
+    pub const fn mechanism(&self) -> u64 {
+        match self {
+            Self::AesGcm { mechanism, .. }
+            | Self::AesKwp { mechanism, .. }
+            | Self::AesKw { mechanism, .. }
+            | Self::AesCbcHmac { mechanism, .. }
+            | Self::RsaOaep { mechanism, .. }
+            | Self::UnwrapGetattr { mechanism, .. } => *mechanism,
+        }
+    }
+
     pub(super) fn source(&self) -> &str {
         match self {
             Self::AesGcm { source, .. }
