@@ -90,11 +90,11 @@ impl Profile {
     /// The table that new wraps use: the one that the configuration names, else the first that needs no opting in.
     pub fn chosen(&self, named: Option<&str>) -> Result<&WrapMethod, String> {
         let found = match named {
-            Some(name) => self.wrap.iter().find(|wrap| wrap.name() == name),
+            Some(name) => self.wrap.iter().find(|wrap| wrap.name() == name || wrap.full_name() == name),
             None => self.wrap.iter().find(|wrap| !matches!(wrap, WrapMethod::UnwrapGetattr { .. })),
         };
         found.ok_or_else(|| {
-            let names: Vec<_> = self.wrap.iter().map(WrapMethod::name).collect();
+            let names: Vec<_> = self.wrap.iter().map(WrapMethod::full_name).collect();
             let names = names.join(", ");
             match named {
                 Some(name) => format!("the profile {} has no method {name}: it has {names}", self.id),

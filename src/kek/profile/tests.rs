@@ -137,6 +137,14 @@ fn a_pool_that_the_token_or_its_library_cannot_have_is_refused() {
 }
 
 #[test]
+fn two_tables_of_one_name_are_told_apart_by_their_variant() {
+    let profile = Profile::load(&ProfileChoice::Shipped("aws-cloudhsm".into())).unwrap();
+    assert_eq!(profile.chosen(Some("aes-gcm")).unwrap().method(), Method::AesGcmHsmPrepended);
+    assert_eq!(profile.chosen(Some("aes-gcm/hsm-writeback")).unwrap().method(), Method::AesGcmHsmWriteback);
+    assert!(profile.chosen(Some("aes-gcm/caller")).unwrap_err().contains("has no method aes-gcm/caller"));
+}
+
+#[test]
 fn unwrapping_by_value_is_taken_only_when_it_is_named() {
     let mut profile = Profile::parse(&softhsm()).unwrap();
     profile.wrap.retain(|wrap| wrap.name() == "unwrap-getattr");

@@ -160,6 +160,14 @@ impl WrapMethod {
         }
     }
 
+    /// Name and variant, `aes-gcm/caller`: what the configuration writes where a profile has two tables of one name.
+    pub fn full_name(&self) -> String {
+        match self.variant() {
+            Some(variant) => format!("{}/{variant}", self.name()),
+            None => self.name().to_owned(),
+        }
+    }
+
     /// The mechanism's number.
     pub const fn mechanism(&self) -> u64 {
         match self {
