@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::{Deadline, Mono};
 use crate::crypto::{self, canonical};
 use crate::kek::profile::ErrorClass;
-use crate::kek::{EventSink, KekError, KekEvent, KekFacts, KekHealth};
+use crate::kek::{BreakerState, EventSink, KekError, KekEvent, KekFacts, KekHealth};
 use crate::secret::SecretBytes;
 
 use super::access::{Access, Setback};
@@ -105,6 +105,7 @@ impl Keeper {
             let trouble = match self.perform(work).await {
                 Ok(bytes) => {
                     self.breaker = Breaker::default();
+                    self.board.breaker_is(BreakerState::Closed);
                     return Ok(bytes);
                 }
                 Err(trouble) => trouble,
@@ -143,6 +144,7 @@ impl Keeper {
             return Err(Setback::Unfit(format!("the key {label} in the token must not be used: {objection}")));
         }
         self.prove(&mut link).await?;
+        self.board.canary_opened(self.access.clock.wall());
         self.board.worker_is(link.process());
         self.link = Some(link);
         self.announce(&token, attributes);
@@ -274,7 +276,12 @@ impl Keeper {
         }
         let request = Request::Unwrap { mechanism: self.mechanism, blob: &canary.blob, aad: &aad };
         let opened = link.bytes(&request, limit).await;
-        opened.is_ok_and(|plain| crypto::constant_time_eq(plain.expose(), canary.plain.expose()))
+        self.board.session_renewed();
+        let opened = opened.is_ok_and(|plain| crypto::constant_time_eq(plain.expose(), canary.plain.expose()));
+        if opened {
+            self.board.canary_opened(self.access.clock.wall());
+        }
+        opened
     }
 
     /// Kills the worker; the next attempt starts another one.
@@ -300,7 +307,8 @@ impl Keeper {
                 KekHealth::Reachable | KekHealth::Unreachable => KekEvent::Unreachable { kek, detail },
             });
         }
-        self.breaker.trip(self.access.clock.mono(), error.clone());
+        let until = self.breaker.trip(self.access.clock.mono(), error.clone());
+        self.board.breaker_is(BreakerState::Open { until });
         error
     }
 
@@ -318,11 +326,13 @@ impl Keeper {
 impl Breaker {
     /// The first failure costs nothing: a worker that was killed is replaced at once. Then the pause doubles, and half of
     /// it is random, so that many sidecars do not ask a device that comes back all at once.
-    fn trip(&mut self, now: Mono, error: KekError) {
+    fn trip(&mut self, now: Mono, error: KekError) -> Mono {
         let doubled = PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(MAX_DOUBLINGS));
         let pause = if self.failures == 0 { Duration::ZERO } else { jittered(doubled.min(LONGEST_PAUSE)) };
         self.failures = self.failures.saturating_add(1);
-        self.closed_until = Some((now.plus(pause), error));
+        let until = now.plus(pause);
+        self.closed_until = Some((until, error));
+        until
     }
 }
 

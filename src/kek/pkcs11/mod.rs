@@ -26,7 +26,7 @@ use crate::names::KekName;
 use crate::secret::SecretBytes;
 
 use super::profile::{AttributeName, Profile, ProfileChoice};
-use super::{EventSink, Kek, KekError, KekFacts, KekHealth, Method, StartError, Wrap, WrapBinding};
+use super::{EventSink, Kek, KekError, KekFacts, KekHealth, KekStatus, Method, StartError, Wrap, WrapBinding};
 
 use access::{Access, Setback};
 use board::Board;
@@ -237,6 +237,10 @@ impl Kek for Pkcs11Kek {
 
     fn health(&self) -> KekHealth {
         self.board.health()
+    }
+
+    fn status(&self) -> KekStatus {
+        self.board.status(self.clock.mono())
     }
 }
 
