@@ -58,7 +58,9 @@ impl FoundError {
                 dir.display()
             ),
             Self::Files(_) => "check the owner and mode of the parent directory".to_owned(),
-            Self::Kek(_) => "check [kek.NAME] of that key; in a token the key is made by `keyward kek create`".to_owned(),
+            Self::Kek(_) => {
+                "check [kek.NAME] of that key; in a token the key is made by `keyward kek create`".to_owned()
+            }
             Self::Store(_) | Self::Keys(_) | Self::Log(_) => {
                 "remove the unfinished state directory and run init again".to_owned()
             }

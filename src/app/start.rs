@@ -113,8 +113,7 @@ impl App {
         let (sink, heard) = events::queue(KEK_EVENTS);
         let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await?;
         let store = store::sqlite::open(&super::store_settings(&config)).await?;
-        let keyrings =
-            Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
+        let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);

@@ -38,7 +38,13 @@ pub(super) fn keks(raw: &RawConfig, place: &Place<'_>, found: &mut Found) -> Opt
     }
     let (primary, escrow) = roles(raw, found)?;
     let take = |wanted: &str| read.iter().find(|(name, _)| name.as_str() == wanted).map(|(_, one)| one.clone());
-    let keks = Keks { primary: take(primary)?, escrow: match escrow { Some(name) => Some(take(name)?), None => None } };
+    let keks = Keks {
+        primary: take(primary)?,
+        escrow: match escrow {
+            Some(name) => Some(take(name)?),
+            None => None,
+        },
+    };
     independent(&keks, found);
     Some(keks)
 }

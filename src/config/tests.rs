@@ -96,18 +96,13 @@ fn two_keks(keyring: &str) -> Vec<(String, String)> {
 #[test]
 fn of_several_keks_the_primary_must_be_named_and_none_may_be_left_over() {
     let one = |path: &str, message: &str| vec![(path.to_owned(), message.to_owned())];
-    assert_eq!(
-        two_keks(""),
-        one("keyring.primary", "is missing, and there is more than one key-encryption key")
-    );
+    assert_eq!(two_keks(""), one("keyring.primary", "is missing, and there is more than one key-encryption key"));
     assert_eq!(two_keks("primary = \"backup\"\nescrow = \"primary\""), []);
     assert_eq!(two_keks("primary = \"primary\""), one("kek.backup", "is used by nothing"));
-    assert_eq!(
-        two_keks("primary = \"primary\"\nescrow = \"primary\""),
-        one("keyring.escrow", "is the primary too")
-    );
+    assert_eq!(two_keks("primary = \"primary\"\nescrow = \"primary\""), one("keyring.escrow", "is the primary too"));
     let unknown = two_keks("primary = \"primry\"\nescrow = \"bakcup\"");
-    let expected = [one("keyring.primary", "there is no [kek.primry]"), one("keyring.escrow", "there is no [kek.bakcup]")];
+    let expected =
+        [one("keyring.primary", "there is no [kek.primry]"), one("keyring.escrow", "there is no [kek.bakcup]")];
     assert_eq!(unknown, expected.concat());
 }
 
@@ -130,10 +125,10 @@ fn a_single_kek_of_any_name_is_the_primary_and_each_problem_names_its_table() {
     assert_eq!((config.keks.primary.name().as_str(), config.keks.escrow), ("hsm-1", None));
     let paths = |text: String| problems(&text).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
     assert_eq!(paths(single.replace("[kek.hsm-1]", "[kek.HSM_1]")), ["kek.HSM_1"]);
-    assert_eq!(paths(EXAMPLE.replace("keyward-backup\"\nkey_label", "keyward-backup\"\nkey_lable")), [
-        "kek.backup.key_lable",
-        "kek.backup.key_label"
-    ]);
+    assert_eq!(
+        paths(EXAMPLE.replace("keyward-backup\"\nkey_label", "keyward-backup\"\nkey_lable")),
+        ["kek.backup.key_lable", "kek.backup.key_label"]
+    );
     assert_eq!(paths(single.replace("[kek.hsm-1]", "[unrelated]")), ["unrelated", "kek"]);
 }
 

@@ -3,7 +3,7 @@
 use super::bodies::{self, ChangeBody, HeadBody, KeyBody, SCHEMA, Touched};
 use super::seal::{self, Row, RowSealer};
 use super::wraps::{self, Owner, WrapError};
-use super::{Environment, KeyState, Keks, StoreHead};
+use super::{Environment, Keks, KeyState, StoreHead};
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{CryptoError, DataKey, Suite};
 use crate::kek::WrapRole;

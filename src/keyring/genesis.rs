@@ -8,11 +8,11 @@ use std::time::Duration;
 use super::bodies::{self, GenesisBody, KeyBody, SCHEMA};
 use super::change::fresh_id;
 use super::draft::{Draft, NewKey};
+use super::keks::NotGiven;
 use super::pseudonym::Pseudonyms;
 use super::seal::{Row, RowSealer};
 use super::snapshot::{SYSTEM, Snapshot, System, describe, owner};
 use super::verify::{Damage, verify};
-use super::keks::NotGiven;
 use super::{ApplyError, Environment, Genesis, Inner, Keks, Settings, StoreHead, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
@@ -210,9 +210,7 @@ fn no_genesis(image: &Image) -> ApplyError {
 fn check_keks(keks: &Keks, environment: Environment) -> Result<(), ApplyError> {
     let unfit = |kek: &&dyn Kek| environment == Environment::Production && kek.facts().development_only;
     match keks.each().map(|(_, kek)| kek).find(unfit) {
-        Some(kek) => {
-            Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name())))
-        }
+        Some(kek) => Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name()))),
         None => Ok(()),
     }
 }

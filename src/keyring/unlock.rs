@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::cache::{FlightError, Slot, Unwrapped};
-use super::snapshot::{Ring, Snapshot, Version};
 use super::keks::{Given, NotGiven};
+use super::snapshot::{Ring, Snapshot, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
 use crate::clock::Deadline;
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};

@@ -1,8 +1,6 @@
 //! The metrics of key-encryption keys: one family a fact, labelled with the KEK's name, each handle resolved once.
 
-use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-};
+use prometheus::{Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use super::metrics::{opts, register};
 

@@ -171,7 +171,10 @@ pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("keyward")
 }
 
-pub(super) fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
 }

@@ -52,7 +52,8 @@ async fn every_key_is_wrapped_by_both_and_the_primary_is_asked_alone_while_it_an
     assert_eq!(image.keys.len(), 3, "the store key, the pseudonym key and a data key");
     for key in &image.keys {
         let wraps = wraps::decode(&key.wraps).unwrap();
-        let by: Vec<(crate::kek::WrapRole, &str)> = wraps.iter().map(|(role, wrap)| (*role, wrap.kek.as_str())).collect();
+        let by: Vec<(crate::kek::WrapRole, &str)> =
+            wraps.iter().map(|(role, wrap)| (*role, wrap.kek.as_str())).collect();
         assert_eq!(by, [(crate::kek::WrapRole::Primary, "primary"), (crate::kek::WrapRole::Escrow, "backup")]);
         assert_eq!(key.row.parent, "kek:primary");
     }
@@ -241,5 +242,8 @@ async fn a_development_escrow_does_not_open_a_production_store() {
     world.settings.environment = Environment::Production;
     world.kek.hardware.store(true, Ordering::SeqCst);
     let refused = world.found().await;
-    assert!(matches!(&refused, Err(ApplyError::Refused(why)) if why.contains("backup is for development")), "{refused:?}");
+    assert!(
+        matches!(&refused, Err(ApplyError::Refused(why)) if why.contains("backup is for development")),
+        "{refused:?}"
+    );
 }
