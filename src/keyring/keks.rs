@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::wraps::{self, Owner, WrapError};
-use crate::clock::{Deadline, SharedClock};
+use crate::clock::{Deadline, Mono, SharedClock};
 use crate::crypto::DataKey;
 use crate::kek::{EventSink, Kek, KekError, KekEvent, Wrap, WrapRole};
 use crate::names::KekName;
@@ -33,6 +33,8 @@ pub(super) struct Given {
     pub by: KekName,
     /// Who was asked first and is away.
     pub instead_of: Option<KekName>,
+    /// Before the call that gave it: the KEK's yes is never younger than that.
+    pub asked: Mono,
 }
 
 /// Why no key was given.
@@ -128,18 +130,18 @@ impl Keks {
         let escrow = self.escrow.as_deref().and_then(|kek| Some((kek, of(kek)?)));
         let Some(wrap) = of(&*self.primary) else {
             let (kek, wrap) = escrow.ok_or(NotGiven::Foreign)?;
-            return ask(kek, wrap, owner, deadline).await.map_err(|error| not_given(kek.name(), error));
+            return ask(clock, kek, wrap, owner, deadline).await.map_err(|error| not_given(kek.name(), error));
         };
         let asked = if escrow.is_some() && !self.refused() {
             // A primary that hangs must leave time for the escrow.
-            let first = half(clock, deadline);
+            let first = self.share(clock, deadline);
             tokio::select! {
                 biased;
-                given = ask(&*self.primary, wrap, owner, first) => given,
+                given = ask(clock, &*self.primary, wrap, owner, first) => given,
                 () = clock.sleep_until(first.0) => Err(KekError::Deadline(self.primary().clone())),
             }
         } else {
-            ask(&*self.primary, wrap, owner, deadline).await
+            ask(clock, &*self.primary, wrap, owner, deadline).await
         };
         let error = match asked {
             Ok(given) => {
@@ -157,20 +159,28 @@ impl Keks {
             Some(_) if away && self.refused() => Err(NotGiven::Away(format!(
                 "{error}; it refused before it went away, so no other key-encryption key is asked"
             ))),
-            Some((kek, wrap)) if away => self.fail_over(error, kek, wrap, owner, deadline).await,
+            Some((kek, wrap)) if away => self.fail_over(clock, error, kek, wrap, owner, deadline).await,
             _ => Err(not_given(self.primary(), error)),
         }
     }
 
+    /// Half of what is left, and an eighth once the escrow has had to stand in: whether the primary is back is found out
+    /// by canaries, not at the cost of requests.
+    fn share(&self, clock: &SharedClock, deadline: Deadline) -> Deadline {
+        let (now, parts) = (clock.mono(), if self.passed_over.load(Ordering::Acquire) { 8 } else { 2 });
+        deadline.left(now).map_or(deadline, |left| Deadline(now.plus(left / parts)))
+    }
+
     async fn fail_over(
         &self,
+        clock: &SharedClock,
         why: KekError,
         escrow: &dyn Kek,
         wrap: &(WrapRole, Wrap),
         owner: &Owner,
         deadline: Deadline,
     ) -> Result<Given, NotGiven> {
-        match ask(escrow, wrap, owner, deadline).await {
+        match ask(clock, escrow, wrap, owner, deadline).await {
             Ok(given) => {
                 self.failovers.fetch_add(1, Ordering::Relaxed);
                 if !self.passed_over.swap(true, Ordering::AcqRel) {
@@ -193,13 +203,15 @@ impl Keks {
 }
 
 async fn ask(
+    clock: &SharedClock,
     kek: &dyn Kek,
     (role, wrap): &(WrapRole, Wrap),
     owner: &Owner,
     deadline: Deadline,
 ) -> Result<Given, KekError> {
+    let asked = clock.mono();
     let key = kek.unwrap(wrap, &owner.binding(kek.name(), *role), deadline).await?;
-    Ok(Given { key, by: kek.name().clone(), instead_of: None })
+    Ok(Given { key, by: kek.name().clone(), instead_of: None, asked })
 }
 
 fn not_given(kek: &KekName, error: KekError) -> NotGiven {
@@ -209,9 +221,4 @@ fn not_given(kek: &KekName, error: KekError) -> NotGiven {
         KekError::Deadline(_) => NotGiven::Late(error.to_string()),
         KekError::Unreachable { .. } | KekError::Unsupported(_) => NotGiven::Away(error.to_string()),
     }
-}
-
-fn half(clock: &SharedClock, deadline: Deadline) -> Deadline {
-    let now = clock.mono();
-    deadline.left(now).map_or(deadline, |left| Deadline(now.plus(left / 2)))
 }

@@ -211,8 +211,8 @@ impl Inner {
     async fn unwrap(self: Arc<Self>, version: Arc<Version>, deadline: Deadline) -> Result<Unwrapped, FlightError> {
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
-            Ok(Given { key, by, instead_of }) => MessageKey::derive(&key, KeyClass::Field)
-                .map(|key| Unwrapped { key, kek: by, instead_of })
+            Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, KeyClass::Field)
+                .map(|key| Unwrapped { key, kek: by, instead_of, asked })
                 .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
             Err(NotGiven::Late(_)) => Err(FlightError::Deadline),
             Err(NotGiven::BadWrap(_)) => Err(FlightError::Failed(UnlockError::Tampered)),

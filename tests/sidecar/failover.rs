@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::requests::records;
 use crate::softhsm::{KEY_LABEL, PIN, Softhsm, TOKEN_LABEL};
-use crate::support::{KEYWARD, Serving, Setup, keyward, keyward_ok, parse_http, post};
+use crate::support::{KEYWARD, Serving, Setup, http, keyward, keyward_ok, parse_http, post};
 
 /// A sidecar over two tokens; keys stay in its cache for a second.
 struct Pair {
@@ -179,7 +179,8 @@ fn with_both_tokens_out_opening_is_unavailable_the_process_is_alive_and_both_rec
     assert!(serving.child.try_wait().unwrap().is_none(), "the same process");
 }
 
-/// A token that hangs is away as well: the escrow has the other half of the request's time.
+/// A token that hangs is away as well: the escrow has the other half of the request's time. Two seconds are less than the
+/// profile gives a call before the worker is replaced, which would help too, but not this request.
 #[test]
 fn while_the_primary_token_hangs_the_escrow_opens_in_time() {
     let pair = Pair::new();
@@ -189,8 +190,16 @@ fn while_the_primary_token_hangs_the_escrow_opens_in_time() {
     let first = Command::new("pgrep").args(["-o", "-P", &serving.child.id().to_string()]).output().unwrap();
     let worker = String::from_utf8(first.stdout).unwrap().trim().to_owned();
     assert!(Command::new("kill").args(["-STOP", &worker]).status().unwrap().success());
-    assert_eq!(pair.open_uncached(&value), (200, json!({ "text": "Ada" })));
-    pair.shows(200, &["kek primary", "[ok] kek backup"]);
+    std::thread::sleep(Duration::from_millis(1_100));
+    let body = json!({ "sealed": value, "context": place(), "purpose": "TREAT" }).to_string();
+    let head = format!(
+        "POST /v1/open HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-timeout-ms: 2000\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    let (status, opened) = http(&pair.setup.data(), format!("{head}{body}").as_bytes());
+    assert_eq!((status, &*opened), (200, &br#"{"text":"Ada"}"#[..]), "{}", String::from_utf8_lossy(&opened));
+    assert_eq!(pair.get("/livez").0, 200);
     pair.opens_again(&value);
     let failed_over = pair.events("kek.failed_over");
     assert!(failed_over.iter().any(|record| record["facts"]["kek"] == "primary"), "{failed_over:?}");
