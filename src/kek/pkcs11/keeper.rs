@@ -14,7 +14,7 @@ use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
 use crate::clock::{Deadline, Mono};
 use crate::crypto::RsaPublicKey;
 use crate::kek::profile::ErrorClass;
-use crate::kek::{EventSink, KekError, KekEvent, KekHealth};
+use crate::kek::{BreakerState, EventSink, KekError, KekEvent, KekHealth, KekStatus, Recoveries};
 use crate::secret::SecretBytes;
 
 use super::access::{Access, Setback, facts};
@@ -226,8 +226,9 @@ impl Keeper {
             state.admitted = vec![self.access.settings.key_version];
             state.canary = Some(canary);
             state.public = public;
+            state.proven = Some(self.access.clock.mono());
         }
-        self.proven();
+        self.canary_opened();
         self.announce(&token, attributes);
         Ok(())
     }
@@ -291,6 +292,7 @@ impl Keeper {
                 let canary = self.state().canary.clone();
                 let canary = canary.ok_or_else(|| Trouble::Lost("nothing was admitted".into()))?;
                 canary.opens(&self.access, &mut seat.link).await?;
+                self.canary_opened();
                 Ok(SecretBytes::zeroed(0))
             }
         }
@@ -371,6 +373,7 @@ impl Keeper {
         let renewed = seat.link.call(&Request::Renew, self.access.hang_after()).await;
         match (canary, renewed) {
             (Some(canary), Ok(Answer::Done)) if canary.opens(&self.access, &mut seat.link).await.is_ok() => {
+                self.canary_opened();
                 self.succeed(seat);
                 Ok(())
             }
@@ -390,8 +393,10 @@ impl Keeper {
 
     fn succeed(&self, seat: Seat<'_>) {
         self.give_back(seat);
-        self.state().breaker.reset();
-        self.proven();
+        let now = self.access.clock.mono();
+        let mut state = self.state();
+        state.breaker.reset();
+        state.proven = Some(now);
     }
 
     fn give_back(&self, seat: Seat<'_>) {
@@ -446,10 +451,34 @@ impl Keeper {
         error
     }
 
-    fn proven(&self) {
-        let (now, wall) = (self.access.clock.mono(), self.access.clock.wall());
-        self.state().proven = Some(now);
-        self.board.count(|counts| counts.proven = Some(wall));
+    fn canary_opened(&self) {
+        let wall = self.access.clock.wall();
+        self.board.count(|counts| counts.canary = Some(wall));
+    }
+
+    /// What health and metrics show; no call is made for it.
+    pub(super) fn status(&self) -> KekStatus {
+        let (now, counts, health) = (self.access.clock.mono(), self.board.counts(), self.board.health());
+        let state = self.state();
+        let breaker = match (&state.process, state.breaker.until()) {
+            (Some(_), _) | (None, None) => BreakerState::Closed,
+            (None, Some(until)) if now < until => BreakerState::Open { until },
+            (None, Some(_)) => BreakerState::HalfOpen,
+        };
+        let idle = u32::try_from(state.idle.len()).unwrap_or(u32::MAX);
+        let after_the_first = counts.workers_started.saturating_sub(1);
+        KekStatus {
+            health,
+            last_canary: counts.canary,
+            breaker,
+            sessions_in_use: counts.busy,
+            sessions: if state.process.is_some() { idle.saturating_add(counts.busy) } else { 0 },
+            recoveries: Recoveries {
+                sessions: counts.sessions_renewed,
+                logins: after_the_first,
+                workers: after_the_first,
+            },
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
