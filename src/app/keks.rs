@@ -49,12 +49,13 @@ pub async fn create_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenK
             disk.create_dir(&dir, 0o700)?;
         }
     }
-    Ok(Pkcs11Kek::create_key(settings, clock(), disk).await?)
+    Ok(Pkcs11Kek::create_key(settings, super::deployment(config.environment), clock(), disk).await?)
 }
 
 /// What the token holds under the configured label.
 pub async fn inspect_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
-    Ok(Pkcs11Kek::inspect(token(config, kek)?, clock(), Disk::real()).await?)
+    let settings = token(config, kek)?;
+    Ok(Pkcs11Kek::inspect(settings, super::deployment(config.environment), clock(), Disk::real()).await?)
 }
 
 /// Forgets refused PINs; the number of latches that were lifted.
@@ -70,7 +71,7 @@ fn token(config: &Config, kek: Option<&KekName>) -> Result<pkcs11::Pkcs11Setting
         Some(name) => config.keks.named(name).ok_or_else(|| KekError::NoKek(name.clone()))?,
     };
     match settings {
-        Settings::Pkcs11(settings) => Ok(settings.clone()),
+        Settings::Pkcs11(settings) => Ok(settings.as_ref().clone()),
         Settings::Software(_) => Err(KekError::NoToken(settings.name().clone())),
     }
 }

@@ -18,6 +18,8 @@ pub(super) struct Place<'a> {
     pub(super) environment: Option<Environment>,
     pub(super) state: &'a StateDir,
     pub(super) worker: &'a Path,
+    /// Whether the configuration says which store key is the right one.
+    pub(super) store_key_pinned: bool,
 }
 
 /// Every configured key-encryption key, and which of them are used.
@@ -95,8 +97,11 @@ fn independent(keks: &Keks, found: &mut Found) {
         found.add(path.clone(), message, "an escrow is another key, in another token or KMS");
     }
     let descriptor = |settings: &kek::Settings| match settings {
-        kek::Settings::Pkcs11(Pkcs11Settings { pin: PinSource::Descriptor(fd), .. }) => Some(*fd),
-        _ => None,
+        kek::Settings::Pkcs11(token) => match token.pin {
+            Some(PinSource::Descriptor(fd)) => Some(fd),
+            _ => None,
+        },
+        kek::Settings::Software(_) => None,
     };
     if descriptor(escrow).is_some() && descriptor(escrow) == descriptor(&keks.primary) {
         let message = format!("is the descriptor of kek.{} too, and can be read once", keks.primary.name());
@@ -137,7 +142,12 @@ fn software(
     for (field, given) in [
         ("profile", raw.profile.is_some()),
         ("module", raw.module.is_some()),
+        ("reserved", raw.reserved.is_some()),
         ("token_label", raw.token_label.is_some()),
+        ("token_serial", raw.token_serial.is_some()),
+        ("method", raw.method.is_some()),
+        ("sessions", raw.sessions.is_some()),
+        ("certificate", raw.certificate.is_some()),
         ("key_label", raw.key_label.is_some()),
         ("pin_file", raw.pin_file.is_some()),
         ("pin_fd", raw.pin_fd.is_some()),
@@ -169,30 +179,43 @@ fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &m
     let token =
         found.need(&format!("{path}.token_label"), raw.token_label.clone(), "the label given when the token was made");
     let key = found.need(&format!("{path}.key_label"), raw.key_label.clone(), "the label of the key in the token");
-    let module = raw.module.as_ref().map(|path| absolute(&format!("{path}.module"), path, found));
+    let module = raw.module.as_ref().map(|file| absolute(&format!("{path}.module"), file, found));
     let version = count(&format!("{path}.key_version"), raw.key_version, 1, found);
-    let pin = pin(path, raw, found);
-    Some(kek::Settings::Pkcs11(Pkcs11Settings {
+    let pool = match raw.sessions {
+        Some(sessions) => Some(count(&format!("{path}.sessions"), Some(sessions), 1, found)?),
+        None => None,
+    };
+    let profile = profile.map(choice);
+    let wants_pin = profile.as_ref().is_none_or(ProfileChoice::wants_pin);
+    let pin = pin(path, raw, wants_pin, found);
+    Some(kek::Settings::Pkcs11(Box::new(Pkcs11Settings {
         name: name.clone(),
-        profile: choice(profile?),
+        profile: profile?,
         module,
+        reserved: raw.reserved.clone(),
         token_label: token?,
+        token_serial: raw.token_serial.clone(),
         key_label: key?,
         key_version: version?,
-        pin: pin?,
+        method: raw.method.clone(),
+        pool,
+        pin,
+        certificate: raw.certificate.clone(),
+        store_key_pinned: place.store_key_pinned,
         worker: place.worker.to_owned(),
         state_dir: place.state.latches(),
         env: raw.env.clone().into_iter().collect(),
-    }))
+    })))
 }
 
-fn pin(path: &str, raw: &RawKek, found: &mut Found) -> Option<PinSource> {
+fn pin(path: &str, raw: &RawKek, wanted: bool, found: &mut Found) -> Option<PinSource> {
     match (&raw.pin_file, raw.pin_fd) {
         (Some(file), None) => Some(PinSource::File(absolute(&format!("{path}.pin_file"), file, found))),
         (None, Some(fd)) => {
             let fd = found.check(&format!("{path}.pin_fd"), i32::try_from(fd), "a descriptor is a small number")?;
             Some(PinSource::Descriptor(fd))
         }
+        (None, None) if !wanted => None,
         (None, None) => {
             found.add(
                 format!("{path}.pin_file"),

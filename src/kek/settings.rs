@@ -27,7 +27,7 @@ pub enum Settings {
     /// A file, for development.
     Software(SoftwareSettings),
     /// A token.
-    Pkcs11(Pkcs11Settings),
+    Pkcs11(Box<Pkcs11Settings>),
 }
 
 impl Settings {
@@ -44,9 +44,10 @@ impl Settings {
         match (self, other) {
             (Self::Software(one), Self::Software(two)) => one.file == two.file,
             (Self::Pkcs11(one), Self::Pkcs11(two)) => {
-                let place = |settings: &Pkcs11Settings| {
-                    let Pkcs11Settings { profile, module, token_label, key_label, env, .. } = settings.clone();
-                    (profile, module, token_label, key_label, env)
+                let place = |token: &Pkcs11Settings| {
+                    let Pkcs11Settings { profile, module, token_label, token_serial, key_label, env, .. } =
+                        token.clone();
+                    (profile, module, token_label, token_serial, key_label, env)
                 };
                 place(one) == place(two)
             }
@@ -115,7 +116,7 @@ pub async fn start(
     events: EventSink,
 ) -> Result<Arc<dyn Kek>, StartError> {
     match settings {
-        Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(settings, clock, disk, events).await?),
+        Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(*settings, deployment, clock, disk, events).await?),
         Settings::Software(settings) => {
             let allowed = DevelopmentOnly::confirm(deployment, &settings)?;
             let kek = SoftwareKek::open(&settings, allowed)?;

@@ -7,7 +7,7 @@ use keyward::clock::{Clock, SystemClock};
 use keyward::kek::{BreakerState, Kek, KekHealth, KekStatus, Metered};
 use keyward::telemetry::{Build, Metrics};
 
-use crate::kek::{clock, soon, start, token_with_key};
+use crate::kek::{binding, clock, data_key, soon, start, token_with_key};
 
 fn metered(kek: Arc<dyn Kek>) -> Metered {
     let metrics = Metrics::new(&["ok"], &Build { version: "0" }).unwrap();
@@ -24,9 +24,10 @@ async fn the_status_of_a_token_follows_it_through_an_outage() {
     assert!(last_canary >= Some(before) && sessions >= 1, "{last_canary:?}, {sessions} sessions");
     assert_eq!((recoveries.logins, recoveries.workers), (0, 0), "a start is no recovery");
 
+    let wrap = kek.wrap(&data_key(), &binding(), soon()).await.unwrap();
     token.pull();
     for _ in 0..3 {
-        assert!(kek.probe(soon()).await.is_err(), "a probe is no answer from memory");
+        assert!(kek.unwrap(&wrap, &binding(), soon()).await.is_err());
     }
     let away = kek.status();
     assert_eq!((away.health, away.sessions), (KekHealth::Unreachable, 0));
@@ -36,7 +37,7 @@ async fn the_status_of_a_token_follows_it_through_an_outage() {
 
     token.plug_in();
     for _ in 0..600 {
-        if kek.probe(soon()).await.is_ok() {
+        if kek.unwrap(&wrap, &binding(), soon()).await.is_ok() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;

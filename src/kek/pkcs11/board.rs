@@ -2,8 +2,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::clock::{Mono, Wall};
-use crate::kek::{BreakerState, KekFacts, KekHealth, KekStatus, Recoveries};
+use crate::clock::Wall;
+use crate::kek::{KekFacts, KekHealth};
 
 use super::attributes::KeyAttributes;
 
@@ -17,27 +17,27 @@ struct Known {
     facts: KekFacts,
     attributes: Option<KeyAttributes>,
     worker: Option<u32>,
-    last_canary: Option<Wall>,
-    breaker: BreakerState,
-    /// Workers that were logged in, the first included.
-    workers: u64,
-    renewed_sessions: u64,
+    counts: Counts,
+}
+
+/// Counters and times for health and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// When a call or a canary last succeeded.
+    pub(super) proven: Option<Wall>,
+    /// Sessions in which a call runs.
+    pub(super) busy: u32,
+    /// Sessions that were dropped and opened anew.
+    pub(super) sessions_renewed: u64,
+    /// Workers that were started, each with its login.
+    pub(super) workers_started: u64,
 }
 
 impl Board {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
         let facts = KekFacts { kind: "pkcs11", ..KekFacts::default() };
-        Self(Mutex::new(Known {
-            health: None,
-            facts,
-            attributes: None,
-            worker: None,
-            last_canary: None,
-            breaker: BreakerState::Closed,
-            workers: 0,
-            renewed_sessions: 0,
-        }))
+        Self(Mutex::new(Known { health: None, facts, attributes: None, worker: None, counts: Counts::default() }))
     }
 
     /// The KEK was reached and proven.
@@ -55,47 +55,16 @@ impl Board {
 
     /// Which process is the worker.
     pub(super) fn worker_is(&self, process: Option<u32>) {
-        let mut known = self.known();
-        known.worker = process;
-        known.workers = known.workers.saturating_add(u64::from(process.is_some()));
+        self.known().worker = process;
     }
 
-    /// A canary opened.
-    pub(super) fn canary_opened(&self, at: Wall) {
-        self.known().last_canary = Some(at);
+    /// Changes the counters.
+    pub(super) fn count(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.known().counts);
     }
 
-    /// A session was replaced.
-    pub(super) fn session_renewed(&self) {
-        let mut known = self.known();
-        known.renewed_sessions = known.renewed_sessions.saturating_add(1);
-    }
-
-    /// Whether calls get through.
-    pub(super) fn breaker_is(&self, breaker: BreakerState) {
-        self.known().breaker = breaker;
-    }
-
-    /// All that is known. The keeper serves one call at a time over one session, which the worker holds.
-    pub(super) fn status(&self, now: Mono) -> KekStatus {
-        let known = self.known();
-        let breaker = match known.breaker {
-            BreakerState::Open { until } if until <= now => BreakerState::HalfOpen,
-            other => other,
-        };
-        let after_the_first = known.workers.saturating_sub(1);
-        KekStatus {
-            health: known.health.unwrap_or(KekHealth::Unreachable),
-            last_canary: known.last_canary,
-            breaker,
-            sessions_in_use: 0,
-            sessions: u32::from(known.worker.is_some()),
-            recoveries: Recoveries {
-                sessions: known.renewed_sessions,
-                logins: after_the_first,
-                workers: after_the_first,
-            },
-        }
+    pub(super) fn counts(&self) -> Counts {
+        self.known().counts
     }
 
     pub(super) fn worker(&self) -> Option<u32> {
