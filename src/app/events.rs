@@ -23,9 +23,11 @@ pub(super) async fn record(
     sink: kek::EventSink,
 ) {
     while let Some(event) = heard.recv().await {
-        if let KekEvent::Refused { kek, .. } = &event {
+        match &event {
             // Whatever the KEK refused, what it wrapped serves no longer.
-            keyrings.evict(kek);
+            KekEvent::Refused { kek, .. } => keyrings.evict(kek),
+            KekEvent::Recovered { kek } => keyrings.recovered(kek),
+            _ => {}
         }
         let (event, mut facts) = told(event);
         match sink.take_overflow() {

@@ -54,8 +54,8 @@ pub async fn create_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenK
 
 /// What the token holds under the configured label.
 pub async fn inspect_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
-    let deployment = super::deployment(config.environment);
-    Ok(Pkcs11Kek::inspect(token(config, kek)?, deployment, clock(), Disk::real()).await?)
+    let settings = token(config, kek)?;
+    Ok(Pkcs11Kek::inspect(settings, super::deployment(config.environment), clock(), Disk::real()).await?)
 }
 
 /// Forgets refused PINs; the number of latches that were lifted.

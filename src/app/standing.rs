@@ -1,25 +1,16 @@
-//! The key-encryption keys of a running sidecar: started with it, measured, and asked for a canary again and again, so
-//! that readiness is true also while nobody calls.
+//! Which key-encryption keys stand behind a running sidecar? Started with it and measured, each under its name; whether
+//! they answer while nobody calls they find out by themselves.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::clock::{Deadline, SharedClock};
+use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::durable::Disk;
-use crate::kek::{self, EventSink, Kek, KekHealth, Metered};
+use crate::kek::{self, EventSink, Kek, Metered};
 use crate::keyring::Keks;
 use crate::telemetry::{KekMetrics, Metrics};
 
 use super::start::StartError;
-
-/// Between two canaries of a KEK that answers: one call in this time is nothing to any device, and an outage and a
-/// refusal are noticed within it even if nobody calls.
-const CANARY: Duration = Duration::from_secs(5);
-/// Between two tries at one that does not; its own breaker keeps it from being asked that often.
-const RETRY: Duration = Duration::from_secs(1);
-/// Nobody waits for a canary.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Those of the configuration.
 pub(super) struct Standing {
@@ -66,21 +57,5 @@ impl Standing {
     /// All of them, the primary first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &One> {
         std::iter::once(&self.primary).chain(&self.escrow)
-    }
-}
-
-/// Asks for a canary for ever. What it shows stands in the KEK's status, and a refusal comes as an event.
-pub(super) async fn probe(kek: Arc<Metered>, clock: SharedClock) {
-    let mut asked = clock.mono();
-    loop {
-        clock.sleep_until(clock.mono().plus(RETRY)).await;
-        let answers = kek.health() == KekHealth::Reachable;
-        if answers && clock.mono().since(asked) < CANARY {
-            continue;
-        }
-        if let Err(error) = kek.probe(Deadline(clock.mono().plus(PATIENCE))).await {
-            tracing::debug!(%error, "a canary did not open");
-        }
-        asked = clock.mono();
     }
 }

@@ -21,7 +21,7 @@ use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
-use super::standing::{self, Standing};
+use super::standing::Standing;
 use super::{App, events, note};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
@@ -134,9 +134,6 @@ impl App {
         };
         let server = Server::start(&config.server, deps).await?;
         let mut jobs = JoinSet::new();
-        for one in keks.iter() {
-            jobs.spawn(standing::probe(one.kek.clone(), clock.clone()));
-        }
         let watched = Watched {
             board: board.clone(),
             keks,

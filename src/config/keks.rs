@@ -18,6 +18,7 @@ pub(super) struct Place<'a> {
     pub(super) environment: Option<Environment>,
     pub(super) state: &'a StateDir,
     pub(super) worker: &'a Path,
+    /// Whether the configuration says which store key is the right one.
     pub(super) store_key_pinned: bool,
 }
 
@@ -96,7 +97,7 @@ fn independent(keks: &Keks, found: &mut Found) {
         found.add(path.clone(), message, "an escrow is another key, in another token or KMS");
     }
     let descriptor = |settings: &kek::Settings| match settings {
-        kek::Settings::Pkcs11(settings) => match settings.pin {
+        kek::Settings::Pkcs11(token) => match token.pin {
             Some(PinSource::Descriptor(fd)) => Some(fd),
             _ => None,
         },
@@ -178,7 +179,7 @@ fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &m
     let token =
         found.need(&format!("{path}.token_label"), raw.token_label.clone(), "the label given when the token was made");
     let key = found.need(&format!("{path}.key_label"), raw.key_label.clone(), "the label of the key in the token");
-    let module = raw.module.as_ref().map(|path| absolute(&format!("{path}.module"), path, found));
+    let module = raw.module.as_ref().map(|file| absolute(&format!("{path}.module"), file, found));
     let version = count(&format!("{path}.key_version"), raw.key_version, 1, found);
     let pool = match raw.sessions {
         Some(sessions) => Some(count(&format!("{path}.sessions"), Some(sessions), 1, found)?),

@@ -23,13 +23,9 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let keyring = cache(raw, environment, found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
-    let keks = state.as_ref().and_then(|state| {
-        keks::keks(
-            raw,
-            &keks::Place { environment, state, worker, store_key_pinned: raw.keyring.store_key_check.is_some() },
-            found,
-        )
-    });
+    let store_key_pinned = raw.keyring.store_key_check.is_some();
+    let place = |state| keks::Place { environment, state, worker, store_key_pinned };
+    let keks = state.as_ref().and_then(|state| keks::keks(raw, &place(state), found));
     let memory = memory(raw, found);
     let drain = time("limits.drain_timeout", raw.limits.drain_timeout.as_deref(), DRAIN, found);
     let tracing = tracing(raw, found);

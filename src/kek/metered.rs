@@ -1,56 +1,26 @@
 //! How long do calls to a KEK take, and how many fail? The same KEK with a stopwatch.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::{BoxFuture, Deadline, SharedClock, Wall};
+use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::crypto::DataKey;
-use crate::names::{KekName, KeyVersionId, StoreId};
+use crate::names::KekName;
 use crate::telemetry::KekMetrics;
 
-use super::{Kek, KekError, KekFacts, KekHealth, KekStatus, Wrap, WrapBinding, WrapRole};
+use super::{Kek, KekError, KekFacts, KekHealth, KekStatus, Wrap, WrapBinding};
 
 /// A KEK whose calls are measured.
 pub struct Metered {
     kek: Arc<dyn Kek>,
     clock: SharedClock,
     metrics: KekMetrics,
-    canary: OnceLock<Wrap>,
-    /// When a probe last succeeded, in microseconds since 1970; 0 for never.
-    proven: AtomicU64,
 }
 
 impl Metered {
     /// Measures a KEK.
     pub const fn new(kek: Arc<dyn Kek>, clock: SharedClock, metrics: KekMetrics) -> Self {
-        Self { kek, clock, metrics, canary: OnceLock::new(), proven: AtomicU64::new(0) }
-    }
-
-    /// Opens a canary, a wrap of a key that nobody uses: only that says that the next unwrap would succeed. The first
-    /// probe makes it. Not measured, since no caller waits for it.
-    pub async fn probe(&self, deadline: Deadline) -> Result<(), KekError> {
-        let binding = WrapBinding {
-            store: StoreId([0; 16]),
-            owner: CANARY.to_owned(),
-            key: KeyVersionId([0; 8]),
-            kek: self.kek.name().clone(),
-            role: WrapRole::Primary,
-            created: Wall(0),
-        };
-        let wrap = match self.canary.get() {
-            Some(wrap) => wrap,
-            None => {
-                let unusable = |_| KekError::Unsupported("no key could be made in this process".to_owned());
-                let key = DataKey::generate(&[]).map_err(unusable)?;
-                let wrap = self.kek.wrap(&key, &binding, deadline).await?;
-                self.canary.get_or_init(|| wrap)
-            }
-        };
-        // Its check value is compared by the unwrapping.
-        self.kek.unwrap(wrap, &binding, deadline).await?;
-        self.proven.store(self.clock.wall().0, Ordering::Relaxed);
-        Ok(())
+        Self { kek, clock, metrics }
     }
 
     async fn timed<T>(&self, call: impl Future<Output = Result<T, KekError>>) -> (Result<T, KekError>, Duration) {
@@ -62,9 +32,6 @@ impl Metered {
         (done, self.clock.mono().since(start))
     }
 }
-
-/// The owner of a canary: no keyring and no key of keyward is called so.
-const CANARY: &str = "kw.canary";
 
 impl Kek for Metered {
     fn name(&self) -> &KekName {
@@ -110,11 +77,6 @@ impl Kek for Metered {
     }
 
     fn status(&self) -> KekStatus {
-        let status = self.kek.status();
-        let proven = match self.proven.load(Ordering::Relaxed) {
-            0 => None,
-            at => Some(Wall(at)),
-        };
-        KekStatus { last_canary: status.last_canary.max(proven), ..status }
+        self.kek.status()
     }
 }

@@ -53,9 +53,10 @@ impl Settings {
         match (self, other) {
             (Self::Software(one), Self::Software(two)) => one.file == two.file,
             (Self::Pkcs11(one), Self::Pkcs11(two)) => {
-                let place = |settings: &Pkcs11Settings| {
-                    let Pkcs11Settings { profile, module, token_label, key_label, env, .. } = settings.clone();
-                    (profile, module, token_label, key_label, env)
+                let place = |token: &Pkcs11Settings| {
+                    let Pkcs11Settings { profile, module, token_label, token_serial, key_label, env, .. } =
+                        token.clone();
+                    (profile, module, token_label, token_serial, key_label, env)
                 };
                 place(one) == place(two)
             }

@@ -98,6 +98,14 @@ impl Keks {
         }
     }
 
+    /// A KEK opened something, a canary say: what it refused and who stood in for it is over.
+    pub(super) fn note_recovery(&self, kek: &KekName) {
+        if kek == self.primary() {
+            self.refused.store(false, Ordering::Release);
+            self.passed_over.store(false, Ordering::Release);
+        }
+    }
+
     /// Makes a key, every token's randomness mixed with the operating system's, and wraps it by every KEK. One that is
     /// away fails it all: a key without its escrow wrap would be a promise broken on the day the primary is lost.
     pub(super) async fn make(
@@ -145,8 +153,7 @@ impl Keks {
         };
         let error = match asked {
             Ok(given) => {
-                self.refused.store(false, Ordering::Release);
-                self.passed_over.store(false, Ordering::Release);
+                self.note_recovery(self.primary());
                 return Ok(given);
             }
             Err(error) => error,

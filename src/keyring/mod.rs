@@ -276,6 +276,11 @@ impl Keyrings {
         kek == self.inner.keks.primary() && self.inner.keks.refused()
     }
 
+    /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
+    pub fn recovered(&self, kek: &KekName) {
+        self.inner.keks.note_recovery(kek);
+    }
+
     /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the
     /// refusals that follow still need pseudonyms in the log; neither of them opens a value.
     pub fn evict(&self, kek: &KekName) {

@@ -2,5 +2,6 @@
 mod kek;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
+mod status;
 mod store;
 mod token;

@@ -381,7 +381,7 @@ fn check_module(path: &Path) -> Result<(), String> {
 /// CKR_USER_ALREADY_LOGGED_IN: the token remembers us, which is what was wanted.
 const ALREADY_LOGGED_IN: u64 = 0x100;
 /// Without traffic the token is asked this often.
-const CANARY_EVERY: Duration = Duration::from_secs(30);
+const CANARY_EVERY: Duration = Duration::from_secs(10);
 /// The variable by which OpenSC's spy module finds the library behind it.
 const SPY_MARK: &[u8] = b"PKCS11SPY_OUTPUT";
 const UNPINNED: &str = "rsa-oaep without a MAC key needs the store key's check value in the configuration: anybody can make \

@@ -130,6 +130,23 @@ async fn a_refusal_that_a_canary_meets_counts_as_one_that_a_request_meets() {
     assert_eq!(world.backup().unwraps(), 0);
 }
 
+/// Nobody may have called in between: a canary that opens ends an outage and a refusal as an unwrap does.
+#[tokio::test]
+async fn a_canary_that_opens_again_ends_a_refusal_and_an_outage() {
+    let (world, keyrings) = World::ready_with_escrow(&["a", "b"]).await;
+    world.kek.become_(Mood::Unreachable);
+    unlock(&world, &keyrings, "a").await.unwrap();
+    keyrings.recovered(world.kek.name());
+    unlock(&world, &keyrings, "b").await.unwrap();
+    assert_eq!(world.heard().len(), 2, "two outages are told");
+    keyrings.evict(world.kek.name());
+    keyrings.recovered(world.backup().name());
+    assert!(unlock(&world, &keyrings, "a").await.is_err(), "the escrow's recovery is its own");
+    keyrings.recovered(world.kek.name());
+    assert!(!keyrings.refused(world.kek.name()));
+    unlock(&world, &keyrings, "a").await.unwrap();
+}
+
 #[tokio::test]
 async fn a_refusal_drops_what_was_given_by_the_one_that_refuses_and_in_its_stead() {
     let (world, keyrings) = World::ready_with_escrow(&["a", "b"]).await;
