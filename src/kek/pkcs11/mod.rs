@@ -19,6 +19,7 @@ mod login;
 mod message;
 mod methods;
 mod module;
+mod opening;
 mod recipe;
 mod seat;
 mod settings;
