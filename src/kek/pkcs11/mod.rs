@@ -117,8 +117,8 @@ impl Pkcs11Kek {
     ) -> Result<Arc<Self>, StartError> {
         let (name, version) = (settings.name.clone(), settings.key_version);
         let access = Access::prepare(settings, clock.clone(), disk)?;
-        let (method, wrap) = access.profile.preferred().ok_or_else(|| no_method(&name))?;
-        let (mechanism, board) = (wrap.mechanism, Arc::new(Board::new()));
+        let method = access.profile.chosen(None).map_err(|_| no_method(&name))?.method();
+        let (mechanism, board) = (0x1087, Arc::new(Board::new()));
         let mut keeper = Keeper::new(access, mechanism, events, board.clone());
         match keeper.start().await {
             Ok(()) | Err(Setback::Away(_)) => {}
