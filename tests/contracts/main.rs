@@ -1,6 +1,9 @@
 //! One suite a trait, run against every implementation.
 mod kek;
+mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 mod store;
 mod token;
+#[path = "../support/tokens.rs"]
+mod tokens;
