@@ -9,7 +9,7 @@ use cryptoki_sys::{
 };
 
 use crate::gcm::{self, Input, IvMode, Output};
-use crate::{Shim, called, listing, objects, real};
+use crate::{Shim, called, listing, objects, real, sessions};
 
 /// Functions: `name(session; more arguments) |shim| body`, or `name(; arguments)` for one without a session. Their
 /// contract is the standard's; each takes its place in the list that [`overridden`] makes.
@@ -188,8 +188,10 @@ fn open_session(
     let code = real!(shim, C_OpenSession(slot, flags, application, notify, session));
     if code != cryptoki_sys::CKR_OK {
         shim.sessions.leave(cryptoki_sys::CK_INVALID_HANDLE);
+        return code;
     }
-    code
+    // SAFETY: the real library has just written the handle there.
+    sessions::log_in(shim, unsafe { *session })
 }
 
 fn refuses_query(shim: &Shim, to: *mut CK_BYTE) -> bool {

@@ -50,7 +50,8 @@ pub unsafe fn encrypt_init(
     let acceptable = match mode {
         IvMode::WrittenAtInit | IvMode::WrittenAtEncrypt => shown == Some(&[0; WRITTEN_BYTES]),
         IvMode::Appended => given.ulIvLen == 0,
-        IvMode::Prepended => given.pIv.is_null() && given.ulIvLen == 0,
+        // The vendor asks for a null pointer and is silent about the length.
+        IvMode::Prepended => given.pIv.is_null(),
     };
     if !acceptable {
         return Err(cryptoki_sys::CKR_MECHANISM_PARAM_INVALID);
@@ -90,7 +91,7 @@ pub unsafe fn decrypt_init(
         IvMode::Prepended => 0,
     };
     let iv = match (mode, iv) {
-        (IvMode::Prepended, None) if given.ulIvLen == 0 => {
+        (IvMode::Prepended, None) => {
             let waiting = Operation::Decrypt { key, aad: aad.unwrap_or_default().to_vec(), tag_bits: given.ulTagBits };
             shim.sessions.operations().insert(session, waiting);
             return Ok(cryptoki_sys::CKR_OK);

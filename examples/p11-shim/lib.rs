@@ -9,6 +9,7 @@
 //! - `P11SHIM_QUIRKS`: a comma list, see [`quirks::Quirks`].
 //! - `P11SHIM_MECHANISMS`: a comma list of `NEW=REAL` (the mechanism NEW is the real library's REAL) and `!NUMBER` (absent).
 //! - `P11SHIM_FAULTS`: a file of rules, read again at each call, see [`faults::Rule`].
+//! - `P11SHIM_LOGIN`: a PIN, for a product that authenticates by itself: each new session finds the user logged in.
 //! - `P11SHIM_LOG`: a file that gets a line `FUNCTION CODE` for each call, and no data.
 #![expect(unsafe_code, reason = "PKCS#11 is a C interface: a library that offers it is called with raw pointers")]
 #![allow(non_snake_case, reason = "the functions have the names of the standard")]
@@ -44,6 +45,7 @@ struct Shim {
     faults: Faults,
     journal: Journal,
     sessions: Sessions,
+    login: Option<String>,
 }
 
 static SHIM: OnceLock<Option<Shim>> = OnceLock::new();

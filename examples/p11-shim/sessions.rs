@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID};
+use cryptoki_sys::{CK_RV, CK_SESSION_HANDLE, CK_SESSION_INFO, CK_SLOT_ID, CK_ULONG};
 
 use crate::gcm::Operation;
 use crate::{Shim, real};
@@ -39,6 +39,16 @@ impl Sessions {
     pub fn clear(&self) {
         self.operations().clear();
         self.open.store(0, Ordering::SeqCst);
+    }
+}
+
+/// The product has authenticated by itself, if it is one that does.
+pub fn log_in(shim: &Shim, session: CK_SESSION_HANDLE) -> CK_RV {
+    let Some(pin) = &shim.login else { return cryptoki_sys::CKR_OK };
+    let (pin, len) = (pin.as_ptr().cast_mut(), pin.len() as CK_ULONG);
+    match real!(shim, C_Login(session, cryptoki_sys::CKU_USER, pin, len)) {
+        cryptoki_sys::CKR_USER_ALREADY_LOGGED_IN => cryptoki_sys::CKR_OK,
+        code => code,
     }
 }
 

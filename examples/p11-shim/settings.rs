@@ -20,7 +20,8 @@ pub fn load() -> Result<Shim, String> {
     )?;
     let faults = Faults::new(variable("P11SHIM_FAULTS").map(PathBuf::from));
     let journal = Journal::open(variable("P11SHIM_LOG").as_deref().map(Path::new))?;
-    Ok(Shim { real: real_library(&module)?, quirks, faults, journal, sessions: Sessions::default() })
+    let (real, sessions, login) = (real_library(&module)?, Sessions::default(), variable("P11SHIM_LOGIN"));
+    Ok(Shim { real, quirks, faults, journal, sessions, login })
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -1,9 +1,11 @@
 //! One suite a trait, run against every implementation.
 mod kek;
+mod live;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 mod store;
+mod suite;
 mod token;
 #[path = "../support/tokens.rs"]
 mod tokens;

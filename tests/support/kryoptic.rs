@@ -14,8 +14,14 @@ pub struct Kryoptic {
 impl Kryoptic {
     /// An initialised token without a key.
     pub fn new() -> Self {
+        Self::with_pin(PIN)
+    }
+
+    /// The same with another PIN.
+    pub fn with_pin(pin: &str) -> Self {
         assert!(module().is_file(), "{} is missing: {INSTALL}", module().display());
         let token = Self { place: Place::new() };
+        token.place.write_pin(pin, 0o600);
         std::fs::create_dir(token.place.path("token")).unwrap();
         let conf = format!(
             "[[slots]]\nslot = 42\ndbtype = \"sqlite\"\ndbargs = \"{}\"\n",
@@ -27,7 +33,7 @@ impl Kryoptic {
         };
         tool(&["--slot", "42", "--init-token", "--label", TOKEN_LABEL, "--so-pin", SO_PIN]);
         let as_officer = ["--login", "--login-type", "so", "--so-pin", SO_PIN];
-        tool(&[&["--token-label", TOKEN_LABEL, "--init-pin", "--pin", PIN], &as_officer[..]].concat());
+        tool(&[&["--token-label", TOKEN_LABEL, "--init-pin", "--pin", pin], &as_officer[..]].concat());
         token
     }
 

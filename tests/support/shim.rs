@@ -18,7 +18,12 @@ pub struct Shimmed {
 impl Shimmed {
     /// A token without a key behind a shim with these quirks (see examples/p11-shim/quirks.rs).
     pub fn new(quirks: &str, mechanisms: &str) -> Self {
-        let token = Self { behind: Kryoptic::new() };
+        Self::before(Kryoptic::new(), &[("P11SHIM_QUIRKS", quirks), ("P11SHIM_MECHANISMS", mechanisms)])
+    }
+
+    /// The shim with these settings before a token.
+    pub fn before(behind: Kryoptic, more: &[(&str, &str)]) -> Self {
+        let token = Self { behind };
         let built = built();
         assert!(built.is_file(), "{} is missing: cargo build --features faults --examples", built.display());
         if std::fs::hard_link(&built, token.module()).is_err() {
@@ -26,15 +31,10 @@ impl Shimmed {
         }
         let place = &token.behind.place;
         let [(name, value)] = token.behind.env();
-        let settings = [
-            (name, value),
-            ("P11SHIM_MODULE", kryoptic::module().display().to_string()),
-            ("P11SHIM_QUIRKS", quirks.into()),
-            ("P11SHIM_MECHANISMS", mechanisms.into()),
-            ("P11SHIM_FAULTS", place.text("faults")),
-            ("P11SHIM_LOG", place.text("calls.log")),
-        ];
-        let lines: Vec<String> = settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let module = kryoptic::module().display().to_string();
+        let (faults, log) = (place.text("faults"), place.text("calls.log"));
+        let own = [(name, &*value), ("P11SHIM_MODULE", &module), ("P11SHIM_FAULTS", &faults), ("P11SHIM_LOG", &log)];
+        let lines: Vec<String> = own.iter().chain(more).map(|(name, value)| format!("{name}={value}")).collect();
         std::fs::write(place.path("shim.env"), lines.join("\n")).unwrap();
         token
     }

@@ -21,6 +21,8 @@ use keyward::kek::profile::ProfileChoice;
 
 pub const TOKEN_LABEL: &str = "kek-test";
 pub const KEY_LABEL: &str = "kek-1";
+/// A second key in the same token; with the first it fits the label `kek-{version}`.
+pub const SECOND_KEY_LABEL: &str = "kek-2";
 pub const PIN: &str = "12345678";
 pub const SO_PIN: &str = "87654321";
 

@@ -6,9 +6,12 @@ use std::sync::OnceLock;
 
 use keyward::kek::pkcs11::Pkcs11Settings;
 
-use super::{Daemon, INSTALL, KEY_LABEL, PIN, Place, SO_PIN, TOKEN_LABEL, copy_folder, free_ports, library};
+use super::{
+    Daemon, INSTALL, KEY_LABEL, PIN, Place, SECOND_KEY_LABEL, SO_PIN, TOKEN_LABEL, copy_folder, free_ports, library,
+};
 
-/// A token with the key pair [`KEY_LABEL`] and a MAC key of the same label; its processes end when it is dropped.
+/// A token with the key pairs [`KEY_LABEL`] and [`SECOND_KEY_LABEL`], each with its MAC key; its processes end when it is
+/// dropped.
 pub struct Tpm2 {
     pub place: Place,
     // In the order in which they must end.
@@ -100,8 +103,10 @@ impl Tpm2 {
     fn make_keys(&self) {
         self.ptool(&["init"]);
         self.ptool(&["addtoken", "--pid=1", "--sopin", SO_PIN, "--userpin", PIN, "--label", TOKEN_LABEL]);
-        self.add_key(KEY_LABEL, "rsa2048");
-        self.add_key(KEY_LABEL, "hmac:sha256");
+        for label in [KEY_LABEL, SECOND_KEY_LABEL] {
+            self.add_key(label, "rsa2048");
+            self.add_key(&format!("{label}.mac"), "hmac:sha256");
+        }
     }
 
     /// Makes a key with the vendor's tool.

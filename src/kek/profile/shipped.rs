@@ -1,4 +1,11 @@
 //! Which profiles does keyward ship? The files of `hsm-profiles/`, compiled in; a test compares this list with the folder.
 
-/// Id and text of every shipped profile.
-pub const SHIPPED: &[(&str, &str)] = &[("softhsm2", include_str!("../../../hsm-profiles/softhsm2.toml"))];
+macro_rules! profile {
+    ($id:literal) => {
+        ($id, include_str!(concat!("../../../hsm-profiles/", $id, ".toml")))
+    };
+}
+
+/// Id and text of every shipped profile, sorted by id.
+pub const SHIPPED: &[(&str, &str)] =
+    &[profile!("kryoptic"), profile!("nss"), profile!("opencryptoki"), profile!("softhsm2"), profile!("tpm2-pkcs11")];
