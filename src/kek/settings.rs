@@ -27,7 +27,7 @@ pub enum Settings {
     /// A file, for development.
     Software(SoftwareSettings),
     /// A token.
-    Pkcs11(Pkcs11Settings),
+    Pkcs11(Box<Pkcs11Settings>),
 }
 
 /// Why a key-encryption key does not start. An absent token is no reason: it starts unreachable and recovers by itself.
@@ -90,7 +90,7 @@ pub async fn start(
     events: EventSink,
 ) -> Result<Arc<dyn Kek>, StartError> {
     match settings {
-        Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(settings, clock, disk, events).await?),
+        Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(*settings, deployment, clock, disk, events).await?),
         Settings::Software(settings) => {
             let allowed = DevelopmentOnly::confirm(deployment, &settings)?;
             let kek = SoftwareKek::open(&settings, allowed)?;

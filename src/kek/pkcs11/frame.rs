@@ -28,8 +28,7 @@ impl Frame {
 
     /// Wipes everything.
     pub fn clear(&mut self) {
-        // A new page and not zeros over the old one: dropping it is what wipes, and the optimiser cannot leave that out.
-        self.page = SecretBytes::zeroed(PAGE_BYTES);
+        self.page.wipe(self.len);
         self.len = 0;
     }
 

@@ -31,6 +31,13 @@ pub enum ProfileChoice {
     File(PathBuf),
 }
 
+impl ProfileChoice {
+    /// Whether the product logs in, as far as its profile can be read; one that cannot be is refused later.
+    pub fn wants_pin(&self) -> bool {
+        Profile::load(self).map_or(true, |profile| profile.login.user == User::User)
+    }
+}
+
 /// Why a profile was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
@@ -62,7 +69,7 @@ impl Profile {
     /// The profile that the configuration means.
     pub fn load(choice: &ProfileChoice) -> Result<Self, ProfileError> {
         match choice {
-            ProfileChoice::Shipped(id) => Self::shipped(id),
+            ProfileChoice::Shipped(id) => Self::parse(Self::text_of(id)?),
             ProfileChoice::File(path) => Self::read(path),
         }
     }
@@ -83,11 +90,11 @@ impl Profile {
     /// The table that new wraps use: the one that the configuration names, else the first that needs no opting in.
     pub fn chosen(&self, named: Option<&str>) -> Result<&WrapMethod, String> {
         let found = match named {
-            Some(name) => self.wrap.iter().find(|wrap| wrap.name() == name),
+            Some(name) => self.wrap.iter().find(|wrap| wrap.name() == name || wrap.full_name() == name),
             None => self.wrap.iter().find(|wrap| !matches!(wrap, WrapMethod::UnwrapGetattr { .. })),
         };
         found.ok_or_else(|| {
-            let names: Vec<_> = self.wrap.iter().map(WrapMethod::name).collect();
+            let names: Vec<_> = self.wrap.iter().map(WrapMethod::full_name).collect();
             let names = names.join(", ");
             match named {
                 Some(name) => format!("the profile {} has no method {name}: it has {names}", self.id),
@@ -106,13 +113,13 @@ impl Profile {
         self.attributes.reported.contains(&name)
     }
 
-    fn shipped(id: &str) -> Result<Self, ProfileError> {
+    /// A shipped profile as it is written, for operators to copy and change.
+    pub fn text_of(id: &str) -> Result<&'static str, ProfileError> {
         let unknown = || {
             let shipped: Vec<_> = SHIPPED.iter().map(|(id, _)| *id).collect();
             ProfileError::Unknown { id: id.into(), shipped: shipped.join(", ") }
         };
-        let (_, text) = SHIPPED.iter().find(|(shipped, _)| *shipped == id).ok_or_else(unknown)?;
-        Self::parse(text)
+        SHIPPED.iter().find(|(shipped, _)| *shipped == id).map(|(_, text)| *text).ok_or_else(unknown)
     }
 
     fn read(path: &Path) -> Result<Self, ProfileError> {

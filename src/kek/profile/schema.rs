@@ -55,6 +55,17 @@ pub enum Verified {
     SecondHand,
 }
 
+impl Verified {
+    /// The word that profiles use.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Docs => "docs",
+            Self::SecondHand => "second-hand",
+        }
+    }
+}
+
 /// The vendor's library.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,7 +1,7 @@
 use super::*;
 
 fn softhsm() -> String {
-    SHIPPED[0].1.to_owned()
+    Profile::text_of("softhsm2").unwrap().to_owned()
 }
 
 fn refusal(text: &str) -> String {
@@ -12,6 +12,81 @@ fn refusal(text: &str) -> String {
 fn every_shipped_profile_parses_and_carries_the_id_it_is_shipped_under() {
     for (id, text) in SHIPPED {
         assert_eq!(Profile::parse(text).unwrap().id, *id);
+    }
+}
+
+#[test]
+fn every_file_of_the_folder_is_shipped_once_and_in_order() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("hsm-profiles");
+    let names = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let files = names.filter(|path| path.extension().is_some_and(|end| end == "toml"));
+    let mut found: Vec<String> = files.map(|path| path.file_stem().unwrap().to_string_lossy().into_owned()).collect();
+    found.sort();
+    let shipped: Vec<&str> = SHIPPED.iter().map(|(id, _)| *id).collect();
+    assert_eq!(found, shipped);
+}
+
+#[test]
+fn a_file_of_the_operators_is_read_like_a_shipped_profile() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("hsm-profiles/thales-luna-7-fips.toml");
+    let read = Profile::load(&ProfileChoice::File(file)).unwrap();
+    assert_eq!(read, Profile::load(&ProfileChoice::Shipped("thales-luna-7-fips".into())).unwrap());
+    let absent = Profile::load(&ProfileChoice::File("/nowhere/mine.toml".into())).unwrap_err().to_string();
+    assert!(absent.starts_with("/nowhere/mine.toml: "), "{absent}");
+}
+
+/// Shipped profiles whose product no test has run.
+fn from_documents() -> Vec<Profile> {
+    let all = SHIPPED.iter().map(|(_, text)| Profile::parse(text).unwrap());
+    all.filter(|profile| profile.verified != Verified::Live).collect()
+}
+
+#[test]
+fn a_profile_from_documents_claims_nothing_that_was_run() {
+    for profile in from_documents() {
+        let tables = [
+            &profile.module.source,
+            &profile.slot.source,
+            &profile.login.source,
+            &profile.session.source,
+            &profile.calls.source,
+            &profile.errors.source,
+            &profile.attributes.source,
+            &profile.setup.source,
+        ];
+        let wraps = profile.wrap.iter().map(WrapMethod::source);
+        let pitfalls = profile.pitfall.iter().map(|pitfall| pitfall.source.as_str());
+        let sources = tables.into_iter().map(String::as_str).chain(wraps).chain(pitfalls);
+        let run: Vec<&str> = sources.filter(|source| source.split([':', ';', ' ']).any(|word| word == "run")).collect();
+        assert_eq!(run, [""; 0], "{}", profile.id);
+        assert!(!profile.pitfall.is_empty(), "{}", profile.id);
+    }
+}
+
+#[test]
+fn the_lines_for_keyward_toml_in_a_setup_name_the_profile_and_only_variables_that_it_passes_on() {
+    for profile in from_documents() {
+        let mark = "keyward.toml, [kek.primary]: ";
+        let lines = profile.setup.steps.iter().find_map(|step| step.strip_prefix(mark)).unwrap();
+        let table: toml::Table = toml::from_str(&format!("kek = {{ {lines} }}")).unwrap();
+        let kek = table["kek"].as_table().unwrap();
+        assert_eq!(kek["profile"].as_str(), Some(profile.id.as_str()));
+        assert_eq!(kek["type"].as_str(), Some("pkcs11"));
+        assert_eq!(kek.contains_key("pin_file"), profile.login.user == User::User, "{}", profile.id);
+        let env = kek.get("env").and_then(toml::Value::as_table).into_iter().flatten();
+        let foreign: Vec<&String> =
+            env.map(|(name, _)| name).filter(|name| !profile.module.env.contains(name)).collect();
+        assert!(foreign.is_empty(), "{}: {foreign:?}", profile.id);
+    }
+}
+
+#[test]
+fn every_return_code_for_a_pin_stops_logins_in_every_shipped_profile() {
+    for (id, text) in SHIPPED {
+        let errors = Profile::parse(text).unwrap().errors;
+        for code in [0xA0, 0xA1, 0xA2, 0xA3, 0xA4] {
+            assert_eq!(errors.class(code), ErrorClass::PinStop, "{id}: {code:#x}");
+        }
     }
 }
 
@@ -62,6 +137,14 @@ fn a_pool_that_the_token_or_its_library_cannot_have_is_refused() {
 }
 
 #[test]
+fn two_tables_of_one_name_are_told_apart_by_their_variant() {
+    let profile = Profile::load(&ProfileChoice::Shipped("aws-cloudhsm".into())).unwrap();
+    assert_eq!(profile.chosen(Some("aes-gcm")).unwrap().method(), Method::AesGcmHsmPrepended);
+    assert_eq!(profile.chosen(Some("aes-gcm/hsm-writeback")).unwrap().method(), Method::AesGcmHsmWriteback);
+    assert!(profile.chosen(Some("aes-gcm/caller")).unwrap_err().contains("has no method aes-gcm/caller"));
+}
+
+#[test]
 fn unwrapping_by_value_is_taken_only_when_it_is_named() {
     let mut profile = Profile::parse(&softhsm()).unwrap();
     profile.wrap.retain(|wrap| wrap.name() == "unwrap-getattr");
@@ -84,5 +167,6 @@ fn an_unlisted_code_is_ambiguous() {
 fn an_unknown_id_lists_what_is_shipped() {
     let choice = ProfileChoice::Shipped("luna9".into());
     let error = Profile::load(&choice).unwrap_err().to_string();
-    assert_eq!(error, "keyward ships no profile luna9: it ships softhsm2");
+    let shipped: Vec<&str> = SHIPPED.iter().map(|(id, _)| *id).collect();
+    assert_eq!(error, format!("keyward ships no profile luna9: it ships {}", shipped.join(", ")));
 }

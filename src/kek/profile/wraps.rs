@@ -66,6 +66,8 @@ pub enum WrapMethod {
         mac_mechanism: Option<u64>,
         /// The CKA_KEY_TYPE of the MAC key.
         mac_key_type: Option<u64>,
+        /// The length of a key that keyward makes.
+        bits: u16,
         /// The mechanism that generates the key pair; None: keyward cannot.
         generate: Option<u64>,
         /// The mechanism that generates the MAC key; None: keyward cannot.
@@ -138,6 +140,43 @@ impl WrapMethod {
             Self::AesCbcHmac { .. } => "aes-cbc-hmac",
             Self::RsaOaep { .. } => "rsa-oaep",
             Self::UnwrapGetattr { .. } => "unwrap-getattr",
+        }
+    }
+
+    /// What tells apart two tables of one name, in the word that profiles use: who makes the IV, or which hash.
+    pub const fn variant(&self) -> Option<&'static str> {
+        match self {
+            Self::AesGcm { iv, .. } => Some(match iv {
+                IvMode::Caller => "caller",
+                IvMode::HsmWriteback => "hsm-writeback",
+                IvMode::HsmAppended => "hsm-appended",
+                IvMode::HsmPrepended => "hsm-prepended",
+            }),
+            Self::RsaOaep { hash, .. } => Some(match hash {
+                OaepHash::Sha1 => "sha1",
+                OaepHash::Sha256 => "sha256",
+            }),
+            Self::AesKwp { .. } | Self::AesKw { .. } | Self::AesCbcHmac { .. } | Self::UnwrapGetattr { .. } => None,
+        }
+    }
+
+    /// Name and variant, `aes-gcm/caller`: what the configuration writes where a profile has two tables of one name.
+    pub fn full_name(&self) -> String {
+        match self.variant() {
+            Some(variant) => format!("{}/{variant}", self.name()),
+            None => self.name().to_owned(),
+        }
+    }
+
+    /// The mechanism's number.
+    pub const fn mechanism(&self) -> u64 {
+        match self {
+            Self::AesGcm { mechanism, .. }
+            | Self::AesKwp { mechanism, .. }
+            | Self::AesKw { mechanism, .. }
+            | Self::AesCbcHmac { mechanism, .. }
+            | Self::RsaOaep { mechanism, .. }
+            | Self::UnwrapGetattr { mechanism, .. } => *mechanism,
         }
     }
 
