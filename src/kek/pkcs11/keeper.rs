@@ -345,12 +345,23 @@ impl Keeper {
                 Next::Again(told)
             }
             ErrorClass::Reinit | ErrorClass::Gone => self.lost(&seat, told),
+            // A wrap of an older profile may ask for what this token forbids; that says nothing of what it allows.
+            ErrorClass::Denied if self.asks_otherwise(work) => match self.canary_opens(seat).await {
+                Ok(()) => {
+                    Next::Answer(KekError::Unsupported(format!("the token refuses an older way of wrapping: {told}")))
+                }
+                Err(seat) => self.lost(&seat, told),
+            },
             ErrorClass::Denied | ErrorClass::PinStop => {
                 let setback = Setback::Denied(told);
                 self.lose(seat.generation, &setback);
                 Next::Answer(setback.as_kek_error(&self.access.settings.name))
             }
         }
+    }
+
+    fn asks_otherwise(&self, work: &Work) -> bool {
+        matches!(work, Work::Unwrap { recipe, .. } if *recipe != self.access.recipe)
     }
 
     /// A canary in a fresh session decides whether the input was wrong or the token; the seat goes back if it opens.
