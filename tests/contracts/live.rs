@@ -1,7 +1,10 @@
-//! The suite on every token that runs here, each with the method that its profile prefers, and on Kryoptic with all others.
+//! The suite on every token that runs here, each with the method that its profile prefers, and Kryoptic, SoftHSM, NSS and
+//! openCryptoki with the other methods of theirs.
+
+use keyward::kek::pkcs11::Pkcs11Settings;
 
 use crate::softhsm::Softhsm;
-use crate::suite::{self, Subject};
+use crate::suite::{self, Second, Subject};
 use crate::tokens::kryoptic::Kryoptic;
 use crate::tokens::nss::Nss;
 use crate::tokens::opencryptoki::Opencryptoki;
@@ -38,41 +41,60 @@ macro_rules! tests_of {
 }
 
 kept_by! {
-    softhsm2: softhsm();
-    kryoptic: kryoptic();
-    nss: nss();
-    opencryptoki: opencryptoki();
+    softhsm2: softhsm("aes-gcm");
+    kryoptic: kryoptic("aes-gcm");
+    nss: nss("aes-gcm");
+    opencryptoki: opencryptoki("aes-cbc-hmac");
     tpm2_pkcs11: tpm2();
     p11_kit: p11kit();
+    softhsm2_by_rsa_oaep: softhsm("rsa-oaep");
+    softhsm2_by_aes_cbc_hmac: softhsm("aes-cbc-hmac");
+    softhsm2_by_unwrap_getattr: softhsm("unwrap-getattr");
+    kryoptic_by_aes_kwp: kryoptic("aes-kwp");
+    kryoptic_by_aes_kw: kryoptic("aes-kw");
+    kryoptic_by_aes_cbc_hmac: kryoptic("aes-cbc-hmac");
+    kryoptic_by_rsa_oaep: kryoptic("rsa-oaep");
+    kryoptic_by_unwrap_getattr: kryoptic("unwrap-getattr");
+    nss_by_aes_kwp: nss("aes-kwp");
+    nss_by_aes_kw: nss("aes-kw");
+    nss_by_aes_cbc_hmac: nss("aes-cbc-hmac");
+    nss_by_rsa_oaep: nss("rsa-oaep");
+    nss_by_unwrap_getattr: nss("unwrap-getattr");
+    opencryptoki_by_rsa_oaep: opencryptoki("rsa-oaep");
 }
 
-async fn softhsm() -> Subject {
+/// The method of that name.
+fn by(method: &str, settings: Pkcs11Settings) -> Pkcs11Settings {
+    Pkcs11Settings { method: Some(method.into()), ..settings }
+}
+
+async fn softhsm(method: &str) -> Subject {
     let token = Softhsm::new();
-    Subject::create(token.settings(), Box::new(token)).await
+    Subject::create(by(method, token.settings()), Box::new(token)).await.sparing(method)
 }
 
-async fn kryoptic() -> Subject {
+async fn kryoptic(method: &str) -> Subject {
     let token = Kryoptic::new();
-    Subject::create(token.settings(), Box::new(token)).await
+    Subject::create(by(method, token.settings()), Box::new(token)).await.sparing(method)
 }
 
-async fn nss() -> Subject {
+async fn nss(method: &str) -> Subject {
     let token = Nss::new();
-    Subject::create(token.settings(), Box::new(token)).await
+    Subject::create(by(method, token.settings()), Box::new(token)).await.sparing(method)
 }
 
-async fn opencryptoki() -> Subject {
+async fn opencryptoki(method: &str) -> Subject {
     let token = Opencryptoki::new();
-    Subject::create(token.settings(), Box::new(token)).await
+    Subject::create(by(method, token.settings()), Box::new(token)).await.sparing(method)
 }
 
 async fn p11kit() -> Subject {
     let token = P11kit::new();
-    Subject { stride: 7, ..Subject::create(token.settings(), Box::new(token)).await }
+    Subject::create(token.settings(), Box::new(token)).await.sparing("rsa-oaep")
 }
 
 /// Its keys come from the vendor's tool.
 async fn tpm2() -> Subject {
     let token = Tpm2::new();
-    Subject { settings: token.settings(), stride: 40, _token: Box::new(token) }
+    Subject { settings: token.settings(), second: Second::Made, stride: 40, _token: Box::new(token) }
 }

@@ -1,4 +1,5 @@
 //! One suite a trait, run against every implementation.
+mod documented;
 mod kek;
 mod live;
 mod shim;

@@ -1,10 +1,8 @@
-//! The software token of NSS, in a directory of its own. It is told where by C_Initialize's reserved string, which the
-//! profile holds, so each token has a copy of the shipped profile with its own directory in it.
+//! The software token of NSS, in a directory of its own. It is told where by C_Initialize's reserved string.
 
 use std::path::PathBuf;
 
 use keyward::kek::pkcs11::Pkcs11Settings;
-use keyward::kek::profile::ProfileChoice;
 
 use super::{INSTALL, PIN, Place, library};
 
@@ -22,17 +20,13 @@ impl Nss {
         std::fs::write(token.place.path("password"), PIN).unwrap();
         let (db, password) = (token.place.text("db"), token.place.text("password"));
         token.place.run("certutil", &["-N", "-d", &format!("sql:{db}"), "-f", &password], &[]);
-        let shipped = include_str!("../../hsm-profiles/nss.toml");
-        let ours = shipped.replace(SHIPPED_DIRECTORY, &db);
-        assert_ne!(ours, shipped, "the profile names the directory {SHIPPED_DIRECTORY}");
-        std::fs::write(token.place.path("nss.toml"), ours).unwrap();
         token
     }
 
     /// Settings that reach this token.
     pub fn settings(&self) -> Pkcs11Settings {
         Pkcs11Settings {
-            profile: ProfileChoice::File(self.place.path("nss.toml")),
+            reserved: Some(format!("configdir='sql:{}'", self.place.text("db"))),
             token_label: LABEL.into(),
             ..self.place.settings("nss", &[])
         }
@@ -56,5 +50,3 @@ pub fn module() -> PathBuf {
 
 /// NSS gives its token this label, always.
 pub const LABEL: &str = "NSS Certificate DB";
-/// Where the shipped profile says the token is.
-const SHIPPED_DIRECTORY: &str = "/etc/keyward/nss";

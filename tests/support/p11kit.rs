@@ -24,11 +24,7 @@ impl P11kit {
         let mut token = Self { place: Place::new(), behind: Softhsm::new(), server: None };
         let shipped = include_str!("../../hsm-profiles/softhsm2.toml");
         let remote = shipped.replace("[\"SOFTHSM2_CONF\"]", "[\"P11_KIT_SERVER_ADDRESS\"]");
-        let (head, wraps) = remote.split_once("[[wrap]]").unwrap();
-        let oaep = wraps.split("[[wrap]]").find(|wrap| wrap.contains("\"rsa-oaep\"")).unwrap();
-        let rest = wraps.split_once("[errors]").unwrap().1;
-        let oaep = oaep.split("[errors]").next().unwrap();
-        std::fs::write(token.place.path("p11kit.toml"), format!("{head}[[wrap]]{oaep}[errors]{rest}")).unwrap();
+        std::fs::write(token.place.path("p11kit.toml"), remote).unwrap();
         token.start();
         token
     }
@@ -39,6 +35,7 @@ impl P11kit {
         Pkcs11Settings {
             profile: ProfileChoice::File(self.place.path("p11kit.toml")),
             module: Some(module()),
+            method: Some("rsa-oaep".into()),
             ..self.place.settings("softhsm2", &env)
         }
     }
