@@ -172,12 +172,15 @@ impl Link {
     }
 
     async fn transfer(&mut self) -> std::io::Result<()> {
-        self.socket.write_all(&self.out.header()).await?;
-        self.socket.write_all(self.out.body()).await?;
-        let mut header = [0; 4];
-        self.socket.read_exact(&mut header).await?;
-        let room = self.back.room(header).map_err(std::io::Error::other)?;
-        self.socket.read_exact(room).await.map(|_| ())
+        self.socket.write_all(self.out.wire()).await?;
+        let mut arrived = 0;
+        while !self.back.is_whole(arrived).map_err(std::io::Error::other)? {
+            match self.socket.read(self.back.room(arrived)).await? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                more => arrived += more,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -11,6 +11,7 @@ mod canary;
 mod cipher;
 mod descriptors;
 mod fault;
+mod finishing;
 mod frame;
 mod keeper;
 mod link;
@@ -37,6 +38,7 @@ use super::{Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, Method, S
 
 use access::{Access, Setback};
 use board::Board;
+use finishing::Finishing;
 use keeper::{Keeper, Work};
 use message::{NewKey, Request};
 use recipe::KeyRole;
@@ -227,11 +229,10 @@ impl Pkcs11Kek {
     /// left in the middle of a call, and a token that hangs is noticed by the keeper's own limits.
     async fn ask(&self, work: Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
         let keeper = self.keeper.clone();
-        let working = tokio::spawn(async move { keeper.serve(&work, deadline).await });
-        let gone = || KekError::Unreachable { kek: self.name.clone(), detail: "the sidecar is shutting down".into() };
+        let working = Finishing::new(async move { keeper.serve(&work, deadline).await });
         tokio::select! {
             biased;
-            result = working => result.unwrap_or_else(|_| Err(gone())),
+            result = working => result,
             () = self.clock.sleep_until(deadline.0) => Err(KekError::Deadline(self.name.clone())),
         }
     }
