@@ -249,6 +249,10 @@ impl Access {
         };
         let told = fault.to_string();
         match fault {
+            // Whatever the profile says of these codes: waiting does not bring the mechanism.
+            Fault::Code { code, .. } if CONTRADICTIONS.contains(&code) => Setback::Unfit(format!(
+                "{told}: the token does not wrap as its profile says, `keyward hsm probe` shows what it does"
+            )),
             Fault::Code { code, .. } => match self.profile.errors.class(code) {
                 ErrorClass::PinStop | ErrorClass::Denied => Setback::Denied(told),
                 _ => Setback::Away(told),
@@ -386,3 +390,5 @@ const CANARY_EVERY: Duration = Duration::from_secs(10);
 const SPY_MARK: &[u8] = b"PKCS11SPY_OUTPUT";
 const UNPINNED: &str = "rsa-oaep without a MAC key needs the store key's check value in the configuration: anybody can make \
      wraps for a public key. Set store_key_check in [keyring] to what `keyward init` printed";
+/// CKR_MECHANISM_INVALID and CKR_MECHANISM_PARAM_INVALID: another mechanism or another IV mode than the profile's.
+const CONTRADICTIONS: [u64; 2] = [0x70, 0x71];
