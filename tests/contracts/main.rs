@@ -6,6 +6,7 @@ mod outages;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
+mod status;
 mod store;
 mod suite;
 mod token;

@@ -19,6 +19,7 @@ mod login;
 mod message;
 mod methods;
 mod module;
+mod opening;
 mod recipe;
 mod seat;
 mod settings;
@@ -34,7 +35,9 @@ use crate::names::KekName;
 use crate::secret::SecretBytes;
 
 use super::profile::{AttributeName, WrapMethod};
-use super::{Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, Method, StartError, Wrap, WrapBinding};
+use super::{
+    Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, KekStatus, Method, StartError, Wrap, WrapBinding,
+};
 
 use access::{Access, Setback};
 use board::Board;
@@ -79,6 +82,7 @@ impl Pkcs11Kek {
     ) -> Result<Arc<Self>, StartError> {
         let name = settings.name.clone();
         let access = Access::prepare(settings, deployment, clock.clone(), disk)?;
+        access.trusted()?;
         let board = Arc::new(Board::new());
         let keeper = Arc::new(Keeper::new(access, events, board.clone()));
         match keeper.start().await {
@@ -300,6 +304,10 @@ impl Kek for Pkcs11Kek {
 
     fn health(&self) -> KekHealth {
         self.board.health()
+    }
+
+    fn status(&self) -> KekStatus {
+        self.keeper.status()
     }
 }
 
