@@ -2,6 +2,7 @@
 mod documented;
 mod kek;
 mod live;
+mod outages;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
