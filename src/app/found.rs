@@ -84,7 +84,7 @@ pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, Found
     let (events, _unheard) = super::events::queue(16);
     let deployment = super::deployment(config.environment);
     let start = async |settings: &kek::Settings| {
-        kek::start(settings.clone(), deployment, clock.clone(), disk.clone(), events.clone()).await
+        kek::start(settings.clone().founding(), deployment, clock.clone(), disk.clone(), events.clone()).await
     };
     let primary = start(&config.keks.primary).await?;
     let escrow = match &config.keks.escrow {

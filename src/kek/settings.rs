@@ -31,6 +31,15 @@ pub enum Settings {
 }
 
 impl Settings {
+    /// The same, for the one run that makes the store key itself and so need not know it by its check value.
+    #[must_use]
+    pub fn founding(self) -> Self {
+        match self {
+            Self::Pkcs11(settings) => Self::Pkcs11(Box::new(Pkcs11Settings { store_key_pinned: true, ..*settings })),
+            Self::Software(settings) => Self::Software(settings),
+        }
+    }
+
     /// The name in the configuration.
     pub const fn name(&self) -> &KekName {
         match self {

@@ -1,4 +1,5 @@
 //! What a KEK says of itself without a call, before, during and after an outage.
+#![allow(clippy::unwrap_used, reason = "a test that cannot set up its key-encryption key must fail")]
 
 use std::sync::Arc;
 use std::time::Duration;

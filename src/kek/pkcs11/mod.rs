@@ -19,6 +19,7 @@ mod login;
 mod message;
 mod methods;
 mod module;
+mod opening;
 mod recipe;
 mod seat;
 mod settings;
@@ -81,6 +82,7 @@ impl Pkcs11Kek {
     ) -> Result<Arc<Self>, StartError> {
         let name = settings.name.clone();
         let access = Access::prepare(settings, deployment, clock.clone(), disk)?;
+        access.trusted()?;
         let board = Arc::new(Board::new());
         let keeper = Arc::new(Keeper::new(access, events, board.clone()));
         match keeper.start().await {
@@ -109,13 +111,14 @@ impl Pkcs11Kek {
                 steps(&access)
             ))
         })?;
-        let mut id = [0; 16];
-        crypto::random(&mut id).map_err(|error| problem(error.to_string()))?;
         let unmodifiable = access.profile.attributes.settable.contains(&AttributeName::Modifiable);
         let label = access.label_of(access.settings.key_version);
         let (_process, mut link, token) = access.open().await.map_err(|setback| setback.as_start_error(name))?;
         let mut made = Vec::new();
         for (role, mechanism, key_type, bits) in recipes {
+            // Of its own for each: some tokens take a second secret key with the same id for the first.
+            let mut id = [0; 16];
+            crypto::random(&mut id).map_err(|error| problem(error.to_string()))?;
             let new = NewKey { role, mechanism, key_type, bits, label: &label, id: &id, unmodifiable };
             let created = link.key(&Request::Create(new), access.start_after()).await;
             made.push((role, created.map_err(|trouble| access.setback(trouble).as_start_error(name))?));
