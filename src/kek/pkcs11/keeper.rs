@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as Turn, Notify, Semaphore, SemaphorePermit};
 
 use crate::clock::{Deadline, Mono};
 use crate::crypto::RsaPublicKey;
@@ -44,6 +44,8 @@ pub(super) struct Keeper {
     pub(super) events: EventSink,
     pub(super) board: Arc<Board>,
     pub(super) opening: Turn<()>,
+    /// Told when a call has found the token gone: what was planned for a healthy one no longer holds.
+    pub(super) changed: Arc<Notify>,
     seats: Semaphore,
     state: Mutex<State>,
 }
@@ -97,7 +99,7 @@ impl Keeper {
     /// A keeper without a worker.
     pub(super) fn new(access: Access, events: EventSink, board: Arc<Board>) -> Self {
         let seats = Semaphore::new(access.pool());
-        Self { access, events, board, seats, opening: Turn::new(()), state: Mutex::default() }
+        Self { access, events, board, seats, opening: Turn::new(()), changed: Arc::default(), state: Mutex::default() }
     }
 
     /// Opens and admits the token for the first time.
@@ -334,6 +336,7 @@ impl Keeper {
             });
         }
         self.state().breaker.trip(self.access.clock.mono(), error.clone());
+        self.changed.notify_one();
         error
     }
 
