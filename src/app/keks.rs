@@ -14,8 +14,8 @@ pub use crate::kek::pkcs11::TokenKey;
 /// Why a key-encryption key could not be made or shown.
 #[derive(Debug, thiserror::Error)]
 pub enum KekError {
-    /// The configuration has a software key.
-    #[error("the configuration has no token: [kek.primary] is a file")]
+    /// The configuration has a software key, or a server.
+    #[error("the configuration has no token: [kek.primary] is a file or a server")]
     NoToken,
     /// The token says no, or is away.
     #[error(transparent)]
@@ -62,7 +62,7 @@ pub fn clear_kek_login(config: &Config) -> Result<usize, KekError> {
 fn token(config: &Config) -> Result<pkcs11::Pkcs11Settings, KekError> {
     match &config.kek {
         Settings::Pkcs11(settings) => Ok(settings.clone()),
-        Settings::Software(_) => Err(KekError::NoToken),
+        Settings::Software(_) | Settings::Transit(_) => Err(KekError::NoToken),
     }
 }
 

@@ -10,6 +10,7 @@ use crate::names::KekName;
 use super::pkcs11::{Pkcs11Kek, Pkcs11Settings};
 use super::profile::ProfileError;
 use super::software::{DevelopmentOnly, SoftwareKek, SoftwareSettings};
+use super::transit::{TransitKek, TransitSettings};
 use super::{EventSink, Kek, KekError, KekEvent, PrivateFileError};
 
 /// Where the sidecar runs.
@@ -28,6 +29,8 @@ pub enum Settings {
     Software(SoftwareSettings),
     /// A token.
     Pkcs11(Pkcs11Settings),
+    /// A transit engine of Vault or OpenBao.
+    Transit(TransitSettings),
 }
 
 /// Why a key-encryption key does not start. An absent token is no reason: it starts unreachable and recovers by itself.
@@ -91,6 +94,7 @@ pub async fn start(
 ) -> Result<Arc<dyn Kek>, StartError> {
     match settings {
         Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(settings, clock, disk, events).await?),
+        Settings::Transit(settings) => Ok(TransitKek::start(settings, deployment, clock, events).await?),
         Settings::Software(settings) => {
             let allowed = DevelopmentOnly::confirm(deployment, &settings)?;
             let kek = SoftwareKek::open(&settings, allowed)?;
