@@ -19,11 +19,12 @@ pub(super) fn primary(
     worker: &Path,
     found: &mut Found,
 ) -> Option<kek::Settings> {
-    const KINDS: &str = "write type = \"pkcs11\" or, for development, type = \"software\"";
+    const KINDS: &str = "write type = \"pkcs11\", \"transit\" or, for development, \"software\"";
     let raw = found.need("kek.primary", raw.kek.primary.as_ref(), "add [kek.primary]: who wraps the data keys?")?;
     match found.need("kek.primary.type", raw.kind.as_deref(), KINDS)? {
         "software" => software(raw, environment, found),
         "pkcs11" => pkcs11(raw, state, worker, found),
+        "transit" => super::transit::transit(raw, kek_name(), environment, found),
         _ => {
             found.add("kek.primary.type", "is not a kind of key-encryption key", KINDS);
             None
@@ -42,19 +43,7 @@ fn software(raw: &RawKek, environment: Option<Environment>, found: &mut Found) -
             "anybody who copies the file can unwrap every data key: set it only for development",
         );
     }
-    for (name, given) in [
-        ("profile", raw.profile.is_some()),
-        ("module", raw.module.is_some()),
-        ("token_label", raw.token_label.is_some()),
-        ("key_label", raw.key_label.is_some()),
-        ("pin_file", raw.pin_file.is_some()),
-        ("pin_fd", raw.pin_fd.is_some()),
-        ("env", !raw.env.is_empty()),
-    ] {
-        if given {
-            found.add(format!("kek.primary.{name}"), "belongs to type = \"pkcs11\"", "remove it");
-        }
-    }
+    strangers(raw, "software", found);
     let file = found.need("kek.primary.file", raw.file.as_ref(), "name the key's file")?;
     let file = absolute("kek.primary.file", file, found);
     Some(kek::Settings::Software(SoftwareSettings {
@@ -65,14 +54,7 @@ fn software(raw: &RawKek, environment: Option<Environment>, found: &mut Found) -
 }
 
 fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> Option<kek::Settings> {
-    for (name, given) in [
-        ("file", raw.file.is_some()),
-        ("insecure_software_kek_for_development", raw.insecure_software_kek_for_development.is_some()),
-    ] {
-        if given {
-            found.add(format!("kek.primary.{name}"), "belongs to type = \"software\"", "remove it");
-        }
-    }
+    strangers(raw, "pkcs11", found);
     let profile = found.need("kek.primary.profile", raw.profile.clone(), "name a profile of hsm-profiles/");
     let token =
         found.need("kek.primary.token_label", raw.token_label.clone(), "the label given when the token was made");
@@ -92,6 +74,54 @@ fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> O
         state_dir: state.latches(),
         env: raw.env.clone().into_iter().collect(),
     }))
+}
+
+/// Settings that another type of key-encryption key has.
+pub(super) fn strangers(raw: &RawKek, kind: &str, found: &mut Found) {
+    let owned: [(&str, &[(&str, bool)]); 3] = [
+        (
+            "software",
+            &[
+                ("file", raw.file.is_some()),
+                ("insecure_software_kek_for_development", raw.insecure_software_kek_for_development.is_some()),
+            ],
+        ),
+        (
+            "pkcs11",
+            &[
+                ("profile", raw.profile.is_some()),
+                ("module", raw.module.is_some()),
+                ("token_label", raw.token_label.is_some()),
+                ("key_label", raw.key_label.is_some()),
+                ("key_version", raw.key_version.is_some() && kind == "transit"),
+                ("pin_file", raw.pin_file.is_some()),
+                ("pin_fd", raw.pin_fd.is_some()),
+                ("env", !raw.env.is_empty()),
+            ],
+        ),
+        (
+            "transit",
+            &[
+                ("address", raw.address.is_some()),
+                ("mount", raw.mount.is_some()),
+                ("key", raw.key.is_some()),
+                ("namespace", raw.namespace.is_some()),
+                ("ca_file", raw.ca_file.is_some()),
+                ("auth", raw.auth.is_some()),
+                ("auth_mount", raw.auth_mount.is_some()),
+                ("token_file", raw.token_file.is_some()),
+                ("role_id", raw.role_id.is_some()),
+                ("secret_id_file", raw.secret_id_file.is_some()),
+                ("role", raw.role.is_some()),
+                ("jwt_file", raw.jwt_file.is_some()),
+            ],
+        ),
+    ];
+    for (owner, names) in owned.iter().filter(|(owner, _)| *owner != kind) {
+        for (name, _) in names.iter().filter(|(_, given)| *given) {
+            found.add(format!("kek.primary.{name}"), format!("belongs to type = \"{owner}\""), "remove it");
+        }
+    }
 }
 
 fn pin(raw: &RawKek, found: &mut Found) -> Option<PinSource> {

@@ -358,7 +358,8 @@ impl Keeper {
                 Err(_) => {}
             }
         }
-        if self.log_in_again(session, "it cannot be renewed").await.is_err() {
+        let replaced = self.log_in_again(session, "it cannot be renewed").await.is_ok();
+        if !replaced && session.lease().renew_at.is_some_and(|at| at <= self.clock.mono()) {
             session.renew_later(self.soon());
         }
     }

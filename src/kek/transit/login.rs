@@ -146,7 +146,7 @@ fn read_private(file: &Path) -> Result<SecretBytes, String> {
 
 /// Two thirds of the lease, or up to a tenth of it earlier, so that many sidecars do not renew at once.
 fn renewal(lease: Duration) -> Duration {
-    lease * 2 / 3 - part_of(lease / 10)
+    (lease * 2 / 3 - part_of(lease / 10)).max(Duration::from_secs(1))
 }
 
 /// JWTs of a service account have one to two thousand bytes.

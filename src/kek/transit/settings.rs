@@ -125,28 +125,42 @@ impl TransitSettings {
             (_, false, Some(_)) => return Err("ca_file has no use without https".into()),
             _ => {}
         }
-        check_path("mount", &self.mount)?;
-        check_key_name(&self.key)?;
+        match self.problems().into_iter().next() {
+            Some((setting, problem)) => Err(format!("{setting} {problem}")),
+            None => Ok(()),
+        }
+    }
+
+    /// What cannot stand in a request: the setting's name, and what is wrong with it.
+    pub fn problems(&self) -> Vec<(&'static str, String)> {
+        let mut found = vec![("mount", check_path(&self.mount)), ("key", check_key_name(&self.key))];
         if let Some(namespace) = &self.namespace {
-            check_path("namespace", namespace)?;
+            found.push(("namespace", check_path(namespace)));
         }
         match &self.auth {
-            Auth::Token { .. } => Ok(()),
-            Auth::AppRole { mount, role_id: role, .. } | Auth::Kubernetes { mount, role, .. } => {
-                check_path("auth_mount", mount)?;
-                if role.is_empty() { Err("the role must not be empty".into()) } else { Ok(()) }
+            Auth::Token { .. } => {}
+            Auth::AppRole { mount, role_id, .. } => {
+                found.extend([("auth_mount", check_path(mount)), ("role_id", check_role(role_id))]);
+            }
+            Auth::Kubernetes { mount, role, .. } => {
+                found.extend([("auth_mount", check_path(mount)), ("role", check_role(role))]);
             }
         }
+        found.into_iter().filter_map(|(setting, checked)| Some((setting, checked.err()?))).collect()
     }
 }
 
+fn check_role(role: &str) -> Result<(), String> {
+    if role.is_empty() { Err("is empty".into()) } else { Ok(()) }
+}
+
 /// What may stand in the path of a request: names and slashes, nothing that a server or proxy could resolve away.
-fn check_path(what: &str, path: &str) -> Result<(), String> {
+fn check_path(path: &str) -> Result<(), String> {
     let named = |part: &str| !part.is_empty() && part != "." && part != ".." && part.bytes().all(in_a_name);
     if path.len() <= MAX_PATH && path.split('/').all(named) {
         return Ok(());
     }
-    Err(format!("{what} must be names of [A-Za-z0-9_.-] with single slashes between them"))
+    Err("must be names of [A-Za-z0-9_.-] with single slashes between them".into())
 }
 
 /// The server's own rule for the name of a key.
@@ -156,7 +170,7 @@ fn check_key_name(key: &str) -> Result<(), String> {
     if fits && key.bytes().all(in_a_name) {
         return Ok(());
     }
-    Err("key must be a name of [A-Za-z0-9_.-] that begins and ends with a letter, digit or _".into())
+    Err("must be a name of [A-Za-z0-9_.-] that begins and ends with a letter, digit or _".into())
 }
 
 const fn in_a_name(byte: u8) -> bool {
@@ -194,10 +208,10 @@ mod tests {
     #[test]
     fn a_path_cannot_leave_its_mount() {
         for good in ["transit", "kms/transit", "team-a_1/x.y"] {
-            assert!(check_path("mount", good).is_ok(), "{good}");
+            assert!(check_path(good).is_ok(), "{good}");
         }
         for bad in ["", "/transit", "transit/", "a//b", "../sys", "a/../b", "a?b", "a b", "a%2fb", "a\nb"] {
-            assert!(check_path("mount", bad).is_err(), "{bad}");
+            assert!(check_path(bad).is_err(), "{bad}");
         }
         assert!(check_key_name("keyward.kek-1").is_ok());
         for bad in ["", "-kek", "kek-", "a/b", "kek.", "k\u{e9}k"] {

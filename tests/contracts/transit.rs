@@ -1,0 +1,163 @@
+//! A KEK in the transit engine of a real OpenBao server: admission, logins, TLS; what is wrong stops the start.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its key-encryption key must fail")]
+
+use std::sync::Arc;
+
+use keyward::kek::transit::{Auth, TransitKek, TransitSettings};
+use keyward::kek::{Deployment, Kek, KekEvent, KekHealth, StartError};
+use serde_json::json;
+
+use crate::kek::{binding, clock, data_key, opens, sink, soon};
+use crate::openbao::{FULL, OpenBao};
+
+pub(crate) async fn start(settings: TransitSettings) -> Result<Arc<TransitKek>, StartError> {
+    TransitKek::start(settings, Deployment::Development, clock(), sink().0).await
+}
+
+async fn refusal(settings: TransitSettings) -> String {
+    start(settings).await.err().map(|error| error.to_string()).unwrap_or_default()
+}
+
+async fn works(kek: &TransitKek) {
+    let key = data_key();
+    let wrap = kek.wrap(&key, &binding(), soon()).await.unwrap();
+    opens(kek, &wrap, &key).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_admission_records_where_the_key_lies_and_what_the_server_says_of_it() {
+    let place = OpenBao::shared().place();
+    let (events, mut heard) = sink();
+    let _kek = TransitKek::start(place.settings(), Deployment::Development, clock(), events).await.unwrap();
+    let Ok(KekEvent::Admitted { version: 1, facts, attributes, .. }) = heard.try_recv() else { panic!("no record") };
+    assert_eq!(facts.kind, "transit");
+    assert_eq!(facts.manufacturer, place.bao.address().replace("http://", ""));
+    assert_eq!(facts.model, "aes256-gcm96 version 1");
+    assert_eq!(facts.serial, format!("{}/kek", place.name));
+    assert!(facts.version.starts_with("2."), "{}", facts.version);
+    for fact in ["exportable=false", "derived=false", "deletion_allowed=false", "auth=token", "token_renewable=true"] {
+        assert!(attributes.contains(&fact.to_owned()), "{fact} is not among {attributes:?}");
+    }
+    assert!(heard.try_recv().is_err(), "one event");
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_fit_stops_the_start() {
+    let place = OpenBao::shared().place();
+    for (key, properties, reason) in [
+        ("other-type", json!({"type": "chacha20-poly1305"}), "its type is not aes256-gcm96"),
+        ("shorter", json!({"type": "aes128-gcm96"}), "its type is not aes256-gcm96"),
+        ("signs", json!({"type": "ed25519"}), "its type is not aes256-gcm96"),
+        ("leaves", json!({"exportable": true}), "it is exportable"),
+        ("copied", json!({"allow_plaintext_backup": true}), "it allows a plaintext backup"),
+        ("derived", json!({"derived": true}), "it is derived"),
+    ] {
+        place.bao.admin("POST", &format!("{}/keys/{key}", place.name), &properties);
+        place.bao.admin("PUT", &format!("sys/policies/acl/{}", place.name), &json!({"policy": all_of(&place.name)}));
+        let told = refusal(TransitSettings { key: key.into(), ..place.settings() }).await;
+        assert!(told.contains("is not fit for use") && told.contains(reason), "{key}: {told}");
+    }
+    let told = refusal(TransitSettings { key: "missing".into(), ..place.settings() }).await;
+    assert!(told.contains("there is no key missing"), "{told}");
+}
+
+fn all_of(mount: &str) -> String {
+    format!("path \"{mount}/*\" {{ capabilities = [\"read\", \"update\"] }}")
+}
+
+#[tokio::test]
+async fn policies_that_do_not_suffice_stop_the_start_and_randomness_alone_may_be_missing() {
+    let place = OpenBao::shared().place();
+    for missing in 0..3 {
+        let rights: Vec<_> = FULL.iter().enumerate().filter(|(index, _)| *index != missing).map(|(_, r)| *r).collect();
+        place.allow(&rights);
+        let told = refusal(place.settings()).await;
+        assert!(told.contains("refused") && told.contains("permission denied"), "without {:?}: {told}", FULL[missing]);
+    }
+    place.allow(FULL);
+    let kek = start(place.settings()).await.unwrap();
+    let (one, two) = (kek.random(soon()).await.unwrap(), kek.random(soon()).await.unwrap());
+    assert_eq!(one.len(), 32);
+    assert_ne!(one, two);
+    place.allow(&FULL[..3]);
+    assert_eq!(kek.random(soon()).await.unwrap(), [0; 0]);
+    assert_eq!(kek.health(), KekHealth::Reachable);
+    works(&kek).await;
+}
+
+#[tokio::test]
+async fn an_approle_logs_in_with_its_secret_id_and_a_wrong_one_stops_the_start() {
+    let place = OpenBao::shared().place();
+    let auth = place.approle(&json!({}));
+    works(&start(place.settings_with(auth.clone())).await.unwrap()).await;
+    place.write("secret-id", "00000000-0000-0000-0000-000000000000", 0o600);
+    let told = refusal(place.settings_with(auth)).await;
+    assert!(told.contains("the approle login is refused: status 400: invalid"), "{told}");
+}
+
+#[tokio::test]
+async fn a_secret_that_others_may_read_stops_the_start() {
+    let place = OpenBao::shared().place();
+    place.write("token", &place.token(), 0o640);
+    let told = refusal(place.settings()).await;
+    assert!(told.contains("has mode 0640"), "{told}");
+    let told = refusal(place.settings_with(Auth::Token { file: place.file("none") })).await;
+    assert!(told.contains("cannot be opened"), "{told}");
+    place.write("token", "two words", 0o600);
+    let told = refusal(place.settings()).await;
+    assert!(told.contains("holds more than one word"), "{told}");
+}
+
+#[tokio::test]
+async fn a_server_is_believed_only_under_the_authority_that_was_named() {
+    let place = OpenBao::shared().place();
+    let tls = |ca_file| TransitSettings {
+        address: place.bao.tls_address().parse().unwrap(),
+        ca_file: Some(ca_file),
+        ..place.settings()
+    };
+    let (events, _heard) = sink();
+    let kek = TransitKek::start(tls(place.bao.ca_file()), Deployment::Production, clock(), events).await.unwrap();
+    works(&kek).await;
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    crate::openbao::make_certificates(elsewhere.path());
+    let (events, mut heard) = sink();
+    let foreign = TransitKek::start(tls(elsewhere.path().join("ca.pem")), Deployment::Production, clock(), events);
+    let foreign = foreign.await.unwrap();
+    let Ok(KekEvent::Unreachable { detail, .. }) = heard.try_recv() else { panic!("it was believed") };
+    assert!(detail.contains("certificate"), "{detail}");
+    assert_eq!(foreign.health(), KekHealth::Unreachable);
+}
+
+#[tokio::test]
+async fn production_and_tls_settings_that_weaken_the_connection_stop_the_start() {
+    let place = OpenBao::shared().place();
+    let (events, _heard) = sink();
+    let told = TransitKek::start(place.settings(), Deployment::Production, clock(), events).await.err().unwrap();
+    assert!(told.to_string().contains("address must be https in production"), "{told}");
+    let tls = TransitSettings { address: place.bao.tls_address().parse().unwrap(), ..place.settings() };
+    assert!(refusal(tls.clone()).await.contains("ca_file is needed with https"));
+    place.write("empty.pem", "nothing", 0o644);
+    let empty = TransitSettings { ca_file: Some(place.file("empty.pem")), ..tls };
+    assert!(refusal(empty).await.contains("holds no certificate"));
+}
+
+#[tokio::test]
+async fn a_namespace_and_a_mount_with_slashes_reach_their_key() {
+    let bao = OpenBao::shared();
+    let place = bao.place();
+    bao.admin("POST", "sys/namespaces/team", &json!({}));
+    bao.admin("POST", "team/sys/mounts/kms/transit", &json!({"type": "transit"}));
+    bao.admin("POST", "team/kms/transit/keys/kek", &json!({}));
+    let policy = all_of("kms/transit");
+    bao.admin("PUT", "team/sys/policies/acl/kek", &json!({"policy": policy}));
+    let made = bao.admin("POST", "team/auth/token/create", &json!({"policies": ["kek"]}));
+    place.write("token", made["auth"]["client_token"].as_str().unwrap(), 0o600);
+    let there = TransitSettings { namespace: Some("team".into()), mount: "kms/transit".into(), ..place.settings() };
+    let kek = start(there.clone()).await.unwrap();
+    works(&kek).await;
+    assert_eq!(kek.facts().serial, "team/kms/transit/kek");
+    let told = refusal(TransitSettings { namespace: None, ..there }).await;
+    assert!(told.contains("denied"), "{told}");
+}
