@@ -1,4 +1,4 @@
-//! A real OpenBao server with file storage, for any test that needs a transit engine. One server serves a whole test
+//! A real OpenBao server with storage on disk, for any test that needs a transit engine. One server serves a whole test
 //! binary; every test has a mount, a key, a policy and a token of its own. Tests that seal or stop one start their own.
 #![allow(clippy::disallowed_methods, reason = "a test plays the operator: it writes files and waits for processes")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its server must fail")]
@@ -19,12 +19,16 @@ use serde_json::{Value, json};
 /// Where `tests/run.sh packages` puts the binary.
 const BINARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/openbao/bao");
 pub const KEY: &str = "kek";
+/// Ends when the server ends, and ends the server when standard input closes.
+const LEASHED: &str = "exec 3<&0; \"$0\" server -config \"$1\" </dev/null 3<&- & bao=$!; \
+    (read -r _ <&3; kill -9 $bao) & leash=$!; wait $bao; kill $leash 2>/dev/null";
 
 /// A server; its process and its directory go with it, or with the test process.
 pub struct OpenBao {
     dir: tempfile::TempDir,
     port: u16,
     tls_port: u16,
+    cluster_port: u16,
     running: Mutex<Option<Running>>,
     root: String,
     unseal: String,
@@ -51,9 +55,9 @@ impl OpenBao {
         );
         let dir = tempfile::tempdir().unwrap();
         make_certificates(dir.path());
-        let (port, tls_port) = (free_port(), free_port());
+        let [port, tls_port, cluster_port] = free_ports();
         let (root, unseal) = (String::new(), String::new());
-        let mut bao = Self { dir, port, tls_port, running: Mutex::new(None), root, unseal };
+        let mut bao = Self { dir, port, tls_port, cluster_port, running: Mutex::new(None), root, unseal };
         bao.write_config();
         bao.start();
         let (status, made) = bao.call("PUT", "sys/init", "", &json!({"secret_shares": 1, "secret_threshold": 1}));
@@ -68,13 +72,14 @@ impl OpenBao {
     fn write_config(&self) {
         let dir = self.dir.path().display();
         let config = format!(
-            "storage \"file\" {{ path = \"{dir}/data\" }}\n\
+            "storage \"raft\" {{ path = \"{dir}/data\"\n node_id = \"one\"\n performance_multiplier = 1 }}\n\
              listener \"tcp\" {{ address = \"127.0.0.1:{}\"\n tls_disable = true }}\n\
              listener \"tcp\" {{ address = \"127.0.0.1:{}\"\n tls_cert_file = \"{dir}/server.pem\"\n \
              tls_key_file = \"{dir}/server.key\" }}\n\
-             api_addr = \"http://127.0.0.1:{}\"\ndisable_mlock = true\n",
-            self.port, self.tls_port, self.port
+             api_addr = \"http://127.0.0.1:{}\"\ncluster_addr = \"http://127.0.0.1:{}\"\n",
+            self.port, self.tls_port, self.port, self.cluster_port
         );
+        std::fs::create_dir(self.dir.path().join("data")).unwrap();
         std::fs::write(self.dir.path().join("server.hcl"), config).unwrap();
     }
 
@@ -82,7 +87,7 @@ impl OpenBao {
     pub fn start(&self) {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.path().join("log")).unwrap();
         let mut shell = Command::new("sh")
-            .args(["-c", "\"$0\" server -config \"$1\" & read -r _; kill -9 $!; wait", BINARY])
+            .args(["-c", LEASHED, BINARY])
             .arg(self.dir.path().join("server.hcl"))
             .env("HOME", self.dir.path())
             .stdin(Stdio::piped())
@@ -95,7 +100,8 @@ impl OpenBao {
         let until = Instant::now() + Duration::from_secs(60);
         while self.try_call("GET", "sys/seal-status", "", &Value::Null).is_none_or(|(status, _)| status != 200) {
             let log = || std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
-            assert!(Instant::now() < until, "the server does not answer: {}", log());
+            let ended = self.running.lock().unwrap().as_mut().unwrap().shell.try_wait().unwrap();
+            assert!(ended.is_none() && Instant::now() < until, "the server does not answer: {}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -271,8 +277,9 @@ impl Place<'_> {
 }
 
 /// Free now; taken by the server a moment later.
-fn free_port() -> u16 {
-    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+fn free_ports() -> [u16; 3] {
+    let listeners = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+    listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
 /// A private authority, and a certificate for 127.0.0.1 that it signed.
