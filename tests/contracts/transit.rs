@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use keyward::kek::transit::{Auth, TransitKek, TransitSettings};
-use keyward::kek::{Deployment, Kek, KekEvent, KekHealth, StartError};
+use keyward::kek::{Deployment, Kek, KekError, KekEvent, KekHealth, StartError, Wrap};
 use serde_json::json;
 
 use crate::kek::{binding, clock, data_key, opens, sink, soon};
@@ -160,4 +160,43 @@ async fn a_namespace_and_a_mount_with_slashes_reach_their_key() {
     assert_eq!(kek.facts().serial, "team/kms/transit/kek");
     let told = refusal(TransitSettings { namespace: None, ..there }).await;
     assert!(told.contains("denied"), "{told}");
+}
+
+#[tokio::test]
+async fn a_raised_key_version_stands_in_new_wraps_and_old_ones_open_across_a_restart() {
+    let place = OpenBao::shared().place();
+    let kek = start(place.settings()).await.unwrap();
+    let key = data_key();
+    let old = kek.wrap(&key, &binding(), soon()).await.unwrap();
+    place.key("POST", "/rotate", &json!({}));
+    let new = kek.wrap(&key, &binding(), soon()).await.unwrap();
+    assert_eq!((old.kek_version, new.kek_version), (1, 2));
+    assert!(new.blob.starts_with(b"vault:v2:"));
+    let again = start(place.settings()).await.unwrap();
+    for kek in [&kek, &again] {
+        opens(kek.as_ref(), &old, &key).await.unwrap();
+        opens(kek.as_ref(), &new, &key).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_differs_between_wrap_and_ciphertext_is_refused() {
+    let place = OpenBao::shared().place();
+    let kek = start(place.settings()).await.unwrap();
+    let wrap = kek.wrap(&data_key(), &binding(), soon()).await.unwrap();
+    place.key("POST", "/rotate", &json!({}));
+    let text = String::from_utf8(wrap.blob.clone()).unwrap();
+    let cases = [
+        (2, text.clone()),
+        (2, text.replace("vault:v1:", "vault:v2:")),
+        (9, text.replace("vault:v1:", "vault:v9:")),
+        (1, text.replace("vault:v1:", "vault:v01:")),
+        (1, text.replace("vault:v1:", "vault:v0:")),
+        (0, text.replace("vault:v1:", "vault:v0:")),
+    ];
+    for (kek_version, text) in cases {
+        let bent = Wrap { kek_version, blob: text.clone().into_bytes(), ..wrap.clone() };
+        assert_eq!(kek.unwrap(&bent, &binding(), soon()).await.err(), Some(KekError::BadWrap), "{text}");
+    }
+    assert_eq!(kek.health(), KekHealth::Reachable);
 }
