@@ -6,4 +6,6 @@ mod openbao;
 mod softhsm;
 mod store;
 mod token;
+#[path = "../support/tokenreview.rs"]
+mod tokenreview;
 mod transit;

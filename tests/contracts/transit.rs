@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::kek::{binding, clock, data_key, opens, sink, soon};
 use crate::openbao::{FULL, OpenBao};
+use crate::tokenreview;
 
 pub(crate) async fn start(settings: TransitSettings) -> Result<Arc<TransitKek>, StartError> {
     TransitKek::start(settings, Deployment::Development, clock(), sink().0).await
@@ -199,4 +200,33 @@ async fn a_version_that_differs_between_wrap_and_ciphertext_is_refused() {
         assert_eq!(kek.unwrap(&bent, &binding(), soon()).await.err(), Some(KekError::BadWrap), "{text}");
     }
     assert_eq!(kek.health(), KekHealth::Reachable);
+}
+
+#[tokio::test]
+async fn a_service_account_logs_in_through_the_review_of_its_cluster() {
+    let place = OpenBao::shared().place();
+    let mount = format!("kubernetes-{}", place.name);
+    let (good, foreign) = (tokenreview::jwt("good"), tokenreview::jwt("foreign"));
+    let host = tokenreview::serve(good.clone());
+    let method = format!("auth/{mount}");
+    place.bao.admin("POST", &format!("sys/{method}"), &json!({"type": "kubernetes"}));
+    let cluster = json!({"kubernetes_host": host, "disable_local_ca_jwt": true, "token_reviewer_jwt": good});
+    place.bao.admin("POST", &format!("{method}/config"), &cluster);
+    let role = json!({
+        "bound_service_account_names": [tokenreview::ACCOUNT],
+        "bound_service_account_namespaces": [tokenreview::NAMESPACE],
+        "token_policies": [place.name],
+    });
+    place.bao.admin("POST", &format!("{method}/role/keyward"), &role);
+    // As the kubelet writes it: every user of the pod may read it.
+    place.write("jwt", &good, 0o644);
+    let auth = Auth::Kubernetes { mount, role: "keyward".into(), jwt_file: place.file("jwt") };
+    works(&start(place.settings_with(auth.clone())).await.unwrap()).await;
+
+    place.write("jwt", &foreign, 0o644);
+    let told = refusal(place.settings_with(auth.clone())).await;
+    assert!(told.contains("the kubernetes login is refused"), "{told}");
+    place.write("jwt", &good, 0o666);
+    let told = refusal(place.settings_with(auth)).await;
+    assert!(told.contains("others may change it"), "{told}");
 }

@@ -21,6 +21,7 @@ const BINARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/openbao/
 pub const KEY: &str = "kek";
 /// Ends when the server ends, and ends the server when standard input closes.
 const LEASHED: &str = "exec 3<&0; \"$0\" server -config \"$1\" </dev/null 3<&- & bao=$!; \
+    echo $bao >\"$2\"; \
     (read -r _ <&3; kill -9 $bao) & leash=$!; wait $bao; kill $leash 2>/dev/null";
 
 /// A server; its process and its directory go with it, or with the test process.
@@ -65,7 +66,6 @@ impl OpenBao {
         bao.root = made["root_token"].as_str().unwrap().to_owned();
         bao.unseal = made["keys_base64"][0].as_str().unwrap().to_owned();
         bao.unseal();
-        bao.admin("POST", "sys/auth/approle", &json!({"type": "approle"}));
         bao
     }
 
@@ -89,6 +89,7 @@ impl OpenBao {
         let mut shell = Command::new("sh")
             .args(["-c", LEASHED, BINARY])
             .arg(self.dir.path().join("server.hcl"))
+            .arg(self.dir.path().join("pid"))
             .env("HOME", self.dir.path())
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -109,6 +110,13 @@ impl OpenBao {
     /// Kills the process; its storage stays.
     pub fn stop(&self) {
         drop(self.running.lock().unwrap().take());
+    }
+
+    /// Sends the process a signal: STOP hangs it, CONT lets it go on.
+    pub fn signal(&self, name: &str) {
+        let pid = std::fs::read_to_string(self.dir.path().join("pid")).unwrap();
+        let sent = Command::new("kill").args([&format!("-{name}"), pid.trim()]).status().unwrap();
+        assert!(sent.success());
     }
 
     pub fn seal(&self) {
@@ -132,6 +140,11 @@ impl OpenBao {
         let (status, answer) = self.call(method, path, &self.root, body);
         assert!((200..300).contains(&status), "{method} {path}: {status} {answer}");
         answer
+    }
+
+    /// The token that may do everything.
+    pub fn root(&self) -> &str {
+        &self.root
     }
 
     pub fn call(&self, method: &str, path: &str, token: &str, body: &Value) -> (u16, Value) {
@@ -244,20 +257,44 @@ impl Place<'_> {
         std::fs::read_to_string(self.file("token")).unwrap().trim().to_owned()
     }
 
-    /// An AppRole role with the policy; its secret id goes into a file.
+    /// An AppRole role with the policy, in a mount of its own; its secret id goes into a file.
     pub fn approle(&self, more: &Value) -> Auth {
-        let role = format!("auth/approle/role/{}", self.name);
+        let mount = format!("approle-{}", self.name);
+        let role = format!("auth/{mount}/role/kek");
         let mut wanted = json!({"token_policies": [self.name]});
         wanted.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.bao.admin("POST", &format!("sys/auth/{mount}"), &json!({"type": "approle"}));
         self.bao.admin("POST", &role, &wanted);
         let role_id = self.bao.admin("GET", &format!("{role}/role-id"), &Value::Null);
         let secret_id = self.bao.admin("POST", &format!("{role}/secret-id"), &Value::Null);
         self.write("secret-id", secret_id["data"]["secret_id"].as_str().unwrap(), 0o600);
-        Auth::AppRole {
-            mount: "approle".into(),
-            role_id: role_id["data"]["role_id"].as_str().unwrap().to_owned(),
-            secret_id_file: self.file("secret-id"),
-        }
+        let role_id = role_id["data"]["role_id"].as_str().unwrap().to_owned();
+        Auth::AppRole { mount, role_id, secret_id_file: self.file("secret-id") }
+    }
+
+    /// Every token that the place's AppRole has given out.
+    pub fn revoke_logins(&self) {
+        let path = format!("sys/leases/revoke-prefix/auth/approle-{}/login", self.name);
+        self.bao.admin("PUT", &path, &json!({}));
+    }
+
+    /// What the server knows of the tokens with the policy of this place.
+    pub fn tokens(&self) -> Vec<Value> {
+        let listed = self.bao.admin("LIST", "auth/token/accessors", &Value::Null);
+        let of = |accessor: &Value| {
+            let asked = json!({"accessor": accessor});
+            // One that ended in between is no longer there.
+            let (_, answer) = self.bao.call("POST", "auth/token/lookup-accessor", self.bao.root(), &asked);
+            answer["data"].clone()
+        };
+        let known = listed["data"]["keys"].as_array().unwrap().iter().map(of);
+        known.filter(|token| token["policies"].as_array().is_some_and(|all| all.contains(&json!(self.name)))).collect()
+    }
+
+    /// Accessors of the tokens that logins gave, not operators.
+    pub fn logins(&self) -> Vec<Value> {
+        let made = |token: &Value| token["path"] != "auth/token/create";
+        self.tokens().iter().filter(|token| made(token)).map(|token| token["accessor"].clone()).collect()
     }
 
     /// A request on the key, as an operator.

@@ -272,8 +272,14 @@ impl Keeper {
         match fault {
             Fault::Lost(_) if !std::mem::replace(&mut tried.connection, true) => None,
             Fault::Forbidden(detail) if !std::mem::replace(&mut tried.login, true) => {
-                let again = self.log_in_again(session, &detail).await;
-                again.err().map(|setback| self.set_back(Some(session), &setback))
+                match self.log_in_again(session, &detail).await {
+                    Ok(()) => None,
+                    // A token that no longer wraps and still opens: what is wrapped serves on.
+                    Err(_) if matches!(work, Work::Wrap { .. }) => {
+                        Some(self.settle_by_canary(detail, session, work).await)
+                    }
+                    Err(setback) => Some(self.set_back(Some(session), &setback)),
+                }
             }
             Fault::TooOld(detail) => Some(self.settle_version(detail, session).await),
             Fault::Input(detail) | Fault::Forbidden(detail) => Some(self.settle_by_canary(detail, session, work).await),
