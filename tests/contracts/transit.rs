@@ -210,7 +210,13 @@ async fn a_service_account_logs_in_through_the_review_of_its_cluster() {
     let host = tokenreview::serve(good.clone());
     let method = format!("auth/{mount}");
     place.bao.admin("POST", &format!("sys/{method}"), &json!({"type": "kubernetes"}));
-    let cluster = json!({"kubernetes_host": host, "disable_local_ca_jwt": true, "token_reviewer_jwt": good});
+    let authority = std::fs::read_to_string(place.bao.ca_file()).unwrap();
+    let cluster = json!({
+        "kubernetes_host": host,
+        "kubernetes_ca_cert": authority,
+        "disable_local_ca_jwt": true,
+        "token_reviewer_jwt": good,
+    });
     place.bao.admin("POST", &format!("{method}/config"), &cluster);
     let role = json!({
         "bound_service_account_names": [tokenreview::ACCOUNT],

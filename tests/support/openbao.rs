@@ -19,17 +19,18 @@ use serde_json::{Value, json};
 /// Where `tests/run.sh packages` puts the binary.
 const BINARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/target/tools/openbao/bao");
 pub const KEY: &str = "kek";
-/// Ends when the server ends, and ends the server when standard input closes.
+/// Ends when the server ends, and ends the server when standard input closes; with its directory, unless a line came.
 const LEASHED: &str = "exec 3<&0; \"$0\" server -config \"$1\" </dev/null 3<&- & bao=$!; \
     echo $bao >\"$2\"; \
-    (read -r _ <&3; kill -9 $bao) & leash=$!; wait $bao; kill $leash 2>/dev/null";
+    (read -r stop <&3; trap '' TERM; kill -9 $bao; [ \"$stop\" ] || rm -rf \"$3\") & leash=$!; \
+    wait $bao; kill $leash 2>/dev/null";
 
 /// A server; its process and its directory go with it, or with the test process.
 pub struct OpenBao {
     dir: tempfile::TempDir,
     port: u16,
     tls_port: u16,
-    cluster_port: u16,
+    cluster_ports: [u16; 2],
     running: Mutex<Option<Running>>,
     root: String,
     unseal: String,
@@ -56,9 +57,9 @@ impl OpenBao {
         );
         let dir = tempfile::tempdir().unwrap();
         make_certificates(dir.path());
-        let [port, tls_port, cluster_port] = free_ports();
+        let [port, tls_port, one, two] = free_ports();
         let (root, unseal) = (String::new(), String::new());
-        let mut bao = Self { dir, port, tls_port, cluster_port, running: Mutex::new(None), root, unseal };
+        let mut bao = Self { dir, port, tls_port, cluster_ports: [one, two], running: Mutex::new(None), root, unseal };
         bao.write_config();
         bao.start();
         let (status, made) = bao.call("PUT", "sys/init", "", &json!({"secret_shares": 1, "secret_threshold": 1}));
@@ -71,13 +72,14 @@ impl OpenBao {
 
     fn write_config(&self) {
         let dir = self.dir.path().display();
+        let Self { port, tls_port, cluster_ports: [one, two], .. } = self;
         let config = format!(
             "storage \"raft\" {{ path = \"{dir}/data\"\n node_id = \"one\"\n performance_multiplier = 1 }}\n\
-             listener \"tcp\" {{ address = \"127.0.0.1:{}\"\n tls_disable = true }}\n\
-             listener \"tcp\" {{ address = \"127.0.0.1:{}\"\n tls_cert_file = \"{dir}/server.pem\"\n \
-             tls_key_file = \"{dir}/server.key\" }}\n\
-             api_addr = \"http://127.0.0.1:{}\"\ncluster_addr = \"http://127.0.0.1:{}\"\n",
-            self.port, self.tls_port, self.port, self.cluster_port
+             listener \"tcp\" {{ address = \"127.0.0.1:{port}\"\n cluster_address = \"127.0.0.1:{one}\"\n \
+             tls_disable = true }}\n\
+             listener \"tcp\" {{ address = \"127.0.0.1:{tls_port}\"\n cluster_address = \"127.0.0.1:{two}\"\n \
+             tls_cert_file = \"{dir}/server.pem\"\n tls_key_file = \"{dir}/server.key\" }}\n\
+             api_addr = \"http://127.0.0.1:{port}\"\ncluster_addr = \"http://127.0.0.1:{one}\"\n"
         );
         std::fs::create_dir(self.dir.path().join("data")).unwrap();
         std::fs::write(self.dir.path().join("server.hcl"), config).unwrap();
@@ -90,6 +92,7 @@ impl OpenBao {
             .args(["-c", LEASHED, BINARY])
             .arg(self.dir.path().join("server.hcl"))
             .arg(self.dir.path().join("pid"))
+            .arg(self.dir.path())
             .env("HOME", self.dir.path())
             .stdin(Stdio::piped())
             .stdout(log.try_clone().unwrap())
@@ -198,7 +201,9 @@ impl OpenBao {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        drop(self.leash.take());
+        if let Some(mut leash) = self.leash.take() {
+            let _ended_already = leash.write_all(b"stop\n");
+        }
         let _ended = self.shell.wait();
     }
 }
@@ -278,23 +283,18 @@ impl Place<'_> {
         self.bao.admin("PUT", &path, &json!({}));
     }
 
-    /// What the server knows of the tokens with the policy of this place.
-    pub fn tokens(&self) -> Vec<Value> {
-        let listed = self.bao.admin("LIST", "auth/token/accessors", &Value::Null);
-        let of = |accessor: &Value| {
-            let asked = json!({"accessor": accessor});
-            // One that ended in between is no longer there.
-            let (_, answer) = self.bao.call("POST", "auth/token/lookup-accessor", self.bao.root(), &asked);
-            answer["data"].clone()
-        };
-        let known = listed["data"]["keys"].as_array().unwrap().iter().map(of);
-        known.filter(|token| token["policies"].as_array().is_some_and(|all| all.contains(&json!(self.name)))).collect()
+    /// The leases of the tokens that the place's AppRole has given out. Not by their accessors: looking up every token
+    /// of a server ends those that are just being made.
+    pub fn logins(&self) -> Vec<Value> {
+        let prefix = format!("auth/approle-{}/login", self.name);
+        let (_, listed) = self.bao.call("LIST", &format!("sys/leases/lookup/{prefix}"), self.bao.root(), &Value::Null);
+        let ids = listed["data"]["keys"].as_array().cloned().unwrap_or_default();
+        ids.iter().map(|id| json!(format!("{prefix}/{}", id.as_str().unwrap()))).collect()
     }
 
-    /// Accessors of the tokens that logins gave, not operators.
-    pub fn logins(&self) -> Vec<Value> {
-        let made = |token: &Value| token["path"] != "auth/token/create";
-        self.tokens().iter().filter(|token| made(token)).map(|token| token["accessor"].clone()).collect()
+    /// When the token of a login was renewed; null if never.
+    pub fn renewed(&self, login: &Value) -> Value {
+        self.bao.admin("PUT", "sys/leases/lookup", &json!({"lease_id": login}))["data"]["last_renewal"].clone()
     }
 
     /// A request on the key, as an operator.
@@ -314,8 +314,8 @@ impl Place<'_> {
 }
 
 /// Free now; taken by the server a moment later.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
+fn free_ports() -> [u16; 4] {
+    let listeners = [(); 4].map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 
