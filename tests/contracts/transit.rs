@@ -69,11 +69,10 @@ fn all_of(mount: &str) -> String {
 #[tokio::test]
 async fn policies_that_do_not_suffice_stop_the_start_and_randomness_alone_may_be_missing() {
     let place = OpenBao::shared().place();
-    for missing in 0..3 {
-        let rights: Vec<_> = FULL.iter().enumerate().filter(|(index, _)| *index != missing).map(|(_, r)| *r).collect();
-        place.allow(&rights);
+    for missing in &FULL[..3] {
+        place.allow(&FULL.iter().filter(|right| *right != missing).copied().collect::<Vec<_>>());
         let told = refusal(place.settings()).await;
-        assert!(told.contains("refused") && told.contains("permission denied"), "without {:?}: {told}", FULL[missing]);
+        assert!(told.contains("refused") && told.contains("permission denied"), "without {missing:?}: {told}");
     }
     place.allow(FULL);
     let kek = start(place.settings()).await.unwrap();
