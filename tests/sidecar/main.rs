@@ -9,6 +9,8 @@
     clippy::print_stdout,
     reason = "a test that cannot go on must fail, and says what it did"
 )]
+#[path = "../support/openbao.rs"]
+mod openbao;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 #[path = "../support/mod.rs"]
@@ -20,3 +22,4 @@ mod lifecycle;
 mod order;
 mod requests;
 mod swap;
+mod transit;
