@@ -122,12 +122,17 @@ async fn a_server_is_believed_only_under_the_authority_that_was_named() {
 
     let elsewhere = tempfile::tempdir().unwrap();
     crate::openbao::make_certificates(elsewhere.path());
-    let (events, mut heard) = sink();
-    let foreign = TransitKek::start(tls(elsewhere.path().join("ca.pem")), Deployment::Production, clock(), events);
-    let foreign = foreign.await.unwrap();
-    let Ok(KekEvent::Unreachable { detail, .. }) = heard.try_recv() else { panic!("it was believed") };
-    assert!(detail.contains("certificate"), "{detail}");
-    assert_eq!(foreign.health(), KekHealth::Unreachable);
+    let foreign = tls(elsewhere.path().join("ca.pem"));
+    // The certificate is one for 127.0.0.1.
+    let address = place.bao.tls_address().replace("127.0.0.1", "localhost").parse().unwrap();
+    let misnamed = TransitSettings { address, ..tls(place.bao.ca_file()) };
+    for settings in [foreign, misnamed] {
+        let (events, mut heard) = sink();
+        let kek = TransitKek::start(settings, Deployment::Production, clock(), events).await.unwrap();
+        let Ok(KekEvent::Unreachable { detail, .. }) = heard.try_recv() else { panic!("it was believed") };
+        assert!(detail.contains("certificate"), "{detail}");
+        assert_eq!(kek.health(), KekHealth::Unreachable);
+    }
 }
 
 #[tokio::test]

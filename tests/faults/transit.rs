@@ -210,6 +210,14 @@ async fn an_outage_is_seen_while_nobody_asks() {
 }
 
 #[tokio::test]
+async fn a_dropped_kek_leaves_no_task_behind() {
+    let place = OpenBao::shared().place();
+    let Subject { kek, mut events, .. } = Subject::start(place.settings()).await;
+    drop(kek);
+    assert_eq!(events.recv().await, None, "whoever could report is gone");
+}
+
+#[tokio::test]
 async fn a_revoked_token_refuses_until_its_file_holds_another() {
     let place = OpenBao::shared().place();
     let mut subject = Subject::start(place.settings()).await;

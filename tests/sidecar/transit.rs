@@ -1,13 +1,14 @@
 //! A sidecar whose key lies in a real OpenBao server: what callers, readiness and the log say when the server fails.
 
 use std::io::{Read, Write};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::openbao::{FULL, OpenBao, Place};
 use crate::requests::records;
-use crate::support::{Serving, Setup, keyward_ok, parse_http, post};
+use crate::support::{KEYWARD, Serving, Setup, keyward_ok, parse_http, post};
 
 /// A sidecar with a value sealed in each of two keyrings, of which one is unwrapped and the other is not.
 struct Sidecar {
@@ -36,7 +37,7 @@ impl Sidecar {
             )
         });
         keyward_ok(&["init", "--config", &setup.config()]);
-        let serving = setup.serve();
+        let serving = setup.serve_with(misled());
         let [cached, uncached] = ["cached", "uncached"].map(|keyring| {
             keyward_ok(&["keyring", "create", keyring, "--config", &setup.config()]);
             let body = json!({ "context": {}, "text": keyring }).to_string();
@@ -45,7 +46,7 @@ impl Sidecar {
             sealed["sealed"].as_str().unwrap().to_owned()
         });
         assert_eq!(serving.stop(), Some(0));
-        let serving = setup.serve();
+        let serving = setup.serve_with(misled());
         let sidecar = Self { setup, _serving: serving, health, cached, uncached };
         assert_eq!(sidecar.open(&sidecar.cached), (200, Value::Null));
         sidecar
@@ -84,6 +85,25 @@ impl Sidecar {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The sidecar in an environment that would send its requests elsewhere and make it believe anybody.
+fn misled() -> Command {
+    let mut command = Command::new(KEYWARD);
+    for proxy in ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"] {
+        command.env(proxy, "http://127.0.0.1:9");
+    }
+    command.env("VAULT_ADDR", "http://127.0.0.1:9").env("VAULT_TOKEN", "another").env("VAULT_SKIP_VERIFY", "true");
+    command.env("VAULT_CACERT", "/none").env("SSL_CERT_FILE", "/none").env("SSL_CERT_DIR", "/none");
+    command
+}
+
+#[test]
+fn the_environment_changes_nothing_about_the_way_to_the_server() {
+    let place = OpenBao::shared().place();
+    let sidecar = Sidecar::start(&place);
+    assert_eq!(sidecar.open(&sidecar.uncached), (200, Value::Null));
+    assert_eq!(sidecar.events(), ["kek.admitted"]);
 }
 
 #[test]
