@@ -1,6 +1,8 @@
 //! A KEK in the transit engine of a real OpenBao server: admission, logins, TLS; what is wrong stops the start.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its key-encryption key must fail")]
 
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::Arc;
 
 use keyward::kek::transit::{Auth, TransitKek, TransitSettings};
@@ -239,4 +241,30 @@ async fn a_service_account_logs_in_through_the_review_of_its_cluster() {
     place.write("jwt", &good, 0o666);
     let told = refusal(place.settings_with(auth)).await;
     assert!(told.contains("others may change it"), "{told}");
+}
+
+/// What a standby answers that does not forward. A second server would have to be lured; this one is two listeners.
+#[tokio::test]
+async fn a_token_is_not_carried_to_where_a_server_points() {
+    let [here, there] = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let (address, elsewhere) = (here.local_addr().unwrap(), there.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in here.incoming().flatten() {
+            let answer = format!(
+                "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://{elsewhere}/v1/x\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+            );
+            // What is asked does not matter; whoever hangs up early has his answer.
+            let _asked = stream.read(&mut [0; 4096]);
+            let _told = stream.write_all(answer.as_bytes());
+        }
+    });
+    let place = OpenBao::shared().place();
+    let settings = TransitSettings { address: format!("http://{address}").parse().unwrap(), ..place.settings() };
+    let (events, mut heard) = sink();
+    let kek = TransitKek::start(settings, Deployment::Development, clock(), events).await.unwrap();
+    let Ok(KekEvent::Unreachable { detail, .. }) = heard.try_recv() else { panic!("it was believed") };
+    assert_eq!(detail, "status 307: a standby sends its callers to another server");
+    assert_eq!(kek.health(), KekHealth::Unreachable);
+    there.set_nonblocking(true).unwrap();
+    assert_eq!(there.accept().err().map(|error| error.kind()), Some(std::io::ErrorKind::WouldBlock));
 }
