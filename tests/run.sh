@@ -20,7 +20,8 @@ OPENBAO_SHA256=(
 STEPS=(packages format lint test docs deny fuzz)
 
 # What to look for, and the Debian package that brings it. The token and OpenSC are for the contract tests of the KEK,
-# pip and openssl for its OpenBao server, strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds the fuzzer.
+# pip and openssl for its OpenBao server, strace shows the order of sync and answer, jq and python3 read the log as an
+# auditor would, g++ builds the fuzzer.
 PACKAGES=(
   "cc gcc"
   "c++ g++"

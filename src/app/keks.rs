@@ -45,12 +45,12 @@ pub async fn create_kek(config: &Config) -> Result<TokenKey, KekError> {
         }
     }
     let settings = token(config)?;
-    Ok(Pkcs11Kek::create_key(settings, clock(), disk).await?)
+    Ok(Pkcs11Kek::create_key(settings, super::deployment(config.environment), clock(), disk).await?)
 }
 
 /// What the token holds under the configured label.
 pub async fn inspect_kek(config: &Config) -> Result<TokenKey, KekError> {
-    Ok(Pkcs11Kek::inspect(token(config)?, clock(), Disk::real()).await?)
+    Ok(Pkcs11Kek::inspect(token(config)?, super::deployment(config.environment), clock(), Disk::real()).await?)
 }
 
 /// Forgets refused PINs; the number of latches that were lifted.
@@ -61,7 +61,7 @@ pub fn clear_kek_login(config: &Config) -> Result<usize, KekError> {
 
 fn token(config: &Config) -> Result<pkcs11::Pkcs11Settings, KekError> {
     match &config.kek {
-        Settings::Pkcs11(settings) => Ok(settings.clone()),
+        Settings::Pkcs11(settings) => Ok(settings.as_ref().clone()),
         Settings::Software(_) | Settings::Transit(_) => Err(KekError::NoToken),
     }
 }

@@ -9,6 +9,7 @@ mod demo;
 mod dev;
 mod document;
 mod failure;
+mod hsm;
 mod init;
 mod kek;
 mod keyring;
@@ -49,6 +50,9 @@ enum Command {
     /// Make and show the key-encryption key in a token
     #[command(subcommand)]
     Kek(kek::KekCommand),
+    /// What is known of each HSM product
+    #[command(subcommand)]
+    Hsm(hsm::Hsm),
     /// Seal one value
     Seal(value::Seal),
     /// Open one value
@@ -100,6 +104,7 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Keyring(keyring) => keyring.run(),
             Self::Kek(kek) => kek.run(),
+            Self::Hsm(hsm) => hsm.run(),
             Self::Seal(seal) => seal.run(),
             Self::Open(open) => open.run(),
             Self::Document(document) => document.run(),

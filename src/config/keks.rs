@@ -61,19 +61,31 @@ fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> O
     let key = found.need("kek.primary.key_label", raw.key_label.clone(), "the label of the key in the token");
     let module = raw.module.as_ref().map(|path| absolute("kek.primary.module", path, found));
     let version = count("kek.primary.key_version", raw.key_version, 1, found);
-    let pin = pin(raw, found);
-    Some(kek::Settings::Pkcs11(Pkcs11Settings {
+    let pool = match raw.sessions {
+        Some(sessions) => Some(count("kek.primary.sessions", Some(sessions), 1, found)?),
+        None => None,
+    };
+    let profile = profile.map(choice);
+    let wants_pin = profile.as_ref().is_none_or(ProfileChoice::wants_pin);
+    let pin = pin(raw, wants_pin, found);
+    Some(kek::Settings::Pkcs11(Box::new(Pkcs11Settings {
         name: kek_name(),
-        profile: choice(profile?),
+        profile: profile?,
         module,
+        reserved: raw.reserved.clone(),
         token_label: token?,
+        token_serial: raw.token_serial.clone(),
         key_label: key?,
         key_version: version?,
-        pin: pin?,
+        method: raw.method.clone(),
+        pool,
+        pin,
+        certificate: raw.certificate.clone(),
+        store_key_pinned: false,
         worker: worker.to_owned(),
         state_dir: state.latches(),
         env: raw.env.clone().into_iter().collect(),
-    }))
+    })))
 }
 
 /// Settings that another type of key-encryption key has.
@@ -91,7 +103,12 @@ pub(super) fn strangers(raw: &RawKek, kind: &str, found: &mut Found) {
             &[
                 ("profile", raw.profile.is_some()),
                 ("module", raw.module.is_some()),
+                ("reserved", raw.reserved.is_some()),
                 ("token_label", raw.token_label.is_some()),
+                ("token_serial", raw.token_serial.is_some()),
+                ("method", raw.method.is_some()),
+                ("sessions", raw.sessions.is_some()),
+                ("certificate", raw.certificate.is_some()),
                 ("key_label", raw.key_label.is_some()),
                 ("key_version", raw.key_version.is_some() && kind == "transit"),
                 ("pin_file", raw.pin_file.is_some()),
@@ -124,13 +141,14 @@ pub(super) fn strangers(raw: &RawKek, kind: &str, found: &mut Found) {
     }
 }
 
-fn pin(raw: &RawKek, found: &mut Found) -> Option<PinSource> {
+fn pin(raw: &RawKek, wanted: bool, found: &mut Found) -> Option<PinSource> {
     match (&raw.pin_file, raw.pin_fd) {
         (Some(file), None) => Some(PinSource::File(absolute("kek.primary.pin_file", file, found))),
         (None, Some(fd)) => {
             let fd = found.check("kek.primary.pin_fd", i32::try_from(fd), "a descriptor is a small number")?;
             Some(PinSource::Descriptor(fd))
         }
+        (None, None) if !wanted => None,
         (None, None) => {
             found.add(
                 "kek.primary.pin_file",

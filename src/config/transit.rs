@@ -35,7 +35,7 @@ pub(super) fn transit(
     for (setting, problem) in settings.problems() {
         found.add(format!("kek.primary.{setting}"), problem, "write it as the server shows it, without / at its ends");
     }
-    Some(kek::Settings::Transit(settings))
+    Some(kek::Settings::Transit(Box::new(settings)))
 }
 
 fn address(raw: &RawKek, environment: Option<Environment>, found: &mut Found) -> Option<Address> {

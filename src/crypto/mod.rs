@@ -3,7 +3,8 @@
 //!
 //! `ring` does the work on bulk data (AES-256-GCM, SHA-256, HMAC, HKDF, Ed25519, randomness); the `aes` crate gives the
 //! single AES block that XAES-256-GCM adds, because its key schedule is a plain value that can live in locked memory;
-//! `aes-gcm` is the second implementation that the self-test compares with.
+//! `aes-gcm` is the second implementation that the self-test compares with; `crypto-bigint` raises to a public RSA exponent,
+//! which `ring` does only to verify.
 //! Not covered by locked memory: the AES-256-GCM schedule of one message, which `ring` keeps on the stack.
 
 pub mod canonical;
@@ -12,6 +13,7 @@ mod hash;
 mod key;
 mod mac;
 mod message;
+mod oaep;
 mod random;
 mod selftest;
 mod sign;
@@ -25,6 +27,7 @@ pub use hash::sha256;
 pub use key::DataKey;
 pub use mac::MacKey;
 pub use message::MessageKey;
+pub use oaep::{OaepHash, RsaPublicKey};
 pub use random::random;
 pub use selftest::{SelfTestError, self_test};
 pub use sign::{SigningKey, verify_ed25519};

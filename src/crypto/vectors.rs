@@ -72,3 +72,13 @@ pub fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
     out.copy_from_slice(tag.as_ref());
     out
 }
+
+/// RSAES-OAEP with a key of any size and a seed that was chosen.
+pub fn insecure_oaep_encrypt(
+    (modulus, exponent): (&[u8], &[u8]),
+    hash: super::OaepHash,
+    message: &[u8],
+    seed: &[u8],
+) -> Result<Vec<u8>, CryptoError> {
+    super::RsaPublicKey::of_any_size(modulus, exponent)?.encrypt_with_seed(hash, message, seed)
+}

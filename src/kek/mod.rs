@@ -66,6 +66,12 @@ pub struct KekFacts {
     pub serial: String,
     /// Firmware and library version.
     pub version: String,
+    /// The vendor's library: its path and the SHA-256 of its file; empty where there is none.
+    pub module: String,
+    /// See above.
+    pub module_sha256: String,
+    /// The certificate that the operator names, such as `CMVP #4523`; empty where none is.
+    pub certificate: String,
     /// Whether only development may use it.
     pub development_only: bool,
 }

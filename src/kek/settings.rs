@@ -28,9 +28,9 @@ pub enum Settings {
     /// A file, for development.
     Software(SoftwareSettings),
     /// A token.
-    Pkcs11(Pkcs11Settings),
+    Pkcs11(Box<Pkcs11Settings>),
     /// A transit engine of Vault or OpenBao.
-    Transit(TransitSettings),
+    Transit(Box<TransitSettings>),
 }
 
 /// Why a key-encryption key does not start. An absent token is no reason: it starts unreachable and recovers by itself.
@@ -93,8 +93,8 @@ pub async fn start(
     events: EventSink,
 ) -> Result<Arc<dyn Kek>, StartError> {
     match settings {
-        Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(settings, clock, disk, events).await?),
-        Settings::Transit(settings) => Ok(TransitKek::start(settings, deployment, clock, events).await?),
+        Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(*settings, deployment, clock, disk, events).await?),
+        Settings::Transit(settings) => Ok(TransitKek::start(*settings, deployment, clock, events).await?),
         Settings::Software(settings) => {
             let allowed = DevelopmentOnly::confirm(deployment, &settings)?;
             let kek = SoftwareKek::open(&settings, allowed)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::hint::black_box;
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 /// Secret bytes of any length on the heap: zeroised when dropped (spare capacity too), compared in constant time,
 /// no Debug of content, no Clone.
@@ -34,6 +34,13 @@ impl SecretBytes {
     /// The bytes, to be filled or transformed in place.
     pub fn expose_mut(&mut self) -> &mut [u8] {
         &mut self.0
+    }
+
+    /// Overwrites the first `len` bytes with zeros, in a way that the optimiser keeps.
+    pub fn wipe(&mut self, len: usize) {
+        if let Some(used) = self.0.get_mut(..len) {
+            used.zeroize();
+        }
     }
 
     /// How many bytes; lengths are public.

@@ -15,6 +15,7 @@ mod support;
 mod configuration;
 mod damage;
 mod first_steps;
+mod profiles;
 
 use std::path::Path;
 use std::process::Output;

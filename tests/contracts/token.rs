@@ -9,7 +9,7 @@ use std::time::Duration;
 use keyward::durable::Disk;
 use keyward::kek::pkcs11::{PinSource, Pkcs11Kek, Pkcs11Settings, clear_login};
 use keyward::kek::profile::ProfileChoice;
-use keyward::kek::{Kek, KekError, KekEvent, KekHealth, StartError, Wrap};
+use keyward::kek::{Deployment, Kek, KekError, KekEvent, KekHealth, StartError, Wrap};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kek::{binding, clock, data_key, opens, sink, soon, start, token_with_key, within};
@@ -18,12 +18,23 @@ use crate::softhsm::{KEY_LABEL, MODULE, PIN, Softhsm, TOKEN_LABEL};
 const SPY: &str = "/usr/lib/x86_64-linux-gnu/pkcs11/pkcs11-spy.so";
 
 async fn refusal(settings: Pkcs11Settings) -> StartError {
-    Pkcs11Kek::start(settings, clock(), Disk::real(), sink().0).await.err().unwrap()
+    Pkcs11Kek::start(settings, Deployment::Development, clock(), Disk::real(), sink().0).await.err().unwrap()
 }
 
 fn signal(kek: &Pkcs11Kek, signal: Signal) {
     let worker = i32::try_from(kek.worker().unwrap()).unwrap();
     kill_process(Pid::from_raw(worker).unwrap(), signal).unwrap();
+    if signal == Signal::STOP {
+        // The kernel stops the threads of a process one after the other: one that runs may still answer.
+        let tasks = || std::fs::read_dir(format!("/proc/{}/task", kek.worker().unwrap())).unwrap();
+        let stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            stat.rsplit(')').next().unwrap().trim_start().starts_with('T')
+        };
+        while !tasks().all(stopped) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// Tries until the breaker lets a call through to a token that is back.
@@ -43,7 +54,7 @@ async fn recovers(kek: &Arc<Pkcs11Kek>, wrap: &Wrap) {
 #[tokio::test]
 async fn a_created_kek_is_sensitive_and_never_extractable_and_pkcs11_tool_agrees() {
     let token = Softhsm::new();
-    let made = Pkcs11Kek::create_key(token.settings(), clock(), Disk::real()).await.unwrap();
+    let made = Pkcs11Kek::create_key(token.settings(), Deployment::Development, clock(), Disk::real()).await.unwrap();
     assert_eq!(made.objection, None);
     let key = &made.attributes;
     assert_eq!((key.sensitive, key.extractable), (Some(true), Some(false)));
@@ -55,14 +66,15 @@ async fn a_created_kek_is_sensitive_and_never_extractable_and_pkcs11_tool_agrees
     assert!(listed.contains("Access:     sensitive, always sensitive, never extractable, local"), "{listed}");
     let usage = listed.lines().find(|line| line.contains("Usage:")).unwrap();
     assert!(usage.contains("encrypt, decrypt") && !usage.contains("wrap"), "{usage}");
-    let shown = Pkcs11Kek::inspect(token.settings(), clock(), Disk::real()).await.unwrap();
+    let shown = Pkcs11Kek::inspect(token.settings(), Deployment::Development, clock(), Disk::real()).await.unwrap();
     assert_eq!(shown, made);
 }
 
 #[tokio::test]
 async fn a_label_that_is_taken_is_not_given_to_a_second_key() {
     let token = token_with_key().await;
-    let error = Pkcs11Kek::create_key(token.settings(), clock(), Disk::real()).await.err().unwrap();
+    let error =
+        Pkcs11Kek::create_key(token.settings(), Deployment::Development, clock(), Disk::real()).await.err().unwrap();
     assert!(error.to_string().contains("a key with this label exists in the token"), "{error}");
     assert_eq!(token.pkcs11_tool(&["--list-objects", "--type", "secrkey"]).matches("Secret Key Object").count(), 1);
 }
@@ -141,7 +153,7 @@ async fn a_pin_file_that_others_may_read_is_refused() {
 async fn the_admission_is_told_once_with_the_attributes_of_the_key() {
     let token = token_with_key().await;
     let (sink, mut events) = sink();
-    let kek = Pkcs11Kek::start(token.settings(), clock(), Disk::real(), sink).await.unwrap();
+    let kek = Pkcs11Kek::start(token.settings(), Deployment::Development, clock(), Disk::real(), sink).await.unwrap();
     let Some(KekEvent::Admitted { version, facts, attributes, .. }) = events.recv().await else {
         panic!("no admission")
     };
@@ -156,7 +168,7 @@ async fn the_admission_is_told_once_with_the_attributes_of_the_key() {
 async fn a_killed_worker_is_replaced_by_the_next_call_and_both_are_told() {
     let token = token_with_key().await;
     let (sink, mut events) = sink();
-    let kek = Pkcs11Kek::start(token.settings(), clock(), Disk::real(), sink).await.unwrap();
+    let kek = Pkcs11Kek::start(token.settings(), Deployment::Development, clock(), Disk::real(), sink).await.unwrap();
     assert!(matches!(events.recv().await, Some(KekEvent::Admitted { .. })));
     let key = data_key();
     let wrap = kek.wrap(&key, &binding(), soon()).await.unwrap();
@@ -213,7 +225,7 @@ async fn a_token_that_is_away_at_the_start_is_admitted_when_it_comes() {
     let wrap = earlier.wrap(&data_key(), &binding(), soon()).await.unwrap();
     token.pull();
     let (sink, mut events) = sink();
-    let kek = Pkcs11Kek::start(token.settings(), clock(), Disk::real(), sink).await.unwrap();
+    let kek = Pkcs11Kek::start(token.settings(), Deployment::Development, clock(), Disk::real(), sink).await.unwrap();
     assert_eq!(kek.health(), KekHealth::Unreachable);
     assert!(matches!(events.try_recv(), Ok(KekEvent::Unreachable { .. })));
     token.plug_in();
@@ -225,7 +237,7 @@ async fn a_token_that_is_away_at_the_start_is_admitted_when_it_comes() {
 async fn a_corrupt_wrap_costs_the_token_neither_its_worker_nor_its_good_name() {
     let token = token_with_key().await;
     let (sink, mut events) = sink();
-    let kek = Pkcs11Kek::start(token.settings(), clock(), Disk::real(), sink).await.unwrap();
+    let kek = Pkcs11Kek::start(token.settings(), Deployment::Development, clock(), Disk::real(), sink).await.unwrap();
     let mut wrap = kek.wrap(&data_key(), &binding(), soon()).await.unwrap();
     wrap.blob[20] ^= 1;
     let worker = kek.worker();
@@ -243,7 +255,7 @@ async fn a_key_replaced_under_the_same_label_is_denied() {
     let kek = start(&token).await;
     let wrap = kek.wrap(&data_key(), &binding(), soon()).await.unwrap();
     token.pkcs11_tool(&["--delete-object", "--type", "secrkey", "--label", KEY_LABEL]);
-    Pkcs11Kek::create_key(token.settings(), clock(), Disk::real()).await.unwrap();
+    Pkcs11Kek::create_key(token.settings(), Deployment::Development, clock(), Disk::real()).await.unwrap();
     signal(&kek, Signal::KILL);
     let denied = kek.unwrap(&wrap, &binding(), soon()).await.err().unwrap().to_string();
     assert!(denied.contains("not the one that was admitted"), "{denied}");
@@ -282,7 +294,7 @@ async fn a_refused_pin_is_tried_once_across_restarts_until_it_is_replaced() {
         assert_eq!(logins(&token), 1);
     }
     token.write_pin(PIN, 0o600);
-    let kek = Pkcs11Kek::start(settings, clock(), Disk::real(), sink().0).await.unwrap();
+    let kek = Pkcs11Kek::start(settings, Deployment::Development, clock(), Disk::real(), sink().0).await.unwrap();
     assert_eq!((kek.health(), logins(&token)), (KekHealth::Reachable, 2));
 }
 
@@ -301,7 +313,7 @@ async fn a_cleared_latch_allows_one_more_login() {
 #[tokio::test]
 async fn a_pin_refused_while_serving_is_tried_once_and_a_new_one_heals_without_a_restart() {
     let token = token_with_key().await;
-    let kek = Pkcs11Kek::start(spied(&token), clock(), Disk::real(), sink().0).await.unwrap();
+    let kek = Pkcs11Kek::start(spied(&token), Deployment::Development, clock(), Disk::real(), sink().0).await.unwrap();
     let wrap = kek.wrap(&data_key(), &binding(), soon()).await.unwrap();
     token.write_pin("00000000", 0o600);
     signal(&kek, Signal::KILL);
@@ -325,15 +337,22 @@ async fn a_pin_comes_through_an_inherited_descriptor_too() {
     writer.write_all(PIN.as_bytes()).unwrap();
     drop(writer);
     let pin = PinSource::Descriptor(OwnedFd::from(reader).into_raw_fd());
-    let kek =
-        Pkcs11Kek::start(Pkcs11Settings { pin, ..token.settings() }, clock(), Disk::real(), sink().0).await.unwrap();
+    let kek = Pkcs11Kek::start(
+        Pkcs11Settings { pin: Some(pin), ..token.settings() },
+        Deployment::Development,
+        clock(),
+        Disk::real(),
+        sink().0,
+    )
+    .await
+    .unwrap();
     assert_eq!(kek.health(), KekHealth::Reachable);
     signal(&kek, Signal::KILL);
     kek.random(soon()).await.unwrap();
 }
 
 #[tokio::test]
-async fn the_worker_gets_the_listed_environment_one_socket_and_no_privileges() {
+async fn the_worker_gets_the_listed_environment_its_door_one_lane_and_no_privileges() {
     let token = token_with_key().await;
     let (inherited, _other_end) = std::os::unix::net::UnixStream::pair().unwrap();
     rustix::io::fcntl_setfd(&inherited, rustix::io::FdFlags::empty()).unwrap();
@@ -357,7 +376,7 @@ async fn the_worker_gets_the_listed_environment_one_socket_and_no_privileges() {
         .collect();
     assert!(!open.contains(&leaked), "{open:?}");
     let sockets: std::collections::BTreeSet<_> = open.iter().filter(|link| link.starts_with("socket:")).collect();
-    assert_eq!(sockets.len(), 1, "{open:?}");
+    assert_eq!(sockets.len(), 2, "its door and the one lane in use: {open:?}");
 }
 
 fn link_of(path: &str) -> String {
@@ -398,7 +417,8 @@ async fn a_worker_stopped_in_a_call_ends_after_its_sidecar() {
 #[tokio::test]
 async fn a_wrap_opens_with_the_token_alone_through_a_client_that_is_not_ours() {
     let token = token_with_key().await;
-    let kek = Pkcs11Kek::start(token.settings(), clock(), Disk::real(), sink().0).await.unwrap();
+    let kek =
+        Pkcs11Kek::start(token.settings(), Deployment::Development, clock(), Disk::real(), sink().0).await.unwrap();
     let key = data_key();
     let wrap = kek.wrap(&key, &binding(), soon()).await.unwrap();
     let example = std::env::current_exe().unwrap().parent().unwrap().with_file_name("examples").join("unwrap");

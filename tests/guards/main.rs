@@ -7,6 +7,7 @@ mod clauses;
 mod deps;
 mod forging;
 mod imports;
+mod profiles;
 mod promises;
 mod sizes;
 mod source;

@@ -77,6 +77,8 @@ pub const TABLE: &[Row] = &[
             "identity::PrincipalKind",
             "policy",
             "kek::probe",
+            // What keyward ships is known of each product: text and data, nothing that acts.
+            "kek::profile",
             "audit",
             "ceremony",
             "reports",

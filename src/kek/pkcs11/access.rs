@@ -6,24 +6,37 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
+use crate::crypto::{self, RsaPublicKey};
 use crate::durable::Disk;
-use crate::kek::profile::{ErrorClass, Profile};
-use crate::kek::{KekError, StartError};
+use crate::kek::profile::{ErrorClass, Profile, WrapMethod};
+use crate::kek::{Deployment, KekError, KekFacts, Method, StartError};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
 use super::Pkcs11Settings;
-use super::link::{Answer, Link, Trouble};
+use super::attributes::KeyAttributes;
+use super::fault::Fault;
+use super::link::{Answer, Link, Process, Trouble};
 use super::login::{Blocked, Login};
-use super::message::{Fault, Request, TokenFacts};
+use super::message::{Request, TokenFacts};
+use super::recipe::{KeyRole, Recipe};
 
 /// Everything needed to open the token, checked.
 pub(super) struct Access {
     pub(super) settings: Pkcs11Settings,
     pub(super) profile: Profile,
     pub(super) clock: SharedClock,
-    module: String,
-    login: Arc<Login>,
+    /// What new wraps are made by.
+    pub(super) table: WrapMethod,
+    pub(super) recipe: Recipe,
+    library: Library,
+    login: Option<Arc<Login>>,
+}
+
+/// The vendor's library as it lies on the disk.
+struct Library {
+    path: String,
+    sha256: String,
 }
 
 /// Why the token cannot be used now, by who must act.
@@ -69,35 +82,158 @@ impl Setback {
 
 impl Access {
     /// Checks the settings, loads the profile and reads the PIN. Touches no token.
-    pub(super) fn prepare(settings: Pkcs11Settings, clock: SharedClock, disk: Disk) -> Result<Self, StartError> {
+    pub(super) fn prepare(
+        settings: Pkcs11Settings,
+        deployment: Deployment,
+        clock: SharedClock,
+        disk: Disk,
+    ) -> Result<Self, StartError> {
         let kek = settings.name.clone();
         let wrong = |problem: String| StartError::Setting { kek: kek.clone(), problem };
         let profile =
             Profile::load(&settings.profile).map_err(|problem| StartError::Profile { kek: kek.clone(), problem })?;
         settings.check(&profile).map_err(wrong)?;
-        let module = module_path(&settings, &profile).map_err(wrong)?;
-        let login = Login::read(&kek, &settings.pin, &settings.state_dir, disk)?;
-        Ok(Self { settings, profile, clock, module, login: Arc::new(login) })
+        let table = profile.chosen(settings.method.as_deref()).map_err(wrong)?.clone();
+        let recipe = Recipe::of(&table);
+        if matches!(recipe, Recipe::Oaep { mac: None, .. }) && !settings.store_key_pinned {
+            return Err(wrong(UNPINNED.into()));
+        }
+        let library = library(&settings, &profile, deployment).map_err(wrong)?;
+        let login = match &settings.pin {
+            Some(pin) => Some(Arc::new(Login::read(&kek, pin, &profile.login, &settings.state_dir, disk)?)),
+            None => None,
+        };
+        Ok(Self { settings, profile, clock, table, recipe, library, login })
+    }
+
+    /// The method of new wraps.
+    pub(super) const fn method(&self) -> Method {
+        self.table.method()
+    }
+
+    /// How a wrap opens: by the profile's numbers, else by the standard's.
+    pub(super) fn recipe_of(&self, method: Method) -> Option<Recipe> {
+        self.profile.table_of(method).map(Recipe::of).or_else(|| Recipe::standard(method))
+    }
+
+    /// The label of a version of the KEK.
+    pub(super) fn label_of(&self, version: u32) -> String {
+        self.settings.key_label.replace(super::VERSION_MARK, &version.to_string())
+    }
+
+    /// How many calls may run at once.
+    pub(super) fn pool(&self) -> usize {
+        let pool = self.settings.pool.map_or(self.profile.session.pool, |pool| pool.min(self.profile.session.pool));
+        usize::try_from(pool.max(1)).unwrap_or(1)
+    }
+
+    /// How long a wrap or an unwrap may take.
+    pub(super) fn hang_after(&self) -> Duration {
+        self.profile.calls.hang_after()
+    }
+
+    /// How long loading the library and logging in may take.
+    pub(super) fn start_after(&self) -> Duration {
+        self.profile.calls.start_after()
+    }
+
+    /// How often somebody must ask, if nobody does: before the token drops what is idle.
+    pub(super) fn canary_every(&self) -> Duration {
+        match self.profile.session.idle_drop_s {
+            0 => CANARY_EVERY,
+            idle => CANARY_EVERY.min(Duration::from_secs(u64::from(idle)) / 2),
+        }
+    }
+
+    /// What a return code means.
+    pub(super) fn class(&self, code: u64) -> ErrorClass {
+        self.profile.errors.class(code)
     }
 
     /// A fresh worker, logged in.
-    pub(super) async fn open(&self) -> Result<(Link, TokenFacts), Setback> {
-        let limit = self.profile.calls.start_after();
-        let opened = Link::open(&self.settings.worker, &self.settings.env, self.clock.clone(), limit).await;
-        let mut link = opened.map_err(|trouble| self.setback(trouble))?;
+    pub(super) async fn open(&self) -> Result<(Process, Link, TokenFacts), Setback> {
+        let limit = self.start_after();
+        let troubled = |trouble| self.setback(trouble);
+        let process =
+            Process::start(&self.settings.worker, &self.settings.env, self.clock.clone()).map_err(troubled)?;
+        let mut link = process.lane(limit).await.map_err(troubled)?;
         let load = Request::Load {
-            module: &self.module,
-            reserved: &self.profile.module.reserved,
+            module: &self.library.path,
+            reserved: self.settings.reserved.as_deref().unwrap_or(&self.profile.module.reserved),
             os_locking: self.profile.module.os_locking,
             read_write: self.profile.session.read_write,
             label: &self.settings.token_label,
+            serial: self.settings.token_serial.as_deref().unwrap_or_default(),
         };
-        let facts = match link.call(&load, limit).await.map_err(|trouble| self.setback(trouble))? {
+        let facts = match link.call(&load, limit).await.map_err(troubled)? {
             Answer::Token(facts) => facts,
             _ => return Err(Setback::Away("the worker's answer makes no sense".into())),
         };
-        self.log_in(&mut link, &facts.serial, limit).await?;
-        Ok((link, facts))
+        if let Some(login) = &self.login {
+            self.log_in(login, &mut link, &facts.serial, limit).await?;
+        }
+        Ok((process, link, facts))
+    }
+
+    /// A version of the KEK and its MAC key, if they are fit; the attributes of the KEK.
+    pub(super) async fn fit_key(&self, link: &mut Link, version: u32) -> Result<KeyAttributes, Setback> {
+        let label = self.label_of(version);
+        let attributes = self.fit(link, &label, self.recipe.role()).await?;
+        if self.recipe.has_mac() {
+            self.fit(link, &label, KeyRole::Mac).await?;
+        }
+        Ok(attributes)
+    }
+
+    async fn fit(&self, link: &mut Link, label: &str, role: KeyRole) -> Result<KeyAttributes, Setback> {
+        let found = link.key(&Request::Find { label, role }, self.start_after()).await;
+        let attributes = found.map_err(|trouble| self.setback(trouble))?;
+        match attributes.objection(role, &self.profile.attributes.reported) {
+            Some(objection) => {
+                let label = &attributes.label;
+                Err(Setback::Unfit(format!("the key {label} in the token must not be used: {objection}")))
+            }
+            None => Ok(attributes),
+        }
+    }
+
+    /// The public key of an RSA KEK; None for the others.
+    pub(super) async fn public_key(&self, link: &mut Link) -> Result<Option<RsaPublicKey>, Setback> {
+        if !matches!(self.recipe, Recipe::Oaep { .. }) {
+            return Ok(None);
+        }
+        let label = self.label_of(self.settings.key_version);
+        let read = link.bytes(&Request::PublicKey { label: &label }, self.start_after()).await;
+        let numbers = read.map_err(|trouble| self.setback(trouble))?;
+        let key = two_numbers(numbers.expose()).and_then(|(n, e)| RsaPublicKey::new(n, e).ok());
+        let unfit =
+            || Setback::Unfit("its public key must have 2,048 to 4,096 bits and an exponent over 65,536".into());
+        key.map(Some).ok_or_else(unfit)
+    }
+
+    /// Wraps in the token; for an RSA KEK here, and authenticated there.
+    pub(super) async fn wrap(
+        &self,
+        link: &mut Link,
+        public: Option<&RsaPublicKey>,
+        plain: &SecretBytes,
+        aad: &[u8],
+    ) -> Result<SecretBytes, Trouble> {
+        let (label, recipe) = (self.label_of(self.settings.key_version), self.recipe);
+        let encrypted = match (recipe, public) {
+            (Recipe::Oaep { hash, .. }, Some(public)) => {
+                let encrypted = public.encrypt(hash, plain);
+                Some(SecretBytes::new(encrypted.map_err(|error| Trouble::Fault(Fault::Protocol(error.to_string())))?))
+            }
+            _ => None,
+        };
+        match encrypted {
+            Some(encrypted) if !recipe.has_mac() => Ok(encrypted),
+            encrypted => {
+                let plain = encrypted.as_ref().unwrap_or(plain).expose();
+                link.bytes(&Request::Wrap { recipe, label: &label, plain, aad }, self.hang_after()).await
+            }
+        }
     }
 
     /// What trouble outside of a wrap or an unwrap means.
@@ -115,58 +251,75 @@ impl Access {
             Fault::Module(_) => Setback::Library(told),
             Fault::NoToken | Fault::LoggedOut | Fault::Protocol(_) => Setback::Away(told),
             Fault::NoKey => Setback::Unfit(format!("{told}: make one with `keyward kek create`")),
-            Fault::ManyTokens | Fault::ManyKeys | Fault::KeyExists => Setback::Unfit(told),
+            Fault::ManyTokens => Setback::Unfit(format!("{told}: name one by `token_serial`")),
+            Fault::ManyKeys => Setback::Unfit(format!("{told}: rename or remove all but one")),
+            Fault::IvMode => Setback::Unfit(format!("{told}: `keyward hsm probe` shows what it does")),
+            Fault::KeyExists | Fault::NotOurs => Setback::Unfit(told),
         }
     }
 
-    async fn log_in(&self, link: &mut Link, serial: &str, limit: Duration) -> Result<(), Setback> {
-        let pin = self.begin(serial).await?;
+    async fn log_in(&self, login: &Arc<Login>, link: &mut Link, serial: &str, limit: Duration) -> Result<(), Setback> {
+        let pin = begin(login, serial).await?;
         let tried = link.call(&Request::Login { pin: pin.expose() }, limit).await;
         drop(pin);
         match tried {
-            Ok(_) => self.settle(serial).await,
-            Err(Trouble::Fault(Fault::Code { code, .. })) if code == ALREADY_LOGGED_IN => self.settle(serial).await,
+            Ok(_) => settle(login, serial).await,
+            Err(Trouble::Fault(Fault::Code { code, .. })) if code == ALREADY_LOGGED_IN => settle(login, serial).await,
             // Before C_Login was reached nothing was counted.
             Err(Trouble::Fault(Fault::Code { call, code })) if call != "C_Login" => {
-                self.settle(serial).await?;
+                settle(login, serial).await?;
                 Err(self.setback(Trouble::Fault(Fault::Code { call, code })))
             }
-            Err(Trouble::Fault(fault @ Fault::Code { .. })) => self.refused(serial, fault).await,
+            Err(Trouble::Fault(fault @ Fault::Code { .. })) => self.refused(login, serial, fault).await,
             // The latch stays pending: whether the token has counted a failure is not known.
             Err(trouble) => Err(self.setback(trouble)),
         }
     }
 
     /// C_Login answered with an error. Only a code that certainly does not concern the PIN lets it be tried again.
-    async fn refused(&self, serial: &str, fault: Fault) -> Result<(), Setback> {
+    async fn refused(&self, login: &Arc<Login>, serial: &str, fault: Fault) -> Result<(), Setback> {
         let Fault::Code { code, .. } = fault else { return Err(self.setback(Trouble::Fault(fault))) };
         match self.profile.errors.class(code) {
             ErrorClass::Session | ErrorClass::Reinit | ErrorClass::Gone | ErrorClass::Busy => {
-                self.settle(serial).await?;
+                settle(login, serial).await?;
                 Err(self.setback(Trouble::Fault(fault)))
             }
             ErrorClass::PinStop | ErrorClass::Denied | ErrorClass::Ambiguous | ErrorClass::BadInput => {
-                let (login, token) = (self.login.clone(), serial.to_owned());
+                let (login, token) = (login.clone(), serial.to_owned());
                 blocking(move || login.refuse(&token)).await?;
                 Err(Setback::Denied(format!("{fault}: {}", Blocked::Latched(super::login::Latch::Refused))))
             }
         }
     }
+}
 
-    async fn begin(&self, serial: &str) -> Result<Arc<SecretBytes>, Setback> {
-        let (login, serial) = (self.login.clone(), serial.to_owned());
-        blocking(move || login.begin(&serial)).await?.map_err(|blocked| match blocked {
-            Blocked::Latched(_) => Setback::Denied(blocked.to_string()),
-            Blocked::Disk(_) => Setback::Away(blocked.to_string()),
-        })
-    }
+async fn begin(login: &Arc<Login>, serial: &str) -> Result<Arc<SecretBytes>, Setback> {
+    let (login, serial) = (login.clone(), serial.to_owned());
+    blocking(move || login.begin(&serial)).await?.map_err(|blocked| match blocked {
+        Blocked::Latched(_) => Setback::Denied(blocked.to_string()),
+        Blocked::Disk(_) => Setback::Away(blocked.to_string()),
+    })
+}
 
-    async fn settle(&self, serial: &str) -> Result<(), Setback> {
-        let (login, serial) = (self.login.clone(), serial.to_owned());
-        let settled = blocking(move || login.settle(&serial)).await?;
-        // The session is good; but with the latch on disk the next restart would be blocked, so say so now.
-        settled
-            .map_err(|problem| Setback::Away(format!("the login worked, but its latch cannot be removed: {problem}")))
+async fn settle(login: &Arc<Login>, serial: &str) -> Result<(), Setback> {
+    let (login, serial) = (login.clone(), serial.to_owned());
+    let settled = blocking(move || login.settle(&serial)).await?;
+    // The session is good; but with the latch on disk the next restart would be blocked, so say so now.
+    settled.map_err(|problem| Setback::Away(format!("the login worked, but its latch cannot be removed: {problem}")))
+}
+
+/// What the log says of the token and of the library that reaches it.
+pub(super) fn facts(access: &Access, token: &TokenFacts) -> KekFacts {
+    KekFacts {
+        kind: "pkcs11",
+        manufacturer: token.manufacturer.clone(),
+        model: token.model.clone(),
+        serial: token.serial.clone(),
+        version: format!("firmware {}, library {}", token.firmware, token.library),
+        module: access.library.path.clone(),
+        module_sha256: access.library.sha256.clone(),
+        certificate: access.settings.certificate.clone().unwrap_or_default(),
+        development_only: false,
     }
 }
 
@@ -175,7 +328,7 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(run).await.map_err(|_| Setback::Away("the sidecar is shutting down".into()))
 }
 
-fn module_path(settings: &Pkcs11Settings, profile: &Profile) -> Result<String, String> {
+fn library(settings: &Pkcs11Settings, profile: &Profile, deployment: Deployment) -> Result<Library, String> {
     let path = match &settings.module {
         Some(path) => path.clone(),
         None => profile.module.paths.iter().find(|path| path.exists()).cloned().ok_or_else(|| {
@@ -184,8 +337,30 @@ fn module_path(settings: &Pkcs11Settings, profile: &Profile) -> Result<String, S
         })?,
     };
     check_module(&path)?;
+    let bytes = std::fs::read(&path).map_err(|error| format!("the library {}: {error}", path.display()))?;
+    let spies = bytes.windows(SPY_MARK.len()).any(|window| window == SPY_MARK);
+    if deployment == Deployment::Production && spies {
+        return Err(format!(
+            "the library {} is pkcs11-spy, which writes PINs and keys in clear: name the vendor's library itself",
+            path.display()
+        ));
+    }
+    let sha256 = hex::encode(crypto::sha256(&[&bytes]));
     let text = path.into_os_string().into_string();
-    text.map_err(|path| format!("the path of the library {} is not UTF-8", path.display()))
+    let path = text.map_err(|path| format!("the path of the library {} is not UTF-8", path.display()))?;
+    Ok(Library { path, sha256 })
+}
+
+/// Each number with its length in two bytes before it.
+fn two_numbers(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (first, rest) = number(bytes)?;
+    let (second, rest) = number(rest)?;
+    rest.is_empty().then_some((first, second))
+}
+
+fn number(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (len, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
 }
 
 fn check_module(path: &Path) -> Result<(), String> {
@@ -200,3 +375,10 @@ fn check_module(path: &Path) -> Result<(), String> {
 
 /// CKR_USER_ALREADY_LOGGED_IN: the token remembers us, which is what was wanted.
 const ALREADY_LOGGED_IN: u64 = 0x100;
+/// Without traffic the token is asked this often.
+const CANARY_EVERY: Duration = Duration::from_secs(30);
+/// The variable by which OpenSC's spy module finds the library behind it.
+const SPY_MARK: &[u8] = b"PKCS11SPY_OUTPUT";
+/// Anybody can encrypt to a public key.
+const UNPINNED: &str = "rsa-oaep without a MAC key needs the store key's check value in the configuration: anybody can make \
+     wraps for a public key. Set `store_key_check` to what `keyward init` printed";

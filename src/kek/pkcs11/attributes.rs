@@ -3,7 +3,10 @@
 
 #![deny(clippy::indexing_slicing)]
 
+use crate::kek::profile::AttributeName;
+
 use super::frame::{Fields, Frame, Malformed};
+use super::recipe::KeyRole;
 
 /// Attributes of a key; None where the token does not report one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +37,10 @@ pub struct KeyAttributes {
     pub wrap: Option<bool>,
     /// CKA_UNWRAP.
     pub unwrap: Option<bool>,
+    /// CKA_SIGN.
+    pub sign: Option<bool>,
+    /// CKA_VERIFY.
+    pub verify: Option<bool>,
     /// CKA_MODIFIABLE.
     pub modifiable: Option<bool>,
     /// CKA_ALWAYS_SENSITIVE.
@@ -45,40 +52,69 @@ pub struct KeyAttributes {
 }
 
 impl KeyAttributes {
-    /// The first reason not to use the key, in words; None if it is fit. A key that may decrypt and also wrap would let
-    /// a caller wrap any other key with it and read that by decrypting, so WRAP and UNWRAP must be off.
-    pub fn objection(&self) -> Option<String> {
-        let required = [
-            ("SENSITIVE", self.sensitive, true),
-            ("EXTRACTABLE", self.extractable, false),
-            ("ENCRYPT", self.encrypt, true),
-            ("DECRYPT", self.decrypt, true),
-            ("WRAP", self.wrap, false),
-            ("UNWRAP", self.unwrap, false),
-        ];
-        if self.key_type != Some(CKK_AES) {
+    /// The first reason not to use the key for a role, in words; None if it is fit. A key that may decrypt and also wrap
+    /// would let a caller wrap any other key with it and read that by decrypting, so a key has one use.
+    pub fn objection(&self, role: KeyRole, reported: &[AttributeName]) -> Option<String> {
+        let secret = !matches!(role, KeyRole::Private);
+        if self.key_type == Some(cryptoki_sys::CKK_RSA) && secret
+            || self.key_type != Some(cryptoki_sys::CKK_RSA) && !secret
+        {
+            return Some(if secret { "it is an RSA key".into() } else { "it is not an RSA key".into() });
+        }
+        if matches!(role, KeyRole::Cipher | KeyRole::Wrapper) && self.key_type != Some(cryptoki_sys::CKK_AES) {
             return Some("it is not an AES key".into());
         }
-        if self.value_len.is_some_and(|len| len != AES_256_BYTES) {
+        if secret && self.value_len.is_some_and(|len| len != KEY_BYTES) {
             return Some("it is not a 256-bit key".into());
         }
-        // A key that was imported, or could once be read, may be known elsewhere. Tokens that do not report these are not
-        // held to them: the profile says which do.
-        let history = [
-            ("TOKEN", self.token),
-            ("ALWAYS_SENSITIVE", self.always_sensitive),
-            ("NEVER_EXTRACTABLE", self.never_extractable),
-            ("LOCAL", self.local),
-        ];
-        let required = required.into_iter().find_map(|(name, found, must)| match found {
+        self.wrong_use(role).or_else(|| self.known_elsewhere(reported))
+    }
+
+    fn wrong_use(&self, role: KeyRole) -> Option<String> {
+        let required = self.required(role).into_iter();
+        let always = [("SENSITIVE", self.sensitive, true), ("EXTRACTABLE", self.extractable, false)];
+        always.into_iter().chain(required).find_map(|(name, found, must)| match found {
             Some(value) if value == must => None,
             Some(value) => Some(format!("{name} is {value}, must be {must}")),
             None => Some(format!("the token does not report {name}, which must be {must}")),
-        });
-        let known_elsewhere = |(name, found): (&str, Option<bool>)| {
-            (found == Some(false)).then(|| format!("{name} is false: the key was imported or could once be read"))
-        };
-        required.or_else(|| history.into_iter().find_map(known_elsewhere))
+        })
+    }
+
+    fn required(&self, role: KeyRole) -> Vec<(&'static str, Option<bool>, bool)> {
+        match role {
+            KeyRole::Cipher => vec![
+                ("ENCRYPT", self.encrypt, true),
+                ("DECRYPT", self.decrypt, true),
+                ("WRAP", self.wrap, false),
+                ("UNWRAP", self.unwrap, false),
+            ],
+            KeyRole::Wrapper => vec![
+                ("WRAP", self.wrap, true),
+                ("UNWRAP", self.unwrap, true),
+                ("ENCRYPT", self.encrypt, false),
+                ("DECRYPT", self.decrypt, false),
+            ],
+            KeyRole::Mac => {
+                vec![("SIGN", self.sign, true), ("DECRYPT", self.decrypt, false), ("WRAP", self.wrap, false)]
+            }
+            KeyRole::Private => vec![("DECRYPT", self.decrypt, true), ("UNWRAP", self.unwrap, false)],
+        }
+    }
+
+    /// A key that was imported, or could once be read, may be known elsewhere. Tokens that do not truly report these are
+    /// not held to them: the profile says which do.
+    fn known_elsewhere(&self, reported: &[AttributeName]) -> Option<String> {
+        let truly = |name, found| if reported.contains(&name) { found } else { None };
+        let history = [
+            ("TOKEN", self.token),
+            ("ALWAYS_SENSITIVE", truly(AttributeName::AlwaysSensitive, self.always_sensitive)),
+            ("NEVER_EXTRACTABLE", truly(AttributeName::NeverExtractable, self.never_extractable)),
+            ("LOCAL", truly(AttributeName::Local, self.local)),
+        ];
+        history.into_iter().find_map(|(name, found)| {
+            let what = if name == "TOKEN" { "goes with its session" } else { "was imported or could once be read" };
+            (found == Some(false)).then(|| format!("{name} is false: the key {what}"))
+        })
     }
 
     /// `NAME=value` of all that the token reports.
@@ -95,7 +131,7 @@ impl KeyAttributes {
     }
 
     /// The flags with their names.
-    fn flags(&self) -> [(&'static str, Option<bool>); 12] {
+    fn flags(&self) -> [(&'static str, Option<bool>); 14] {
         [
             ("TOKEN", self.token),
             ("PRIVATE", self.private),
@@ -105,6 +141,8 @@ impl KeyAttributes {
             ("DECRYPT", self.decrypt),
             ("WRAP", self.wrap),
             ("UNWRAP", self.unwrap),
+            ("SIGN", self.sign),
+            ("VERIFY", self.verify),
             ("MODIFIABLE", self.modifiable),
             ("ALWAYS_SENSITIVE", self.always_sensitive),
             ("NEVER_EXTRACTABLE", self.never_extractable),
@@ -113,7 +151,7 @@ impl KeyAttributes {
     }
 
     /// The flags to be filled, by attribute type, in the order of [`Self::flags`].
-    pub(super) fn slots(&mut self) -> [(u64, &mut Option<bool>); 12] {
+    pub(super) fn slots(&mut self) -> [(u64, &mut Option<bool>); 14] {
         [
             (cryptoki_sys::CKA_TOKEN, &mut self.token),
             (cryptoki_sys::CKA_PRIVATE, &mut self.private),
@@ -123,6 +161,8 @@ impl KeyAttributes {
             (cryptoki_sys::CKA_DECRYPT, &mut self.decrypt),
             (cryptoki_sys::CKA_WRAP, &mut self.wrap),
             (cryptoki_sys::CKA_UNWRAP, &mut self.unwrap),
+            (cryptoki_sys::CKA_SIGN, &mut self.sign),
+            (cryptoki_sys::CKA_VERIFY, &mut self.verify),
             (cryptoki_sys::CKA_MODIFIABLE, &mut self.modifiable),
             (cryptoki_sys::CKA_ALWAYS_SENSITIVE, &mut self.always_sensitive),
             (cryptoki_sys::CKA_NEVER_EXTRACTABLE, &mut self.never_extractable),
@@ -161,8 +201,8 @@ impl KeyAttributes {
     }
 }
 
-const CKK_AES: u64 = cryptoki_sys::CKK_AES;
-const AES_256_BYTES: u64 = 32;
+/// Ciphers and MAC keys alike.
+const KEY_BYTES: u64 = 32;
 const UNREPORTED: u8 = 2;
 
 #[cfg(test)]
@@ -173,7 +213,7 @@ mod tests {
         KeyAttributes {
             label: "kek-1".into(),
             id: vec![1, 2],
-            key_type: Some(CKK_AES),
+            key_type: Some(cryptoki_sys::CKK_AES),
             value_len: Some(32),
             sensitive: Some(true),
             extractable: Some(false),
@@ -188,7 +228,8 @@ mod tests {
 
     #[test]
     fn a_fit_key_has_no_objection_and_each_wrong_or_silent_attribute_one() {
-        assert_eq!(fit().objection(), None);
+        let objection = |key: &KeyAttributes| key.objection(KeyRole::Cipher, &[AttributeName::Local]);
+        assert_eq!(objection(&fit()), None);
         type Spoil = fn(&mut KeyAttributes);
         let spoil: [(Spoil, &str); 9] = [
             (|key| key.sensitive = Some(false), "SENSITIVE is false, must be true"),
@@ -198,14 +239,34 @@ mod tests {
             (|key| key.decrypt = None, "the token does not report DECRYPT, which must be true"),
             (|key| key.wrap = Some(true), "WRAP is true, must be false"),
             (|key| key.unwrap = Some(true), "UNWRAP is true, must be false"),
-            (|key| key.key_type = Some(0), "it is not an AES key"),
+            (|key| key.key_type = Some(0x10), "it is not an AES key"),
             (|key| key.value_len = Some(16), "it is not a 256-bit key"),
         ];
-        for (change, objection) in spoil {
+        for (change, told) in spoil {
             let mut key = fit();
             change(&mut key);
-            assert_eq!(key.objection().as_deref(), Some(objection));
+            assert_eq!(objection(&key).as_deref(), Some(told));
         }
+    }
+
+    #[test]
+    fn a_key_serves_one_role_only() {
+        let objection = |key: &KeyAttributes, role| key.objection(role, &[]);
+        assert!(objection(&fit(), KeyRole::Wrapper).is_some(), "a cipher does not wrap");
+        assert!(objection(&fit(), KeyRole::Mac).is_some(), "a cipher makes no MACs");
+        assert_eq!(objection(&fit(), KeyRole::Private).as_deref(), Some("it is not an RSA key"));
+        let mac = KeyAttributes { sign: Some(true), encrypt: Some(false), decrypt: Some(false), ..fit() };
+        assert_eq!(objection(&mac, KeyRole::Mac), None);
+        let wrapper = KeyAttributes { wrap: Some(true), unwrap: Some(true), ..mac };
+        assert_eq!(objection(&wrapper, KeyRole::Wrapper), None);
+    }
+
+    #[test]
+    fn a_history_counts_only_where_the_token_truly_reports_it() {
+        let imported = KeyAttributes { local: Some(false), ..fit() };
+        let told = imported.objection(KeyRole::Cipher, &[AttributeName::Local]);
+        assert_eq!(told.as_deref(), Some("LOCAL is false: the key was imported or could once be read"));
+        assert_eq!(imported.objection(KeyRole::Cipher, &[AttributeName::AlwaysSensitive]), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::clock::Wall;
 use crate::kek::{KekFacts, KekHealth};
 
 use super::attributes::KeyAttributes;
@@ -16,13 +17,27 @@ struct Known {
     facts: KekFacts,
     attributes: Option<KeyAttributes>,
     worker: Option<u32>,
+    counts: Counts,
+}
+
+/// Counters and times for health and metrics.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// When a call or a canary last succeeded.
+    pub(super) proven: Option<Wall>,
+    /// Sessions in which a call runs.
+    pub(super) busy: u32,
+    /// Sessions that were dropped and opened anew.
+    pub(super) sessions_renewed: u64,
+    /// Workers that were started, each with its login.
+    pub(super) workers_started: u64,
 }
 
 impl Board {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
         let facts = KekFacts { kind: "pkcs11", ..KekFacts::default() };
-        Self(Mutex::new(Known { health: None, facts, attributes: None, worker: None }))
+        Self(Mutex::new(Known { health: None, facts, attributes: None, worker: None, counts: Counts::default() }))
     }
 
     /// The KEK was reached and proven.
@@ -41,6 +56,16 @@ impl Board {
     /// Which process is the worker.
     pub(super) fn worker_is(&self, process: Option<u32>) {
         self.known().worker = process;
+    }
+
+    /// Changes the counters.
+    pub(super) fn count(&self, change: impl FnOnce(&mut Counts)) {
+        change(&mut self.known().counts);
+    }
+
+    #[expect(dead_code, reason = "the status of a KEK shows them")]
+    pub(super) fn counts(&self) -> Counts {
+        self.known().counts
     }
 
     pub(super) fn worker(&self) -> Option<u32> {

@@ -1,64 +1,91 @@
-//! Is the token there, and what does an error of it mean? One task owns the worker, serves one call at a time and heals.
-//! This module never believes a return code that a canary can check, and never blames the token for a corrupt wrap.
+//! Who decides what to do when a token fails? The keeper: it owns the worker, lends its lanes to calls, and climbs back
+//! step by step.
+//! This module never trips the breaker for bad input, never retries a PIN, and believes a token that answers only when a
+//! canary opens.
 //!
-//! The climb: a fresh session (the worker takes one after every error), then a fresh worker with a fresh login. The
-//! rungs in between (login again, finalise and initialise again) are left out: a fresh worker does both, from a known state.
+//! The climb: a fresh session; a fresh worker, which loads the library and logs in from a known state; then the breaker
+//! holds callers back. A canary decides after each step, since return codes mean different things on different tokens.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
 
 use crate::clock::{Deadline, Mono};
-use crate::crypto::{self, canonical};
+use crate::crypto::RsaPublicKey;
 use crate::kek::profile::ErrorClass;
-use crate::kek::{EventSink, KekError, KekEvent, KekFacts, KekHealth};
+use crate::kek::{EventSink, KekError, KekEvent, KekHealth};
 use crate::secret::SecretBytes;
 
-use super::access::{Access, Setback};
+use super::access::{Access, Setback, facts};
 use super::attributes::KeyAttributes;
 use super::board::Board;
-use super::link::{Answer, Link, Trouble};
-use super::message::{Fault, Request, TokenFacts};
+use super::breaker::{Breaker, jittered};
+use super::canary::Canary;
+use super::fault::Fault;
+use super::link::{Answer, Link, Process, Trouble};
+use super::message::{Request, TokenFacts};
+use super::recipe::Recipe;
 
-/// What a caller wants done.
+/// What a caller wants of the token. Owned, since the call outlives a caller who gives up.
 pub(super) enum Work {
-    /// Encrypt a data key.
+    /// A wrapped key.
     Wrap { plain: SecretBytes, aad: Vec<u8> },
-    /// Decrypt one.
-    Unwrap { blob: Vec<u8>, aad: Vec<u8> },
+    /// An unwrapped one.
+    Unwrap { recipe: Recipe, version: u32, blob: Vec<u8>, aad: Vec<u8> },
     /// The token's randomness.
     Random { len: u16 },
-}
-
-/// Work, until when it is of use, and where the answer goes.
-pub(super) struct Job {
-    pub(super) work: Work,
-    pub(super) deadline: Deadline,
-    pub(super) answer: oneshot::Sender<Result<SecretBytes, KekError>>,
+    /// The proof that the token lives and holds the admitted key.
+    Canary,
 }
 
 /// The owner of the worker.
 pub(super) struct Keeper {
-    access: Access,
-    mechanism: u64,
+    pub(super) access: Access,
     events: EventSink,
-    board: std::sync::Arc<Board>,
-    link: Option<Link>,
-    canary: Option<Canary>,
-    breaker: Breaker,
+    pub(super) board: Arc<Board>,
+    seats: Semaphore,
+    opening: Turn<()>,
+    state: Mutex<State>,
 }
 
-/// Something that the admitted KEK encrypted: as long as it opens, the token lives and the KEK is the same.
-struct Canary {
-    plain: SecretBytes,
-    blob: Vec<u8>,
-}
-
-/// Keeps a device that does not answer from being asked again at once.
+/// What is open now.
 #[derive(Default)]
-struct Breaker {
-    failures: u32,
-    closed_until: Option<(Mono, KekError)>,
+struct State {
+    // Counts workers: what one lane learnt of its worker says nothing of the next.
+    generation: u64,
+    process: Option<Process>,
+    idle: Vec<Link>,
+    breaker: Breaker,
+    /// Versions of the KEK whose attributes were looked at in this worker.
+    admitted: Vec<u32>,
+    canary: Option<Arc<Canary>>,
+    public: Option<Arc<RsaPublicKey>>,
+    proven: Option<Mono>,
+}
+
+/// A lane on loan. Dropped without being given back, its conversation is over.
+struct Seat<'a> {
+    link: Link,
+    generation: u64,
+    _permit: SemaphorePermit<'a>,
+    _busy: Busy<'a>,
+}
+
+/// Counts a session in use while it lives.
+struct Busy<'a>(&'a Board);
+
+/// Why a call did not succeed.
+enum Snag {
+    Trouble(Trouble),
+    /// An older version of the KEK is not there or not fit; the KEK itself is well.
+    Version(KekError),
+}
+
+impl From<Trouble> for Snag {
+    fn from(trouble: Trouble) -> Self {
+        Self::Trouble(trouble)
+    }
 }
 
 /// What to do after an error.
@@ -69,47 +96,37 @@ enum Next {
 
 impl Keeper {
     /// A keeper without a worker.
-    pub(super) fn new(access: Access, mechanism: u64, events: EventSink, board: std::sync::Arc<Board>) -> Self {
-        Self { access, mechanism, events, board, link: None, canary: None, breaker: Breaker::default() }
-    }
-
-    /// Serves until the last handle of the KEK is gone; the worker goes with the keeper.
-    pub(super) async fn run(mut self, mut jobs: mpsc::Receiver<Job>) {
-        while let Some(Job { work, deadline, answer }) = jobs.recv().await {
-            // Whoever asked may have gone at the deadline while the job stood in the queue.
-            if !answer.is_closed() {
-                let result = self.serve(&work, deadline).await;
-                let _nobody_waits_any_more = answer.send(result);
-            }
-        }
+    pub(super) fn new(access: Access, events: EventSink, board: Arc<Board>) -> Self {
+        let seats = Semaphore::new(access.pool());
+        Self { access, events, board, seats, opening: Turn::new(()), state: Mutex::default() }
     }
 
     /// Opens and admits the token for the first time.
-    pub(super) async fn start(&mut self) -> Result<(), Setback> {
-        match self.open().await {
-            Ok(()) => Ok(()),
-            Err(setback) => {
-                self.set_back(&setback);
-                Err(setback)
-            }
+    pub(super) async fn start(&self) -> Result<(), Setback> {
+        let opened = self.open().await;
+        if let Err(setback) = &opened {
+            self.set_back(setback);
         }
+        opened
     }
 
-    async fn serve(&mut self, work: &Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
+    /// Does the work, with as many fresh starts as one failure deserves.
+    pub(super) async fn serve(&self, work: &Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
         let mut detail = String::new();
         for _ in 0..ATTEMPTS {
-            if deadline.left(self.access.clock.mono()).is_none() {
-                return Err(KekError::Deadline(self.access.settings.name.clone()));
-            }
-            self.ready().await?;
-            let trouble = match self.perform(work).await {
+            let mut seat = self.seat(deadline).await?;
+            let next = match self.perform(&mut seat, work).await {
                 Ok(bytes) => {
-                    self.breaker = Breaker::default();
+                    self.succeed(seat);
                     return Ok(bytes);
                 }
-                Err(trouble) => trouble,
+                Err(Snag::Version(error)) => {
+                    self.give_back(seat);
+                    return Err(error);
+                }
+                Err(Snag::Trouble(trouble)) => self.settle(seat, trouble, work).await,
             };
-            match self.settle(trouble, work).await {
+            match next {
                 Next::Answer(error) => return Err(error),
                 Next::Again(why) => detail = why,
             }
@@ -117,41 +134,136 @@ impl Keeper {
         Err(Setback::Away(detail).as_kek_error(&self.access.settings.name))
     }
 
-    async fn ready(&mut self) -> Result<(), KekError> {
-        if self.link.is_some() {
-            return Ok(());
+    /// When the background should look again: the breaker's end, or a canary that is due.
+    pub(super) fn next_look(&self) -> Mono {
+        let (now, state) = (self.access.clock.mono(), self.state());
+        match (&state.process, state.breaker.until(), state.proven) {
+            (Some(_), _, Some(proven)) => proven.plus(jittered(self.access.canary_every())),
+            (_, Some(until), _) if until > now => until,
+            _ => now.plus(SOON),
         }
-        if let Some((until, error)) = &self.breaker.closed_until
-            && self.access.clock.mono() < *until
-        {
-            return Err(error.clone());
+    }
+
+    /// Whether a canary is of use now: nothing has shown lately that the token lives, and the breaker lets a call through.
+    pub(super) fn is_due(&self) -> bool {
+        let (now, state) = (self.access.clock.mono(), self.state());
+        let held = state.process.is_none() && state.breaker.error(now).is_some();
+        let lately = state.proven.is_some_and(|proven| now < proven.plus(self.access.canary_every() / 2));
+        !(held || state.process.is_some() && lately)
+    }
+
+    async fn seat(&self, deadline: Deadline) -> Result<Seat<'_>, KekError> {
+        let late = || KekError::Deadline(self.access.settings.name.clone());
+        let permit = self.seats.acquire().await.map_err(|_| late())?;
+        if deadline.left(self.access.clock.mono()).is_none() {
+            return Err(late());
         }
-        match self.open().await {
-            Ok(()) => Ok(()),
-            Err(setback) => Err(self.set_back(&setback)),
+        let (link, generation) = self.link().await?;
+        Ok(Seat { link, generation, _permit: permit, _busy: Busy::new(&self.board) })
+    }
+
+    /// An idle lane, a new one, or a new worker.
+    async fn link(&self) -> Result<(Link, u64), KekError> {
+        // One opens; the others wait here and then find its worker, or the breaker that its failure has tripped.
+        loop {
+            if let Some(found) = self.idle() {
+                return Ok(found);
+            }
+            let _turn = self.opening.lock().await;
+            if self.state().idle.is_empty() {
+                match self.another_lane() {
+                    Some((generation, lane)) => match lane.await {
+                        Ok(link) => return Ok((link, generation)),
+                        Err(trouble) => self.lose(generation, &self.access.setback(trouble)),
+                    },
+                    None => self.reopen().await?,
+                }
+            }
+        }
+    }
+
+    fn idle(&self) -> Option<(Link, u64)> {
+        let mut state = self.state();
+        let link = state.idle.pop()?;
+        Some((link, state.generation))
+    }
+
+    fn another_lane(&self) -> Option<(u64, impl Future<Output = Result<Link, Trouble>> + use<>)> {
+        let state = self.state();
+        let lane = state.process.as_ref()?.lane(self.access.start_after());
+        Some((state.generation, lane))
+    }
+
+    async fn reopen(&self) -> Result<(), KekError> {
+        let held = self.state().breaker.error(self.access.clock.mono());
+        match held {
+            Some(error) => Err(error),
+            None => self.open().await.map_err(|setback| self.set_back(&setback)),
         }
     }
 
     /// A fresh worker, and the proof that it reaches the KEK.
-    async fn open(&mut self) -> Result<(), Setback> {
-        let (mut link, token) = self.access.open().await?;
-        let limit = self.access.profile.calls.start_after();
-        let find = Request::Find { label: &self.access.settings.key_label };
-        let attributes = link.key(&find, limit).await.map_err(|trouble| self.access.setback(trouble))?;
-        if let Some(objection) = attributes.objection() {
-            let label = &self.access.settings.key_label;
-            return Err(Setback::Unfit(format!("the key {label} in the token must not be used: {objection}")));
+    async fn open(&self) -> Result<(), Setback> {
+        let (process, mut link, token) = self.access.open().await?;
+        self.board.count(|counts| counts.workers_started += 1);
+        let attributes = self.access.fit_key(&mut link, self.access.settings.key_version).await?;
+        let public = self.access.public_key(&mut link).await?.map(Arc::new);
+        let admitted = self.state().canary.clone();
+        let canary = match admitted {
+            Some(canary) => self.prove_again(&mut link, public.as_deref(), canary).await?,
+            None => {
+                let canary = Canary::make(&self.access, &mut link, public.as_deref()).await?;
+                canary.refuses_what_is_wrong(&self.access, &mut link).await?;
+                Arc::new(canary)
+            }
+        };
+        self.board.worker_is(process.id());
+        {
+            let mut state = self.state();
+            state.generation += 1;
+            state.process = Some(process);
+            state.idle = vec![link];
+            state.admitted = vec![self.access.settings.key_version];
+            state.canary = Some(canary);
+            state.public = public;
         }
-        self.prove(&mut link).await?;
-        self.board.worker_is(link.process());
-        self.link = Some(link);
+        self.proven();
         self.announce(&token, attributes);
         Ok(())
     }
 
+    /// The canary of the admission opens in a new worker. Where it does not, although a fresh one of this key does and
+    /// the old one still fails after that, the key is another one.
+    async fn prove_again(
+        &self,
+        link: &mut Link,
+        public: Option<&RsaPublicKey>,
+        canary: Arc<Canary>,
+    ) -> Result<Arc<Canary>, Setback> {
+        let Err(trouble) = canary.opens(&self.access, link).await else { return Ok(canary) };
+        match trouble {
+            Trouble::Fault(Fault::Code { code, .. })
+                if !matches!(self.access.class(code), ErrorClass::BadInput | ErrorClass::Ambiguous) =>
+            {
+                return Err(self.access.setback(trouble));
+            }
+            Trouble::Lost(_) => return Err(self.access.setback(trouble)),
+            Trouble::Fault(_) => {}
+        }
+        Canary::make(&self.access, link, public).await?;
+        match canary.opens(&self.access, link).await {
+            Ok(()) => Ok(canary),
+            Err(lost @ Trouble::Lost(_)) => Err(self.access.setback(lost)),
+            Err(Trouble::Fault(_)) => Err(Setback::Denied(
+                "the key in the token is not the one that was admitted: restart keyward if it was replaced".into(),
+            )),
+        }
+    }
+
     fn announce(&self, token: &TokenFacts, attributes: KeyAttributes) {
-        let (kek, version) = (self.access.settings.name.clone(), self.access.settings.key_version);
-        let facts = facts(token);
+        let settings = &self.access.settings;
+        let (kek, version) = (settings.name.clone(), settings.key_version);
+        let facts = facts(&self.access, token);
         let (known, health) = (self.board.attributes().is_some(), self.board.health());
         let lines = attributes.lines();
         self.board.admit(facts.clone(), attributes);
@@ -162,98 +274,107 @@ impl Keeper {
         }
     }
 
-    /// The canary of the admission opens; or, the first time, a canary is made and a wrong context is refused.
-    async fn prove(&mut self, link: &mut Link) -> Result<(), Setback> {
-        let Some(canary) = &self.canary else {
-            let canary = self.fresh_canary(link).await?;
-            self.refuses_a_wrong_context(link, &canary).await?;
-            self.canary = Some(canary);
+    async fn perform(&self, seat: &mut Seat<'_>, work: &Work) -> Result<SecretBytes, Snag> {
+        let limit = self.access.hang_after();
+        match work {
+            Work::Wrap { plain, aad } => {
+                let public = self.state().public.clone();
+                Ok(self.access.wrap(&mut seat.link, public.as_deref(), plain, aad).await?)
+            }
+            Work::Unwrap { recipe, version, blob, aad } => {
+                self.admit_version(seat, *version).await?;
+                let label = self.access.label_of(*version);
+                Ok(seat.link.bytes(&Request::Unwrap { recipe: *recipe, label: &label, blob, aad }, limit).await?)
+            }
+            Work::Random { len } => Ok(seat.link.bytes(&Request::Random { len: *len }, limit).await?),
+            Work::Canary => {
+                let canary = self.state().canary.clone();
+                let canary = canary.ok_or_else(|| Trouble::Lost("nothing was admitted".into()))?;
+                canary.opens(&self.access, &mut seat.link).await?;
+                Ok(SecretBytes::zeroed(0))
+            }
+        }
+    }
+
+    /// An older version of the KEK must be as fit as the current one.
+    async fn admit_version(&self, seat: &mut Seat<'_>, version: u32) -> Result<(), Snag> {
+        if self.state().admitted.contains(&version) {
             return Ok(());
-        };
-        match self.unwrap(link, &canary.blob, &self.canary_aad("open")).await {
-            Ok(plain) if crypto::constant_time_eq(plain.expose(), canary.plain.expose()) => return Ok(()),
-            Ok(_) | Err(Trouble::Fault(_)) => {}
-            Err(lost @ Trouble::Lost(_)) => return Err(self.access.setback(lost)),
         }
-        // A canary that this key makes and opens, while the admitted one's does not open: it is another key.
-        self.fresh_canary(link).await?;
-        Err(Setback::Denied(
-            "the key in the token is not the one that was admitted: restart keyward if it was replaced".into(),
-        ))
-    }
-
-    async fn fresh_canary(&self, link: &mut Link) -> Result<Canary, Setback> {
-        let mut plain = [0; 32];
-        crypto::random(&mut plain).map_err(|error| Setback::Away(error.to_string()))?;
-        let aad = self.canary_aad("open");
-        let request = Request::Wrap { mechanism: self.mechanism, plain: &plain, aad: &aad };
-        let wrapped = link.bytes(&request, self.hang_after()).await.map_err(|trouble| self.access.setback(trouble))?;
-        let blob = wrapped.expose().to_vec();
-        let opened = self.unwrap(link, &blob, &aad).await.map_err(|trouble| self.access.setback(trouble))?;
-        if !crypto::constant_time_eq(opened.expose(), &plain) {
-            return Err(Setback::Unfit("the token does not give back what it was given".into()));
+        match self.access.fit_key(&mut seat.link, version).await {
+            Ok(_) => {
+                self.state().admitted.push(version);
+                Ok(())
+            }
+            Err(Setback::Away(detail)) => Err(Trouble::Lost(detail).into()),
+            Err(setback) => {
+                let kek = &self.access.settings.name;
+                let what = format!("version {version} of the key-encryption key {kek}: {}", setback.detail());
+                Err(Snag::Version(KekError::Unsupported(what)))
+            }
         }
-        Ok(Canary { plain: SecretBytes::new(plain.to_vec()), blob })
-    }
-
-    /// A token that ignores the context would open a wrap that was swapped in the database.
-    async fn refuses_a_wrong_context(&self, link: &mut Link, canary: &Canary) -> Result<(), Setback> {
-        let ignored = || Setback::Unfit("the token does not check the context of a wrap".into());
-        match self.unwrap(link, &canary.blob, &self.canary_aad("refuse")).await {
-            Ok(_) => return Err(ignored()),
-            Err(Trouble::Fault(Fault::Code { call, code })) => match self.access.profile.errors.class(code) {
-                ErrorClass::BadInput | ErrorClass::Ambiguous => {}
-                _ => return Err(self.access.setback(Trouble::Fault(Fault::Code { call, code }))),
-            },
-            Err(trouble) => return Err(self.access.setback(trouble)),
-        }
-        let opened = self.unwrap(link, &canary.blob, &self.canary_aad("open")).await;
-        opened.map(|_| ()).map_err(|trouble| self.access.setback(trouble))
-    }
-
-    async fn unwrap(&self, link: &mut Link, blob: &[u8], aad: &[u8]) -> Result<SecretBytes, Trouble> {
-        link.bytes(&Request::Unwrap { mechanism: self.mechanism, blob, aad }, self.hang_after()).await
-    }
-
-    async fn perform(&mut self, work: &Work) -> Result<SecretBytes, Trouble> {
-        let (mechanism, limit) = (self.mechanism, self.hang_after());
-        let link = self.link.as_mut().ok_or_else(|| Trouble::Lost("there is no worker".into()))?;
-        let request = match work {
-            Work::Wrap { plain, aad } => Request::Wrap { mechanism, plain: plain.expose(), aad },
-            Work::Unwrap { blob, aad } => Request::Unwrap { mechanism, blob, aad },
-            Work::Random { len } => Request::Random { len: *len },
-        };
-        link.bytes(&request, limit).await
     }
 
     /// What an error means, and what is done about it.
-    async fn settle(&mut self, trouble: Trouble, work: &Work) -> Next {
+    async fn settle(&self, seat: Seat<'_>, trouble: Trouble, work: &Work) -> Next {
         let fault = match trouble {
-            Trouble::Lost(detail) => return self.lose(detail),
+            Trouble::Lost(detail) => return self.lost(&seat, detail),
             Trouble::Fault(fault) => fault,
         };
         let told = fault.to_string();
-        let Fault::Code { code, .. } = fault else { return self.lose(told) };
-        match self.access.profile.errors.class(code) {
-            ErrorClass::BadInput => Next::Answer(self.blame_input(told, work)),
-            ErrorClass::Ambiguous => match self.canary_opens().await {
-                true => Next::Answer(self.blame_input(told, work)),
-                false => self.lose(told),
+        let class = match fault {
+            Fault::Code { code, .. } => self.access.class(code),
+            Fault::NotOurs => ErrorClass::BadInput,
+            Fault::LoggedOut | Fault::NoKey => ErrorClass::Session,
+            _ => return self.lost(&seat, told),
+        };
+        match class {
+            // Also after a code that says bad input: a key that was replaced under us answers the same.
+            ErrorClass::BadInput | ErrorClass::Ambiguous => match self.canary_opens(seat).await {
+                Ok(()) => Next::Answer(self.blame_input(told, work)),
+                Err(seat) => self.lost(&seat, told),
+            },
+            ErrorClass::Session => match self.canary_opens(seat).await {
+                Ok(()) => Next::Again(told),
+                Err(seat) => self.lost(&seat, told),
             },
             ErrorClass::Busy => {
+                self.give_back(seat);
                 let point = self.access.clock.mono().plus(BUSY_PAUSE);
                 self.access.clock.sleep_until(point).await;
                 Next::Again(told)
             }
-            ErrorClass::Session => match self.canary_opens().await {
-                true => Next::Again(told),
-                false => self.lose(told),
+            ErrorClass::Reinit | ErrorClass::Gone => self.lost(&seat, told),
+            // A wrap of an older profile may ask for what this token forbids; that says nothing of what it allows.
+            ErrorClass::Denied if self.asks_otherwise(work) => match self.canary_opens(seat).await {
+                Ok(()) => {
+                    Next::Answer(KekError::Unsupported(format!("the token refuses an older way of wrapping: {told}")))
+                }
+                Err(seat) => self.lost(&seat, told),
             },
-            ErrorClass::Reinit | ErrorClass::Gone => self.lose(told),
             ErrorClass::Denied | ErrorClass::PinStop => {
-                self.link = None;
-                Next::Answer(self.set_back(&Setback::Denied(told)))
+                let setback = Setback::Denied(told);
+                self.lose(seat.generation, &setback);
+                Next::Answer(setback.as_kek_error(&self.access.settings.name))
             }
+        }
+    }
+
+    fn asks_otherwise(&self, work: &Work) -> bool {
+        matches!(work, Work::Unwrap { recipe, .. } if *recipe != self.access.recipe)
+    }
+
+    /// A canary in a fresh session decides whether the input was wrong or the token; the seat goes back if it opens.
+    async fn canary_opens<'a>(&'a self, mut seat: Seat<'a>) -> Result<(), Seat<'a>> {
+        self.board.count(|counts| counts.sessions_renewed += 1);
+        let canary = self.state().canary.clone();
+        let renewed = seat.link.call(&Request::Renew, self.access.hang_after()).await;
+        match (canary, renewed) {
+            (Some(canary), Ok(Answer::Done)) if canary.opens(&self.access, &mut seat.link).await.is_ok() => {
+                self.succeed(seat);
+                Ok(())
+            }
+            _ => Err(seat),
         }
     }
 
@@ -261,31 +382,52 @@ impl Keeper {
     fn blame_input(&self, told: String, work: &Work) -> KekError {
         match work {
             Work::Unwrap { .. } => KekError::BadWrap,
-            Work::Wrap { .. } | Work::Random { .. } => Setback::Away(told).as_kek_error(&self.access.settings.name),
+            Work::Wrap { .. } | Work::Random { .. } | Work::Canary => {
+                Setback::Away(told).as_kek_error(&self.access.settings.name)
+            }
         }
     }
 
-    async fn canary_opens(&mut self) -> bool {
-        let aad = self.canary_aad("open");
-        let limit = self.hang_after();
-        let (Some(link), Some(canary)) = (self.link.as_mut(), &self.canary) else { return false };
-        if !matches!(link.call(&Request::Renew, limit).await, Ok(Answer::Done)) {
-            return false;
-        }
-        let request = Request::Unwrap { mechanism: self.mechanism, blob: &canary.blob, aad: &aad };
-        let opened = link.bytes(&request, limit).await;
-        opened.is_ok_and(|plain| crypto::constant_time_eq(plain.expose(), canary.plain.expose()))
+    fn succeed(&self, seat: Seat<'_>) {
+        self.give_back(seat);
+        self.state().breaker.reset();
+        self.proven();
     }
 
-    /// Kills the worker; the next attempt starts another one.
-    fn lose(&mut self, detail: String) -> Next {
-        self.link = None;
-        self.set_back(&Setback::Away(detail.clone()));
+    fn give_back(&self, seat: Seat<'_>) {
+        let Seat { link, generation, .. } = seat;
+        let mut state = self.state();
+        if state.generation == generation && state.process.is_some() {
+            state.idle.push(link);
+        }
+    }
+
+    fn lost(&self, seat: &Seat<'_>, detail: String) -> Next {
+        self.lose(seat.generation, &Setback::Away(detail.clone()));
         Next::Again(detail)
     }
 
+    /// Kills the worker, unless another lane has done so already; the next attempt starts another one.
+    fn lose(&self, generation: u64, setback: &Setback) {
+        let killed = {
+            let mut state = self.state();
+            if state.generation != generation {
+                return;
+            }
+            state.idle.clear();
+            state.process.take()
+        };
+        let Some(mut killed) = killed else { return };
+        let setback = match (setback, killed.ended()) {
+            (Setback::Away(_), Some(ended)) => &Setback::Away(ended),
+            (setback, _) => setback,
+        };
+        drop(killed);
+        self.set_back(setback);
+    }
+
     /// Counts a failure, shows it, and gives the error that callers hear until the breaker lets the next attempt through.
-    fn set_back(&mut self, setback: &Setback) -> KekError {
+    fn set_back(&self, setback: &Setback) -> KekError {
         let kek = &self.access.settings.name;
         let error = setback.as_kek_error(kek);
         let health = match &error {
@@ -300,76 +442,45 @@ impl Keeper {
                 KekHealth::Reachable | KekHealth::Unreachable => KekEvent::Unreachable { kek, detail },
             });
         }
-        self.breaker.trip(self.access.clock.mono(), error.clone());
+        self.state().breaker.trip(self.access.clock.mono(), error.clone());
         error
     }
 
-    fn hang_after(&self) -> Duration {
-        self.access.profile.calls.hang_after()
+    fn proven(&self) {
+        let (now, wall) = (self.access.clock.mono(), self.access.clock.wall());
+        self.state().proven = Some(now);
+        self.board.count(|counts| counts.proven = Some(wall));
     }
 
-    fn canary_aad(&self, context: &str) -> Vec<u8> {
-        let kek = self.access.settings.name.as_str();
-        let pairs = [(b"context".as_slice(), context.as_bytes()), (b"kek".as_slice(), kek.as_bytes())];
-        canonical::encode(CANARY_LABEL, &[], pairs).expect("two short pairs: the limits are 64 pairs and 4 GiB a value")
-    }
-}
-
-impl Breaker {
-    /// The first failure costs nothing: a worker that was killed is replaced at once. Then the pause doubles, and half of
-    /// it is random, so that many sidecars do not ask a device that comes back all at once.
-    fn trip(&mut self, now: Mono, error: KekError) {
-        let doubled = PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(MAX_DOUBLINGS));
-        let pause = if self.failures == 0 { Duration::ZERO } else { jittered(doubled.min(LONGEST_PAUSE)) };
-        self.failures = self.failures.saturating_add(1);
-        self.closed_until = Some((now.plus(pause), error));
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn jittered(pause: Duration) -> Duration {
-    let mut random = [0; 1];
-    // Without randomness the pause is merely not spread.
-    let _spread = crypto::random(&mut random);
-    let [random] = random;
-    pause / 2 + (pause / 2) * u32::from(random) / u32::from(u8::MAX)
-}
-
-pub(super) fn facts(token: &TokenFacts) -> KekFacts {
-    KekFacts {
-        kind: "pkcs11",
-        manufacturer: token.manufacturer.clone(),
-        model: token.model.clone(),
-        serial: token.serial.clone(),
-        version: format!("firmware {}, library {}", token.firmware, token.library),
-        development_only: false,
-    }
-}
-
-const CANARY_LABEL: &str = "keyward/canary/v1";
-/// One failure may be the worker's, a second the session's; a third is the token's.
-const ATTEMPTS: usize = 3;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
-const PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// 100 ms doubled nine times is past the longest pause.
-const MAX_DOUBLINGS: u32 = 9;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_failure_is_free_and_the_pause_grows_to_its_limit() {
-        let mut breaker = Breaker::default();
-        let error = || KekError::BadWrap;
-        let now = Mono(1_000);
-        let pause = |breaker: &Breaker| breaker.closed_until.as_ref().unwrap().0.since(now);
-        breaker.trip(now, error());
-        assert_eq!(pause(&breaker), Duration::ZERO);
-        for expected in [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000, 30_000] {
-            breaker.trip(now, error());
-            let (low, high) = (Duration::from_millis(expected / 2), Duration::from_millis(expected));
-            assert!((low..=high).contains(&pause(&breaker)), "{:?} for {expected}", pause(&breaker));
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(process) = state.process.take() {
+            process.dismiss();
         }
     }
 }
+
+impl<'a> Busy<'a> {
+    fn new(board: &'a Board) -> Self {
+        board.count(|counts| counts.busy += 1);
+        Self(board)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.count(|counts| counts.busy = counts.busy.saturating_sub(1));
+    }
+}
+
+/// One failure may be the worker's, a second the session's; a third is the token's.
+const ATTEMPTS: usize = 3;
+const BUSY_PAUSE: Duration = Duration::from_millis(50);
+/// Between two looks of the background when nothing says otherwise.
+const SOON: Duration = Duration::from_secs(1);

@@ -1,12 +1,16 @@
-//! How does the sidecar talk to its worker? One process, one socket, one request at a time.
-//! This module never waits without a limit, and a conversation that broke off is never resumed: the process is killed.
+//! How does the sidecar talk to its worker? One process, a door through which lanes are handed in, one request at a time
+//! on each lane.
+//! This module never waits without a limit, and a conversation that broke off is never resumed.
 
-use std::os::fd::OwnedFd;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
@@ -15,13 +19,20 @@ use crate::clock::SharedClock;
 use crate::secret::SecretBytes;
 
 use super::attributes::KeyAttributes;
+use super::fault::Fault;
 use super::frame::Frame;
-use super::message::{Fault, PROTOCOL, Reply, Request, TokenFacts};
+use super::message::{PROTOCOL, Reply, Request, TokenFacts};
 
-/// A running worker. Dropping it kills the process, whatever state it is in.
+/// A running worker. Dropping it kills the process, whatever state it is in; [`Self::dismiss`] lets it leave in order.
+pub(super) struct Process {
+    door: StdStream,
+    child: Child,
+    clock: SharedClock,
+}
+
+/// A lane of a worker: a conversation of its own.
 pub(super) struct Link {
     socket: UnixStream,
-    child: Child,
     clock: SharedClock,
     out: Frame,
     back: Frame,
@@ -44,17 +55,11 @@ pub(super) enum Trouble {
     Fault(Fault),
 }
 
-impl Link {
-    /// Starts a worker with nothing but a socket, and with nothing in its environment but `env`.
-    pub(super) async fn open(
-        worker: &Path,
-        env: &[(String, String)],
-        clock: SharedClock,
-        limit: Duration,
-    ) -> Result<Self, Trouble> {
+impl Process {
+    /// Starts a worker with nothing but the door, and with nothing in its environment but `env`.
+    pub(super) fn start(worker: &Path, env: &[(String, String)], clock: SharedClock) -> Result<Self, Trouble> {
         let lost = |error: std::io::Error| Trouble::Lost(format!("the worker cannot be started: {error}"));
-        let (ours, theirs) = StdStream::pair().map_err(lost)?;
-        ours.set_nonblocking(true).map_err(lost)?;
+        let (door, theirs) = StdStream::pair().map_err(lost)?;
         let child = Command::new(worker)
             .arg("kek-worker")
             .env_clear()
@@ -66,19 +71,61 @@ impl Link {
             .kill_on_drop(true)
             .spawn()
             .map_err(lost)?;
-        let socket = UnixStream::from_std(ours).map_err(lost)?;
-        let mut link = Self { socket, child, clock, out: Frame::new(), back: Frame::new() };
-        match link.call(&Request::Hello { protocol: PROTOCOL }, limit).await? {
-            Answer::Done => Ok(link),
-            _ => Err(nonsense()),
+        Ok(Self { door, child, clock })
+    }
+
+    /// Hands a lane in, then shakes hands on it.
+    pub(super) fn lane(&self, limit: Duration) -> impl Future<Output = Result<Link, Trouble>> + use<> {
+        let (socket, clock) = (self.hand_in(), self.clock.clone());
+        async move {
+            let socket = socket.map_err(|error| Trouble::Lost(format!("the worker takes no lane: {error}")))?;
+            let mut link = Link { socket, clock, out: Frame::new(), back: Frame::new() };
+            match link.call(&Request::Hello { protocol: PROTOCOL }, limit).await? {
+                Answer::Done => Ok(link),
+                _ => Err(nonsense()),
+            }
         }
     }
 
+    fn hand_in(&self) -> std::io::Result<UnixStream> {
+        let (ours, theirs) = StdStream::pair()?;
+        ours.set_nonblocking(true)?;
+        let descriptors = [theirs.as_fd()];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        control.push(SendAncillaryMessage::ScmRights(&descriptors));
+        // One byte: the door's buffer is never full, since the worker reads each at once or is dead.
+        sendmsg(&self.door, &[IoSlice::new(b"L")], &mut control, SendFlags::NOSIGNAL)?;
+        UnixStream::from_std(ours)
+    }
+
     /// The worker's process.
-    pub(super) fn process(&self) -> Option<u32> {
+    pub(super) fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> Option<String> {
+        self.child.try_wait().ok().flatten().map(|status| format!("the worker ended: {status}"))
+    }
+
+    /// Closes the door and gives the worker time to finalise the library; one that does not leave is killed.
+    pub(super) fn dismiss(self) {
+        let Self { door, mut child, clock } = self;
+        drop(door);
+        // Without a runtime, at the end of the program, dropping the child kills it.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                tokio::select! {
+                    _ended = child.wait() => {}
+                    () = clock.sleep_until(clock.mono().plus(FAREWELL)) => {}
+                }
+            });
+        }
+    }
+}
+
+impl Link {
     /// Asks and waits for the reply, no longer than `limit`.
     pub(super) async fn call(&mut self, request: &Request<'_>, limit: Duration) -> Result<Answer, Trouble> {
         let enough = self.clock.sleep_until(self.clock.mono().plus(limit));
@@ -111,7 +158,7 @@ impl Link {
     async fn exchange(&mut self, request: &Request<'_>) -> Result<Answer, Trouble> {
         request.put(&mut self.out).map_err(|error| Trouble::Fault(Fault::Protocol(error.to_string())))?;
         if let Err(error) = self.transfer().await {
-            return Err(self.lost(&error));
+            return Err(Trouble::Lost(format!("the worker is lost: {error}")));
         }
         match Reply::take(self.back.body()).map_err(|_| nonsense())? {
             Reply::Hello { protocol } if protocol == PROTOCOL => Ok(Answer::Done),
@@ -125,22 +172,21 @@ impl Link {
     }
 
     async fn transfer(&mut self) -> std::io::Result<()> {
-        self.socket.write_all(&self.out.header()).await?;
-        self.socket.write_all(self.out.body()).await?;
-        let mut header = [0; 4];
-        self.socket.read_exact(&mut header).await?;
-        let room = self.back.room(header).map_err(std::io::Error::other)?;
-        self.socket.read_exact(room).await.map(|_| ())
-    }
-
-    fn lost(&mut self, error: &std::io::Error) -> Trouble {
-        match self.child.try_wait() {
-            Ok(Some(status)) => Trouble::Lost(format!("the worker ended: {status}")),
-            Ok(None) | Err(_) => Trouble::Lost(format!("the worker is lost: {error}")),
+        self.socket.write_all(self.out.wire()).await?;
+        let mut arrived = 0;
+        while !self.back.is_whole(arrived).map_err(std::io::Error::other)? {
+            match self.socket.read(self.back.room(arrived)).await? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                more => arrived += more,
+            }
         }
+        Ok(())
     }
 }
 
 fn nonsense() -> Trouble {
     Trouble::Lost("the worker's answer makes no sense".into())
 }
+
+/// A little longer than the worker itself takes before it gives up on its library.
+const FAREWELL: Duration = Duration::from_secs(5);

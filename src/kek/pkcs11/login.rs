@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::crypto;
 use crate::durable::{Disk, DurableError};
+use crate::kek::profile::{self, PinShape};
 use crate::kek::{StartError, private_file};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
@@ -33,6 +34,7 @@ pub enum PinSource {
 pub(super) struct Login {
     kek: KekName,
     source: PinSource,
+    rules: profile::Login,
     state_dir: PathBuf,
     disk: Disk,
     pin: Mutex<Pin>,
@@ -74,12 +76,18 @@ impl fmt::Display for Blocked {
 }
 
 impl Login {
-    /// Reads the PIN.
-    pub(super) fn read(kek: &KekName, source: &PinSource, state_dir: &Path, disk: Disk) -> Result<Self, StartError> {
+    /// Reads the PIN, which must look as the profile says.
+    pub(super) fn read(
+        kek: &KekName,
+        source: &PinSource,
+        rules: &profile::Login,
+        state_dir: &Path,
+        disk: Disk,
+    ) -> Result<Self, StartError> {
         let problem = |problem: String| StartError::Pin { kek: kek.clone(), problem };
-        let pin = read_pin(source).map_err(problem)?;
+        let pin = read_pin(source, rules).map_err(problem)?;
         let (kek, source, state_dir) = (kek.clone(), source.clone(), state_dir.to_path_buf());
-        Ok(Self { kek, source, state_dir, disk, pin: Mutex::new(pin) })
+        Ok(Self { kek, source, rules: rules.clone(), state_dir, disk, pin: Mutex::new(pin) })
     }
 
     /// Writes the latch and hands out the PIN for one attempt. Blocks on the disk.
@@ -124,7 +132,7 @@ impl Login {
         let mut held = self.pin.lock().unwrap_or_else(PoisonError::into_inner);
         if let PinSource::File(path) = &self.source
             && private_file::version(path).is_ok_and(|version| version_line(version) != held.version)
-            && let Ok(pin) = read_pin(&self.source)
+            && let Ok(pin) = read_pin(&self.source, &self.rules)
         {
             *held = pin;
         }
@@ -163,7 +171,7 @@ fn blocked_by(text: &str, version: &str) -> Result<(), Blocked> {
     Err(Blocked::Latched(latch))
 }
 
-fn read_pin(source: &PinSource) -> Result<Pin, String> {
+fn read_pin(source: &PinSource, rules: &profile::Login) -> Result<Pin, String> {
     let from_file = |path: &Path| private_file::read(path, MAX_PIN).map_err(|error| error.to_string());
     let (bytes, version) = match source {
         PinSource::File(path) => {
@@ -179,7 +187,30 @@ fn read_pin(source: &PinSource) -> Result<Pin, String> {
             (bytes, "descriptor".into())
         }
     };
-    Ok(Pin { secret: Arc::new(without_line_end(bytes)?), version })
+    let secret = without_line_end(bytes)?;
+    check_shape(secret.expose(), rules)?;
+    Ok(Pin { secret: Arc::new(secret), version })
+}
+
+/// A PIN that cannot be right is not given to the token, which would count it. Says nothing of the PIN but its shape.
+fn check_shape(pin: &[u8], rules: &profile::Login) -> Result<(), String> {
+    let (min, max) = (usize::from(rules.pin_min), usize::from(rules.pin_max));
+    if pin.len() < min || (max != 0 && pin.len() > max) {
+        return Err(format!("its length is not {min} to {max} bytes, as this product wants"));
+    }
+    let fits = match rules.pin_shape {
+        PinShape::Free => true,
+        PinShape::UserPassword => {
+            pin.iter().position(|byte| *byte == b':').is_some_and(|at| at > 0 && at + 1 < pin.len())
+        }
+        PinShape::KeyIdPassword => pin.get(..4).is_some_and(|id| id.iter().all(u8::is_ascii_hexdigit)),
+    };
+    let shape = match rules.pin_shape {
+        PinShape::Free => "free",
+        PinShape::UserPassword => "USER:PASSWORD",
+        PinShape::KeyIdPassword => "four hexadecimal digits of the key's id and the password",
+    };
+    if fits { Ok(()) } else { Err(format!("this product wants {shape}")) }
 }
 
 /// Editors end the file with a line end that is not part of the PIN.
@@ -246,7 +277,7 @@ mod tests {
         }
 
         fn login(&self, source: PinSource) -> Login {
-            Login::read(&kek(), &source, self.0.path(), Disk::real()).unwrap()
+            Login::read(&kek(), &source, &rules(PinShape::Free), self.0.path(), Disk::real()).unwrap()
         }
 
         fn with_file(&self) -> Login {
@@ -256,6 +287,24 @@ mod tests {
 
     fn kek() -> KekName {
         "primary".parse().unwrap()
+    }
+
+    fn rules(pin_shape: PinShape) -> profile::Login {
+        let (user, source) = (profile::User::User, "a test".to_owned());
+        profile::Login { user, pin_shape, pin_min: 0, pin_max: 32, lockout_after: 3, source }
+    }
+
+    #[test]
+    fn a_pin_that_cannot_be_right_never_reaches_the_token() {
+        let told = |pin: &str, shape| check_shape(pin.as_bytes(), &rules(shape)).err();
+        assert_eq!(told("12345678", PinShape::Free), None);
+        assert!(told(&"1".repeat(33), PinShape::Free).unwrap().contains("0 to 32 bytes"));
+        assert_eq!(told("crypto:secret", PinShape::UserPassword), None);
+        for bad in ["secret", ":secret", "crypto:"] {
+            assert!(told(bad, PinShape::UserPassword).unwrap().contains("USER:PASSWORD"), "{bad}");
+        }
+        assert_eq!(told("0001password", PinShape::KeyIdPassword), None);
+        assert!(told("password", PinShape::KeyIdPassword).is_some());
     }
 
     #[test]
@@ -312,7 +361,9 @@ mod tests {
     fn an_empty_pin_and_a_standard_stream_are_refused() {
         let place = Place::new();
         place.write_pin("\r\n");
-        let refusal = |source| Login::read(&kek(), &source, place.0.path(), Disk::real()).err().unwrap().to_string();
+        let rules = rules(PinShape::Free);
+        let refusal =
+            |source| Login::read(&kek(), &source, &rules, place.0.path(), Disk::real()).err().unwrap().to_string();
         assert!(refusal(PinSource::File(place.pin())).ends_with("it is empty"));
         assert!(refusal(PinSource::Descriptor(0)).ends_with("descriptor 0 is not open"));
     }

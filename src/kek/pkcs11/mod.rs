@@ -2,22 +2,30 @@
 //! No vendor code runs in the sidecar itself: it may hang, crash or leak there without taking the keys along.
 
 mod access;
+mod attend;
 mod attributes;
 mod board;
+mod bound;
+mod breaker;
+mod canary;
+mod cipher;
 mod descriptors;
+mod fault;
+mod finishing;
 mod frame;
 mod keeper;
 mod link;
 mod login;
 mod message;
+mod methods;
 mod module;
+mod recipe;
+mod seat;
+mod settings;
 mod token;
 mod worker;
 
-use std::path::PathBuf;
 use std::sync::Arc;
-
-use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::crypto::{self, DataKey};
@@ -25,74 +33,27 @@ use crate::durable::Disk;
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-use super::profile::{AttributeName, Profile, ProfileChoice};
-use super::{EventSink, Kek, KekError, KekFacts, KekHealth, Method, StartError, Wrap, WrapBinding};
+use super::profile::{AttributeName, WrapMethod};
+use super::{Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, Method, StartError, Wrap, WrapBinding};
 
 use access::{Access, Setback};
 use board::Board;
-use keeper::{Job, Keeper, Work};
-use message::Request;
+use finishing::Finishing;
+use keeper::{Keeper, Work};
+use message::{NewKey, Request};
+use recipe::KeyRole;
 
 pub use attributes::KeyAttributes;
 pub use login::{PinSource, clear_login};
+pub use settings::Pkcs11Settings;
 pub use worker::worker_main;
-
-/// Which token, which key, and how to get at them.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pkcs11Settings {
-    /// The name in the configuration.
-    pub name: KekName,
-    /// The product's profile.
-    pub profile: ProfileChoice,
-    /// The vendor's library; None takes the first of the profile's paths that exists.
-    pub module: Option<PathBuf>,
-    /// The token's label.
-    pub token_label: String,
-    /// The key's label.
-    pub key_label: String,
-    /// The key's version, counted by the operator: 1, 2, ...
-    pub key_version: u32,
-    /// Where the PIN comes from.
-    pub pin: PinSource,
-    /// The program that runs [`worker_main`] when called with `kek-worker`: keyward itself.
-    pub worker: PathBuf,
-    /// An existing directory for the login latch.
-    pub state_dir: PathBuf,
-    /// The environment of the worker: names that the profile lists, with values.
-    pub env: Vec<(String, String)>,
-}
-
-impl Pkcs11Settings {
-    /// The first problem, in words.
-    fn check(&self, profile: &Profile) -> Result<(), String> {
-        let label_fits = |label: &str, max| !label.is_empty() && label.len() <= max;
-        if !label_fits(&self.token_label, MAX_TOKEN_LABEL) {
-            return Err(format!("token_label must have 1 to {MAX_TOKEN_LABEL} bytes"));
-        }
-        if !label_fits(&self.key_label, MAX_KEY_LABEL) {
-            return Err(format!("key_label must have 1 to {MAX_KEY_LABEL} bytes"));
-        }
-        if self.key_version == 0 {
-            return Err("key_version counts from 1".into());
-        }
-        if !self.state_dir.is_dir() {
-            return Err(format!("the state directory {} does not exist", self.state_dir.display()));
-        }
-        match self.env.iter().find(|(name, _)| !profile.module.env.contains(name)) {
-            Some((name, _)) => Err(format!("the profile {} does not let {name} reach the library", profile.id)),
-            None => Ok(()),
-        }
-    }
-}
 
 /// A KEK in a token.
 pub struct Pkcs11Kek {
     name: KekName,
-    version: u32,
-    method: Method,
     clock: SharedClock,
     board: Arc<Board>,
-    jobs: mpsc::Sender<Job>,
+    keeper: Arc<Keeper>,
 }
 
 /// What a token holds, for `keyward kek create` and `keyward kek show`.
@@ -108,42 +69,76 @@ pub struct TokenKey {
 
 impl Pkcs11Kek {
     /// Starts the keeper and admits the KEK: attributes, a canary wrapped and unwrapped, a wrong context refused. A token
-    /// that is away is admitted later, by the first call that reaches it; what is wrong stops the start.
+    /// that is away is admitted later, by itself or by the first call that reaches it; what is wrong stops the start.
     pub async fn start(
         settings: Pkcs11Settings,
+        deployment: Deployment,
         clock: SharedClock,
         disk: Disk,
         events: EventSink,
     ) -> Result<Arc<Self>, StartError> {
-        let (name, version) = (settings.name.clone(), settings.key_version);
-        let access = Access::prepare(settings, clock.clone(), disk)?;
-        let (method, wrap) = access.profile.preferred().ok_or_else(|| no_method(&name))?;
-        let (mechanism, board) = (wrap.mechanism, Arc::new(Board::new()));
-        let mut keeper = Keeper::new(access, mechanism, events, board.clone());
+        let name = settings.name.clone();
+        let access = Access::prepare(settings, deployment, clock.clone(), disk)?;
+        let board = Arc::new(Board::new());
+        let keeper = Arc::new(Keeper::new(access, events, board.clone()));
         match keeper.start().await {
             Ok(()) | Err(Setback::Away(_)) => {}
             Err(setback) => return Err(setback.as_start_error(&name)),
         }
-        let (jobs, queue) = mpsc::channel(QUEUE);
-        tokio::spawn(keeper.run(queue));
-        Ok(Arc::new(Self { name, version, method, clock, board, jobs }))
+        tokio::spawn(attend::attend(Arc::downgrade(&keeper), clock.clone()));
+        Ok(Arc::new(Self { name, clock, board, keeper }))
     }
 
-    /// Makes a KEK in the token; refuses a label that is taken. Not retried: whether a key was made is seen in the token.
-    pub async fn create_key(settings: Pkcs11Settings, clock: SharedClock, disk: Disk) -> Result<TokenKey, StartError> {
-        let access = Access::prepare(settings, clock, disk)?;
+    /// Makes a KEK in the token, with its MAC key where the method has one; refuses a label that is taken. Not retried:
+    /// whether a key was made is seen in the token.
+    pub async fn create_key(
+        settings: Pkcs11Settings,
+        deployment: Deployment,
+        clock: SharedClock,
+        disk: Disk,
+    ) -> Result<TokenKey, StartError> {
+        let access = Access::prepare(settings, deployment, clock, disk)?;
+        let name = &access.settings.name;
+        let problem = |problem: String| StartError::Setting { kek: name.clone(), problem };
+        let recipes = new_keys(&access.table).ok_or_else(|| {
+            problem(format!(
+                "the keys of {} are made with the vendor's tools: {}",
+                access.profile.product,
+                steps(&access)
+            ))
+        })?;
         let mut id = [0; 16];
-        let problem = |problem: String| StartError::Setting { kek: access.settings.name.clone(), problem };
         crypto::random(&mut id).map_err(|error| problem(error.to_string()))?;
         let unmodifiable = access.profile.attributes.settable.contains(&AttributeName::Modifiable);
-        let label = &access.settings.key_label;
-        ask_for_key(&access, &Request::Create { label, id: &id, unmodifiable }).await
+        let label = access.label_of(access.settings.key_version);
+        let (_process, mut link, token) = access.open().await.map_err(|setback| setback.as_start_error(name))?;
+        let mut made = Vec::new();
+        for (role, mechanism, key_type, bits) in recipes {
+            let new = NewKey { role, mechanism, key_type, bits, label: &label, id: &id, unmodifiable };
+            let created = link.key(&Request::Create(new), access.start_after()).await;
+            made.push((role, created.map_err(|trouble| access.setback(trouble).as_start_error(name))?));
+        }
+        let reported = &access.profile.attributes.reported;
+        let objection = made.iter().find_map(|(role, attributes)| attributes.objection(*role, reported));
+        let (_, attributes) = made.into_iter().next().ok_or_else(|| problem("nothing was made".into()))?;
+        Ok(TokenKey { facts: access::facts(&access, &token), attributes, objection })
     }
 
     /// What the token holds under the configured label.
-    pub async fn inspect(settings: Pkcs11Settings, clock: SharedClock, disk: Disk) -> Result<TokenKey, StartError> {
-        let access = Access::prepare(settings, clock, disk)?;
-        ask_for_key(&access, &Request::Find { label: &access.settings.key_label }).await
+    pub async fn inspect(
+        settings: Pkcs11Settings,
+        deployment: Deployment,
+        clock: SharedClock,
+        disk: Disk,
+    ) -> Result<TokenKey, StartError> {
+        let access = Access::prepare(settings, deployment, clock, disk)?;
+        let name = &access.settings.name;
+        let (_process, mut link, token) = access.open().await.map_err(|setback| setback.as_start_error(name))?;
+        let (label, role) = (access.label_of(access.settings.key_version), access.recipe.role());
+        let found = link.key(&Request::Find { label: &label, role }, access.start_after()).await;
+        let attributes = found.map_err(|trouble| access.setback(trouble).as_start_error(name))?;
+        let objection = attributes.objection(role, &access.profile.attributes.reported);
+        Ok(TokenKey { facts: access::facts(&access, &token), attributes, objection })
     }
 
     /// The key's attributes as the token reported them at the last admission; None before the first.
@@ -161,13 +156,20 @@ impl Pkcs11Kek {
             let detail = "the binding names another key-encryption key".into();
             return Err(KekError::Denied { kek: self.name.clone(), detail });
         }
-        let plain = SecretBytes::new(key.expose_for_wrapping().to_vec());
-        let blob = self.ask(Work::Wrap { plain, aad: binding.encode(self.method) }, deadline).await?;
+        let access = &self.keeper.access;
+        let method = access.method();
+        let aad = binding.encode(method);
+        let blob = if access.recipe.binds() {
+            let plain = SecretBytes::copy_of(key.expose_for_wrapping());
+            self.ask(Work::Wrap { plain, aad }, deadline).await?.expose().to_vec()
+        } else {
+            self.wrap_bound(key, &aad, deadline).await?
+        };
         let wrap = Wrap {
             kek: self.name.clone(),
-            kek_version: self.version,
-            method: self.method,
-            blob: blob.expose().to_vec(),
+            kek_version: access.settings.key_version,
+            method,
+            blob,
             check_value: key.check_value(),
         };
         // A wrap that does not open is a lost key: it is not handed out before the token has opened it.
@@ -175,30 +177,90 @@ impl Pkcs11Kek {
         Ok(wrap)
     }
 
+    /// The token wraps a fresh key, of its randomness and the operating system's; the data key is sealed under that.
+    async fn wrap_bound(&self, key: &DataKey, binding: &[u8], deadline: Deadline) -> Result<Vec<u8>, KekError> {
+        let failed = |_| KekError::Unreachable { kek: self.name.clone(), detail: "no memory or randomness".into() };
+        let mut fresh = self.ask(Work::Random { len: RANDOM_BYTES }, deadline).await?;
+        let mut ours = SecretBytes::zeroed(usize::from(RANDOM_BYTES));
+        crypto::random(ours.expose_mut()).map_err(failed)?;
+        fresh.expose_mut().iter_mut().zip(ours.expose()).for_each(|(byte, other)| *byte ^= other);
+        let sealed = bound::seal(&fresh, binding, key).map_err(failed)?;
+        let aad = self.authenticated(binding, &sealed);
+        let by_token = self.ask(Work::Wrap { plain: fresh, aad }, deadline).await?;
+        bound::join(by_token.expose(), &sealed).ok_or(KekError::BadWrap)
+    }
+
+    /// What the MAC beside an RSA wrap covers: the sealed key too, since anybody can make the rest.
+    fn authenticated(&self, binding: &[u8], sealed: &[u8]) -> Vec<u8> {
+        if self.keeper.access.recipe.has_mac() { [binding, sealed].concat() } else { Vec::new() }
+    }
+
     async fn unwrap_key(&self, wrap: &Wrap, binding: &WrapBinding, deadline: Deadline) -> Result<DataKey, KekError> {
-        let ours = wrap.kek == self.name && binding.kek == self.name && wrap.kek_version == self.version;
-        if !ours || wrap.method != self.method || wrap.blob.len() != BLOB_BYTES {
+        let access = &self.keeper.access;
+        if wrap.kek != self.name || binding.kek != self.name || wrap.kek_version > access.settings.key_version {
             return Err(KekError::BadWrap);
         }
-        let work = Work::Unwrap { blob: wrap.blob.clone(), aad: binding.encode(wrap.method) };
-        let secret = self.ask(work, deadline).await?;
+        if matches!(wrap.method, Method::Software | Method::Transit) {
+            return Err(KekError::BadWrap);
+        }
+        let Some(recipe) = access.recipe_of(wrap.method) else {
+            let what = format!("the profile {} has no method for a wrap of {:?}", access.profile.id, wrap.method);
+            return Err(KekError::Unsupported(what));
+        };
+        let (version, bytes) = (wrap.kek_version, binding.encode(wrap.method));
+        let secret = if recipe.binds() {
+            if !recipe.fits(wrap.blob.len()) {
+                return Err(KekError::BadWrap);
+            }
+            let work = Work::Unwrap { recipe, version, blob: wrap.blob.clone(), aad: bytes };
+            self.ask(work, deadline).await?
+        } else {
+            let parts = bound::split(&wrap.blob).filter(|(by_token, _)| recipe.fits(by_token.len()));
+            let (by_token, sealed) = parts.ok_or(KekError::BadWrap)?;
+            let aad = self.authenticated(&bytes, sealed);
+            let work = Work::Unwrap { recipe, version, blob: by_token.to_vec(), aad };
+            let fresh = self.ask(work, deadline).await?;
+            bound::open(&fresh, &bytes, sealed).map_err(|_| KekError::BadWrap)?
+        };
         super::checked_key(&secret, wrap)
     }
 
-    /// Queues work and waits for its answer, no longer than the deadline; the keeper's own limits are about the worker.
+    /// Does work and waits for its answer, no longer than the deadline. The work goes on without us: a lane must not be
+    /// left in the middle of a call, and a token that hangs is noticed by the keeper's own limits.
     async fn ask(&self, work: Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
-        let (answer, answered) = oneshot::channel();
-        let gone = || KekError::Unreachable { kek: self.name.clone(), detail: "the sidecar is shutting down".into() };
-        let asked = async {
-            self.jobs.send(Job { work, deadline, answer }).await.map_err(|_| gone())?;
-            answered.await.unwrap_or_else(|_| Err(gone()))
-        };
+        let keeper = self.keeper.clone();
+        let working = Finishing::new(async move { keeper.serve(&work, deadline).await });
         tokio::select! {
             biased;
-            result = asked => result,
+            result = working => result,
             () = self.clock.sleep_until(deadline.0) => Err(KekError::Deadline(self.name.clone())),
         }
     }
+}
+
+/// Which keys a method needs: role, generating mechanism, type, bits; None if keyward cannot make them.
+fn new_keys(table: &WrapMethod) -> Option<Vec<(KeyRole, u64, u64, u64)>> {
+    let aes = cryptoki_sys::CKK_AES;
+    match *table {
+        WrapMethod::AesGcm { generate, .. }
+        | WrapMethod::AesKwp { generate, .. }
+        | WrapMethod::AesKw { generate, .. } => Some(vec![(KeyRole::Cipher, generate?, aes, 256)]),
+        WrapMethod::UnwrapGetattr { generate, .. } => Some(vec![(KeyRole::Wrapper, generate?, aes, 256)]),
+        WrapMethod::AesCbcHmac { generate, mac_generate, mac_key_type, .. } => {
+            Some(vec![(KeyRole::Cipher, generate?, aes, 256), (KeyRole::Mac, mac_generate?, mac_key_type, 256)])
+        }
+        WrapMethod::RsaOaep { generate, bits, mac_key_type, mac_generate, .. } => {
+            let mut keys = vec![(KeyRole::Private, generate?, cryptoki_sys::CKK_RSA, u64::from(bits))];
+            if let Some(key_type) = mac_key_type {
+                keys.push((KeyRole::Mac, mac_generate?, key_type, 256));
+            }
+            Some(keys)
+        }
+    }
+}
+
+fn steps(access: &Access) -> String {
+    access.profile.setup.steps.join("; ")
 }
 
 impl Kek for Pkcs11Kek {
@@ -240,26 +302,7 @@ impl Kek for Pkcs11Kek {
     }
 }
 
-async fn ask_for_key(access: &Access, request: &Request<'_>) -> Result<TokenKey, StartError> {
-    let name = &access.settings.name;
-    let (mut link, token) = access.open().await.map_err(|setback| setback.as_start_error(name))?;
-    let answer = link.key(request, access.profile.calls.start_after()).await;
-    let attributes = answer.map_err(|trouble| access.setback(trouble).as_start_error(name))?;
-    let objection = attributes.objection();
-    Ok(TokenKey { facts: keeper::facts(&token), attributes, objection })
-}
-
-fn no_method(kek: &KekName) -> StartError {
-    StartError::Setting { kek: kek.clone(), problem: "the profile lists no method of wrapping".into() }
-}
-
-/// CK_TOKEN_INFO has room for 32 bytes.
-const MAX_TOKEN_LABEL: usize = 32;
-/// Products differ; what is longer than this is a mistake.
-const MAX_KEY_LABEL: usize = 128;
-/// IV, data key, tag.
-const BLOB_BYTES: usize = 12 + 32 + 16;
+/// Where a label names the KEK's version.
+const VERSION_MARK: &str = "{version}";
 /// As many as a data key has.
 const RANDOM_BYTES: u16 = 32;
-/// Unwraps are single-flight per key and cached: more waiting than this means the token is far behind.
-const QUEUE: usize = 256;

@@ -8,11 +8,11 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_BBOOL, CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_GCM_PARAMS, CK_INFO, CK_MECHANISM,
-    CK_SESSION_INFO, CK_TOKEN_INFO, CK_ULONG,
+    CK_ATTRIBUTE, CK_BBOOL, CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM, CK_SESSION_INFO,
+    CK_TOKEN_INFO, CK_ULONG,
 };
 
-use super::message::Fault;
+use super::fault::Fault;
 
 /// A slot's number; changes between runs, so it is never stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub struct SlotId(CK_ULONG);
 
 /// An open session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SessionId(CK_ULONG);
+pub struct SessionId(pub(super) CK_ULONG);
 
 /// An object as one session sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ObjectId(CK_ULONG);
+pub struct ObjectId(pub(super) CK_ULONG);
 
 /// One attribute of a template.
 #[derive(Debug)]
@@ -37,9 +37,10 @@ pub enum Attribute<'a> {
     Bytes(u64, &'a [u8]),
 }
 
-/// A loaded library. The worker calls it from one thread, one call at a time.
+/// A loaded library. Several threads of the worker call it, each in a session of its own, if the profile says that the
+/// library may lock.
 pub struct Module {
-    functions: CK_FUNCTION_LIST,
+    pub(super) functions: CK_FUNCTION_LIST,
     // Never unloaded: libraries leave threads and exit handlers behind that would run in unmapped code.
     _library: ManuallyDrop<cryptoki_sys::Pkcs11>,
 }
@@ -48,10 +49,12 @@ pub struct Module {
 /// The caller states at each use why the arguments are sound.
 macro_rules! call {
     ($module:expr, $name:ident ( $($argument:expr),* $(,)? )) => {{
-        let function = $module.functions.$name.ok_or_else(|| Fault::Module(concat!("it has no ", stringify!($name)).into()))?;
-        check(stringify!($name), function($($argument),*))
+        let function = $module.functions.$name.ok_or_else(|| $crate::kek::pkcs11::fault::Fault::Module(concat!("it has no ", stringify!($name)).into()))?;
+        $crate::kek::pkcs11::module::check(stringify!($name), function($($argument),*))
     }};
 }
+
+pub(super) use call;
 
 impl Module {
     /// Loads a library.
@@ -183,7 +186,7 @@ impl Module {
         Ok((read == Some(size_of::<CK_ULONG>())).then_some(value))
     }
 
-    /// Bytes; empty if the token does not report them or they are longer than any that keyward makes.
+    /// Bytes; empty if the token does not report them or they are longer than any that keyward asks for.
     pub fn bytes(&self, session: SessionId, object: ObjectId, kind: u64) -> Result<Vec<u8>, Fault> {
         let mut value = vec![0_u8; MAX_ATTRIBUTE];
         let read = self.attribute(session, object, kind, value.as_mut_ptr().cast(), value.len())?;
@@ -217,59 +220,10 @@ impl Module {
         unsafe { call!(self, C_GenerateRandom(session.0, out.as_mut_ptr(), ulong(out.len()))) }
     }
 
-    /// AES-GCM encryption in one call into a buffer of the caller's; how many bytes it took.
-    pub fn encrypt(
-        &self,
-        session: SessionId,
-        gcm: &mut Gcm<'_>,
-        key: ObjectId,
-        from: &[u8],
-        to: &mut [u8],
-    ) -> Result<usize, Fault> {
-        let mut parameters = gcm.parameters();
-        let mut mechanism = mechanism(gcm.mechanism, &mut parameters);
-        let mut len = ulong(to.len());
-        // SAFETY: mechanism, parameters, IV and AAD live to the end of this function.
-        unsafe { call!(self, C_EncryptInit(session.0, &raw mut mechanism, key.0)) }?;
-        // SAFETY: input and output are live slices with their lengths; the interface lacks `const` for the input.
-        unsafe {
-            call!(
-                self,
-                C_Encrypt(session.0, from.as_ptr().cast_mut(), ulong(from.len()), to.as_mut_ptr(), &raw mut len)
-            )
-        }?;
-        within(len, to)
-    }
-
-    /// AES-GCM decryption in one call into a buffer of the caller's; how many bytes it took.
-    pub fn decrypt(
-        &self,
-        session: SessionId,
-        gcm: &mut Gcm<'_>,
-        key: ObjectId,
-        from: &[u8],
-        to: &mut [u8],
-    ) -> Result<usize, Fault> {
-        let mut parameters = gcm.parameters();
-        let mut mechanism = mechanism(gcm.mechanism, &mut parameters);
-        let mut len = ulong(to.len());
-        // SAFETY: as in `encrypt`.
-        unsafe { call!(self, C_DecryptInit(session.0, &raw mut mechanism, key.0)) }?;
-        // SAFETY: as in `encrypt`.
-        unsafe {
-            call!(
-                self,
-                C_Decrypt(session.0, from.as_ptr().cast_mut(), ulong(from.len()), to.as_mut_ptr(), &raw mut len)
-            )
-        }?;
-        within(len, to)
-    }
-
-    /// Makes a secret key by CKM_AES_KEY_GEN.
-    pub fn generate_aes(&self, session: SessionId, template: &[Attribute<'_>]) -> Result<ObjectId, Fault> {
+    /// Makes a secret key.
+    pub fn generate(&self, session: SessionId, mechanism: u64, template: &[Attribute<'_>]) -> Result<ObjectId, Fault> {
         let mut raw = raw_template(template);
-        let mut mechanism =
-            CK_MECHANISM { mechanism: cryptoki_sys::CKM_AES_KEY_GEN, pParameter: ptr::null_mut(), ulParameterLen: 0 };
+        let mut mechanism = CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 };
         let mut key = 0;
         // SAFETY: mechanism and template live through the call, the template's entries point into `template`; a valid
         // place for one handle.
@@ -278,41 +232,65 @@ impl Module {
         }?;
         Ok(ObjectId(key))
     }
-}
 
-/// The parameters of an AES-GCM call. The IV is borrowed mutably because some libraries write it back.
-pub struct Gcm<'a> {
-    /// The mechanism's number.
-    pub mechanism: u64,
-    /// The IV.
-    pub iv: &'a mut [u8; 12],
-    /// The authenticated data.
-    pub aad: &'a [u8],
-}
-
-impl Gcm<'_> {
-    fn parameters(&mut self) -> CK_GCM_PARAMS {
-        CK_GCM_PARAMS {
-            pIv: self.iv.as_mut_ptr(),
-            ulIvLen: ulong(self.iv.len()),
-            ulIvBits: ulong(self.iv.len() * 8),
-            pAAD: self.aad.as_ptr().cast_mut(),
-            ulAADLen: ulong(self.aad.len()),
-            ulTagBits: 128,
-        }
+    /// Makes a key pair; the private key.
+    pub fn generate_pair(
+        &self,
+        session: SessionId,
+        mechanism: u64,
+        public: &[Attribute<'_>],
+        private: &[Attribute<'_>],
+    ) -> Result<ObjectId, Fault> {
+        let (mut public, mut private) = (raw_template(public), raw_template(private));
+        let mut mechanism = CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 };
+        let (mut public_key, mut private_key) = (0, 0);
+        // SAFETY: mechanism and templates live through the call, their entries point into the arguments; valid places
+        // for two handles.
+        unsafe {
+            call!(
+                self,
+                C_GenerateKeyPair(
+                    session.0,
+                    &raw mut mechanism,
+                    public.as_mut_ptr(),
+                    ulong(public.len()),
+                    private.as_mut_ptr(),
+                    ulong(private.len()),
+                    &raw mut public_key,
+                    &raw mut private_key,
+                )
+            )
+        }?;
+        Ok(ObjectId(private_key))
     }
-}
 
-fn mechanism(number: u64, parameters: &mut CK_GCM_PARAMS) -> CK_MECHANISM {
-    CK_MECHANISM {
-        mechanism: number,
-        pParameter: ptr::from_mut(parameters).cast(),
-        ulParameterLen: ulong(size_of::<CK_GCM_PARAMS>()),
+    /// Makes an object, here a key of known value.
+    pub fn create_object(&self, session: SessionId, template: &[Attribute<'_>]) -> Result<ObjectId, Fault> {
+        let mut raw = raw_template(template);
+        let mut object = 0;
+        // SAFETY: the template lives through the call, its entries point into `template`; a valid place for one handle.
+        unsafe { call!(self, C_CreateObject(session.0, raw.as_mut_ptr(), ulong(raw.len()), &raw mut object)) }?;
+        Ok(ObjectId(object))
+    }
+
+    /// Removes an object.
+    pub fn destroy_object(&self, session: SessionId, object: ObjectId) -> Result<(), Fault> {
+        // SAFETY: handles by value; the library refuses what it does not know.
+        unsafe { call!(self, C_DestroyObject(session.0, object.0)) }
+    }
+
+    /// CKA_VALUE of a key that may be read, straight into a buffer that is wiped.
+    pub fn value(&self, session: SessionId, object: ObjectId, to: &mut [u8]) -> Result<usize, Fault> {
+        let read = self.attribute(session, object, cryptoki_sys::CKA_VALUE, to.as_mut_ptr().cast(), to.len())?;
+        read.ok_or_else(|| Fault::Code {
+            call: "C_GetAttributeValue".into(),
+            code: cryptoki_sys::CKR_ATTRIBUTE_SENSITIVE,
+        })
     }
 }
 
 /// Entries that point into `template`: they are used while it is borrowed and nowhere else.
-fn raw_template(template: &[Attribute<'_>]) -> Vec<CK_ATTRIBUTE> {
+pub(super) fn raw_template(template: &[Attribute<'_>]) -> Vec<CK_ATTRIBUTE> {
     let raw = |attribute: &Attribute<'_>| {
         let (kind, value, len): (u64, *const c_void, usize) = match attribute {
             Attribute::Flag(kind, true) => (*kind, (&raw const TRUE).cast(), size_of::<CK_BBOOL>()),
@@ -325,11 +303,11 @@ fn raw_template(template: &[Attribute<'_>]) -> Vec<CK_ATTRIBUTE> {
     template.iter().map(raw).collect()
 }
 
-fn check(call: &'static str, code: CK_ULONG) -> Result<(), Fault> {
+pub(super) fn check(call: &'static str, code: CK_ULONG) -> Result<(), Fault> {
     if code == cryptoki_sys::CKR_OK { Ok(()) } else { Err(Fault::Code { call: call.into(), code }) }
 }
 
-fn within(len: CK_ULONG, buffer: &[u8]) -> Result<usize, Fault> {
+pub(super) fn within(len: CK_ULONG, buffer: &[u8]) -> Result<usize, Fault> {
     let len = length(len)?;
     if len <= buffer.len() {
         Ok(len)
@@ -342,7 +320,7 @@ fn length(len: CK_ULONG) -> Result<usize, Fault> {
     usize::try_from(len).map_err(|_| Fault::Protocol("the library gave an absurd length".into()))
 }
 
-const fn ulong(len: usize) -> CK_ULONG {
+pub(super) const fn ulong(len: usize) -> CK_ULONG {
     len as CK_ULONG
 }
 
@@ -350,8 +328,8 @@ static TRUE: CK_BBOOL = cryptoki_sys::CK_TRUE;
 static FALSE: CK_BBOOL = cryptoki_sys::CK_FALSE;
 /// More slots than any product shows at once; a library with more answers CKR_BUFFER_TOO_SMALL.
 const MAX_SLOTS: usize = 256;
-/// CKA_ID and CKA_LABEL as people set them.
-const MAX_ATTRIBUTE: usize = 256;
+/// CKA_ID and CKA_LABEL as people set them; the modulus of an RSA key has at most 1,024 bytes.
+const MAX_ATTRIBUTE: usize = 1024;
 /// How tokens say that they do not report an attribute: sensitive, unknown type, and too long for the buffer.
 const UNREPORTED: [CK_ULONG; 3] = [
     cryptoki_sys::CKR_ATTRIBUTE_SENSITIVE,

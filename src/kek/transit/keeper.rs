@@ -223,7 +223,7 @@ impl Keeper {
             model: format!("{} version {}", info.kind, info.latest_version),
             serial: place.into_iter().flatten().collect::<Vec<_>>().join("/"),
             version: super::fault::clean(&format!("{version} {cluster}")),
-            development_only: false,
+            ..KekFacts::default()
         };
         {
             let mut held = self.held();

@@ -1,0 +1,21 @@
+//! Who notices that a token has come back, or has gone while nobody asked? A task that asks by a canary, beside the calls.
+//! This module never asks more often than the breaker allows.
+
+use std::sync::Weak;
+
+use crate::clock::{Deadline, SharedClock};
+
+use super::keeper::{Keeper, Work};
+
+/// Looks after the token until the keeper is gone.
+pub(super) async fn attend(keeper: Weak<Keeper>, clock: SharedClock) {
+    while let Some(point) = keeper.upgrade().map(|keeper| keeper.next_look()) {
+        clock.sleep_until(point).await;
+        let Some(keeper) = keeper.upgrade() else { return };
+        if keeper.is_due() {
+            let enough = keeper.access.start_after() + keeper.access.hang_after();
+            // What comes of it stands on the board and in the events.
+            let _seen = keeper.serve(&Work::Canary, Deadline(clock.mono().plus(enough))).await;
+        }
+    }
+}
