@@ -19,12 +19,12 @@ use crate::secret::SecretBytes;
 
 use super::access::{Access, Setback};
 use super::board::Board;
-use super::breaker::{Breaker, jittered};
 use super::canary::Canary;
 use super::fault::Fault;
 use super::link::{Answer, Link, Process, Trouble};
 use super::message::Request;
 use super::recipe::Recipe;
+use crate::kek::breaker::{Breaker, jittered};
 
 /// What a caller wants of the token. Owned, since the call outlives a caller who gives up.
 pub(super) enum Work {

@@ -6,7 +6,6 @@ mod attend;
 mod attributes;
 mod board;
 mod bound;
-mod breaker;
 mod canary;
 mod cipher;
 mod descriptors;
