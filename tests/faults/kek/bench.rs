@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::io::{Read, Write};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use keyward::kek::pkcs11::{PinSource, Pkcs11Settings};
@@ -49,9 +50,31 @@ pub struct Fault<'a> {
     pub readiness: (u16, &'a str),
     /// What the KEK has in the log from the fault's beginning until all is well again, in order.
     pub records: &'a [&'a str],
-    /// A part of the reason in the first of them.
+    /// A part of the reason in the last of them that has one.
     pub detail: &'a str,
+    /// How long the caller of an uncached key gives its request.
+    pub deadline_ms: u32,
 }
+
+/// Nobody notices anything.
+pub const UNNOTICED: Fault<'_> = Fault {
+    name: "",
+    cached: Opened,
+    uncached: Opened,
+    readiness: WELL,
+    records: &[],
+    detail: "",
+    deadline_ms: PATIENT,
+};
+/// The KEK is away for a while.
+pub const TAKEN_AWAY: Fault<'_> = Fault { uncached: Unavailable, readiness: AWAY, records: OUTAGE, ..UNNOTICED };
+/// The KEK or what is left of it must not be used until a person has acted.
+pub const REFUSED: Fault<'_> =
+    Fault { cached: Unavailable, uncached: Unavailable, readiness: REFUSES, records: REFUSAL, ..UNNOTICED };
+/// Longer than anything takes that is not away.
+const PATIENT: u32 = 5_000;
+/// Less than the profiles give a call before the worker is replaced.
+pub const HASTY: u32 = 600;
 
 /// While a token is away, and while nothing is wrong.
 pub const AWAY: (u16, &str) = (200, "[degraded] kek primary: unreachable: cached keys serve until they expire");
@@ -60,7 +83,7 @@ pub const WELL: (u16, &str) = (200, "[ok] kek primary: reachable");
 /// An outage that ends.
 pub const OUTAGE: &[&str] = &["kek.unreachable", "kek.recovered"];
 /// A refusal that ends.
-pub const REFUSAL: &[&str] = &["kek.refused", "kek.recovered"];
+pub const REFUSAL: &[&str] = &["kek.unreachable", "kek.refused", "kek.recovered"];
 
 impl Fault<'_> {
     /// Strikes, looks from every side, heals and waits until all is well.
@@ -70,9 +93,18 @@ impl Fault<'_> {
         strike();
         let struck = Instant::now();
         for asked in 0..2 {
-            assert_eq!(bench.open_uncached(), self.uncached, "{}: a key that is not cached", self.name);
+            assert_eq!(
+                bench.open_uncached_within(self.deadline_ms),
+                self.uncached,
+                "{}: a key that is not cached",
+                self.name
+            );
             if asked == 0 {
-                println!("{}: the first caller without a cached key waits {} ms", self.name, struck.elapsed().as_millis());
+                println!(
+                    "{}: the first caller without a cached key waits {} ms",
+                    self.name,
+                    struck.elapsed().as_millis()
+                );
             }
             // A refusal reaches the cache a moment after its first caller.
             bench.eventually_cached(self.cached, self.name);
@@ -118,26 +150,21 @@ impl Bench {
         bench
     }
 
-    /// Stops the sidecar and starts it again, which may fail.
-    pub fn restart(self) -> Self {
-        let Self { setup, serving, health, cached, uncached, .. } = self;
-        assert_eq!(serving.stop(), Some(0));
-        let serving = setup.serve();
-        let bench = Self { setup, serving, health, cached, uncached, next: Cell::new(0) };
-        assert_eq!(bench.open_cached(), Opened);
-        bench
-    }
-
     /// Opens the value whose key is in the cache unless something has dropped it.
     pub fn open_cached(&self) -> Heard {
-        heard(&self.setup, &self.cached)
+        heard(&self.setup, &self.cached, PATIENT)
     }
 
     /// Opens a value whose key was not asked for, or not given, since the start.
     #[track_caller]
     pub fn open_uncached(&self) -> Heard {
+        self.open_uncached_within(PATIENT)
+    }
+
+    #[track_caller]
+    pub fn open_uncached_within(&self, deadline_ms: u32) -> Heard {
         let value = self.uncached.get(self.next.get()).expect("a test has that many uncached keys");
-        let heard = heard(&self.setup, value);
+        let heard = heard(&self.setup, value, deadline_ms);
         if heard == Opened {
             self.next.set(self.next.get() + 1);
         }
@@ -161,6 +188,32 @@ impl Bench {
         while self.open_cached() != expected {
             assert!(expected == Unavailable && began.elapsed() < PATIENCE, "{name}: a cached key is not {expected:?}");
         }
+    }
+
+    /// Opens the cached value again and again from two connections while something runs: how long each answer took.
+    #[track_caller]
+    pub fn load(&self, during: impl FnOnce()) -> Vec<Duration> {
+        let over = AtomicBool::new(false);
+        let (socket, body) = (self.setup.data(), open_body(&self.cached));
+        let open = || {
+            let mut caller = Caller::connect(&socket).unwrap();
+            let mut took = Vec::new();
+            while !over.load(Ordering::Relaxed) {
+                let began = Instant::now();
+                let (status, answer) = caller.ask("POST", "/v1/open", "load", &body).unwrap();
+                took.push(began.elapsed());
+                assert_eq!((status, answer), (200, json!({ "text": "Ada" })));
+            }
+            took
+        };
+        let mut took = std::thread::scope(|scope| {
+            let callers = [scope.spawn(open), scope.spawn(open)];
+            during();
+            over.store(true, Ordering::Relaxed);
+            callers.map(|caller| caller.join().unwrap()).concat()
+        });
+        took.sort_unstable();
+        took
     }
 
     /// Waits until readiness has this status and a line that begins with this.
@@ -218,7 +271,7 @@ impl Bench {
         };
         let events: Vec<&str> = told.iter().filter_map(|record| record["event"].as_str()).collect();
         assert_eq!(events, fault.records, "{}: {told:#?}", fault.name);
-        let detail = told.first().map_or("", |first| first["facts"]["kek_detail"].as_str().unwrap_or_default());
+        let detail = told.iter().rev().find_map(|record| record["facts"]["kek_detail"].as_str()).unwrap_or_default();
         assert!(detail.contains(fault.detail), "{}: {detail}", fault.name);
         self.verifies();
     }
@@ -253,6 +306,8 @@ fn configured(settings: &Pkcs11Settings) -> (Setup, u16) {
         let start = text.find("[kek.primary]").unwrap();
         let end = text.find("[policy]").unwrap();
         let text = format!("{}{}{}", &text[..start], section(settings), &text[end..]);
+        // Callers here ask again and again on purpose: each of them is to hear of the outage itself.
+        let text = format!("{text}\n[audit]\nrefusals_per_second = 10000\n");
         text.replace("127.0.0.1:0", &format!("127.0.0.1:{health}"))
     });
     (setup, health)
@@ -294,10 +349,10 @@ fn sealed(setup: &Setup, keyring: &str) -> String {
 /// What the caller hears who opens the value. Any other answer is a failure, and no answer too: the client waits for half
 /// a minute, far beyond the deadline.
 #[track_caller]
-fn heard(setup: &Setup, value: &str) -> Heard {
+fn heard(setup: &Setup, value: &str, deadline_ms: u32) -> Heard {
     let body = open_body(value);
     let head = format!(
-        "POST /v1/open HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-timeout-ms: {DEADLINE_MS}\r\n\
+        "POST /v1/open HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-request-timeout-ms: {deadline_ms}\r\n\
          content-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
@@ -320,6 +375,3 @@ pub fn open_body(value: &str) -> String {
 fn place() -> Value {
     json!({ "resource": "Patient/1", "path": "name" })
 }
-
-/// Less than the profiles give a call before the worker is replaced.
-const DEADLINE_MS: u32 = 1_500;

@@ -3,7 +3,10 @@
 //! the log say, and that service comes back without a restart; how long that took is printed (`--nocapture`), never
 //! asserted. docs/outages.md has the table.
 #![allow(clippy::print_stdout, reason = "a fault prints how long the recovery took")]
-#![allow(clippy::disallowed_methods, reason = "these tests play operators, and those who break things behind their backs")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "these tests play operators, and those who break things behind their backs"
+)]
 
 mod bench;
 mod contents;
