@@ -14,7 +14,7 @@ use crate::support::{Caller, Serving, Setup, http, keyward_ok, parse_http};
 use crate::tokens::signal;
 
 /// How many keys are not in the cache at the start; each can be asked for until it has been given once.
-const UNCACHED: usize = 6;
+const UNCACHED: usize = 8;
 /// Every fault here is over by then, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 

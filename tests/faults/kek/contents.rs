@@ -1,8 +1,9 @@
 //! What the token holds goes, comes back or changes: its directory, its slots, its keys.
 
 use std::process::Command;
+use std::time::Instant;
 
-use super::bench::{Bench, Fault, OUTAGE, Opened, REFUSED, TAKEN_AWAY, UNNOTICED};
+use super::bench::{AWAY, Bench, Fault, OUTAGE, Opened, REFUSED, TAKEN_AWAY, UNNOTICED, Unavailable, WELL};
 use crate::softhsm::Softhsm;
 use crate::tokens::kryoptic::{self, Kryoptic};
 use crate::tokens::{KEY_LABEL, PIN, SO_PIN, copy_folder};
@@ -13,6 +14,21 @@ fn a_token_directory_that_is_moved_away_is_an_outage_until_it_is_back() {
     let bench = Bench::new(&token.settings());
     let fault = Fault { name: "token directory moved away", ..TAKEN_AWAY };
     fault.befalls(&bench, || token.pull(), || token.plug_in());
+}
+
+#[test]
+fn readiness_says_that_a_token_is_back_although_nobody_calls() {
+    let token = Softhsm::new();
+    let bench = Bench::new(&token.settings());
+    token.pull();
+    assert_eq!(bench.open_uncached(), Unavailable);
+    bench.shows(AWAY, "after the only call");
+    token.plug_in();
+    let began = Instant::now();
+    bench.shows(WELL, "without a call");
+    println!("token back, nobody calls: ready after {} ms", began.elapsed().as_millis());
+    assert_eq!(bench.open_uncached(), Opened);
+    bench.verifies();
 }
 
 #[test]

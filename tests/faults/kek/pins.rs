@@ -30,6 +30,9 @@ fn a_wrong_pin_at_the_start_is_tried_once_across_restarts_until_it_is_cleared_or
     for _restart in 0..2 {
         assert_eq!(refused(), 2, "one more login after it was allowed");
     }
+    let log = String::from_utf8_lossy(&setup.log_bytes()).into_owned();
+    assert_eq!(log.matches("\"event\":\"sidecar.refused\"").count(), 5, "each refused start has its record");
+    assert!(log.contains("the token refused this PIN"), "with the reason");
     token.behind.place.write_pin(PIN, 0o600);
     let serving = setup.serve();
     assert_eq!(token.calls("C_Login") - before, 3, "a new PIN file needs no clearing");
