@@ -39,13 +39,15 @@ pub(super) async fn record(
 }
 
 fn told(event: KekEvent) -> (Event, Vec<(&'static str, String)>) {
-    let (event, mut facts) = described(event);
-    for (_, value) in &mut facts {
-        // Texts of a token: the log takes printable ASCII of a bounded length.
-        value.retain(|letter| letter.is_ascii_graphic() || letter == ' ');
-        value.truncate(MOST_FACT_BYTES);
-    }
-    (event, facts)
+    let (event, facts) = described(event);
+    (event, facts.into_iter().map(|(name, value)| fact(name, value)).collect())
+}
+
+/// A text of a token as the log takes it: printable ASCII of a bounded length.
+pub(super) fn fact(name: &'static str, mut value: String) -> (&'static str, String) {
+    value.retain(|letter| letter.is_ascii_graphic() || letter == ' ');
+    value.truncate(MOST_FACT_BYTES);
+    (name, value)
 }
 
 /// LOG-10.

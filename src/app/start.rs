@@ -15,7 +15,7 @@ use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
 use crate::server::{self, Deps, Server};
-use crate::service::{Parts, Service};
+use crate::service::{self, Parts, Service};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
@@ -111,7 +111,16 @@ impl App {
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.revocation_bound_seconds.set(config.keyring.cache_ttl.as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
-        let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await?;
+        let keks = match Standing::start(&config, &clock, &disk, &sink, &metrics).await {
+            Ok(keks) => keks,
+            Err(error) => {
+                let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
+                if let Err(error) = service::note(&log, &clock, &policy, Event::SidecarRefused, facts).await {
+                    tracing::error!(%error, "the audit log did not take a record");
+                }
+                return Err(error);
+            }
+        };
         let store = store::sqlite::open(&super::store_settings(&config)).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
@@ -195,6 +204,11 @@ fn ready_facts(keyrings: &Keyrings) -> Vec<(&'static str, String)> {
 async fn refuse(service: &Service, keyrings: &Keyrings, reason: &'static str) {
     keyrings.shut(reason);
     note(service, Event::SidecarRefused, vec![("error", reason.to_owned())]).await;
+}
+
+/// The innermost reason: what is around it says only that a KEK was refused.
+fn error_in_words(error: &StartError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
 fn started_facts(config: &Config) -> Vec<(&'static str, String)> {

@@ -217,16 +217,26 @@ impl Service {
 
     /// Records something of the sidecar's own life.
     pub async fn note(&self, event: Event, facts: Vec<(&'static str, String)>) -> Result<(), AppendError> {
-        let by = Deadline(self.clock.mono().plus(APPEND_TIME));
-        let record = account::own(event, facts, self.policy.load().digest());
-        self.log.append(record, (), by).await?.into_outcome();
-        Ok(())
+        note(&self.log, &self.clock, &self.policy.load(), event, facts).await
     }
 
     /// Puts another validated policy set in force.
     pub fn replace_policy(&self, policy: Arc<Policy>) {
         self.policy.store(policy);
     }
+}
+
+/// Records something of the life of a sidecar that has no service (yet).
+pub async fn note(
+    log: &Log,
+    clock: &SharedClock,
+    policy: &Policy,
+    event: Event,
+    facts: Vec<(&'static str, String)>,
+) -> Result<(), AppendError> {
+    let by = Deadline(clock.mono().plus(APPEND_TIME));
+    log.append(account::own(event, facts, policy.digest()), (), by).await?.into_outcome();
+    Ok(())
 }
 
 /// Who asks, for which request, until when.

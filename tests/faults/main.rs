@@ -1,10 +1,15 @@
-//! Every durable write failed, failed but persisted, and lost; crashes and kills.
+//! Every durable write failed, failed but persisted, and lost; crashes and kills; tokens that fail under a running sidecar.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up what it needs must fail")]
 #[path = "../support/openbao.rs"]
 mod openbao;
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/tokens.rs"]
+mod tokens;
 
+mod kek;
 mod kill;
 mod log;
 mod store;

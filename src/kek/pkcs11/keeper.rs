@@ -44,8 +44,8 @@ pub(super) struct Keeper {
     pub(super) events: EventSink,
     pub(super) board: Arc<Board>,
     pub(super) opening: Turn<()>,
-    /// Told when a call has found the token gone: what was planned for a healthy one no longer holds.
-    pub(super) changed: Arc<Notify>,
+    /// A call failed: whoever looks after the token may have to look sooner.
+    pub(super) failed: Arc<Notify>,
     seats: Semaphore,
     state: Mutex<State>,
 }
@@ -99,7 +99,7 @@ impl Keeper {
     /// A keeper without a worker.
     pub(super) fn new(access: Access, events: EventSink, board: Arc<Board>) -> Self {
         let seats = Semaphore::new(access.pool());
-        Self { access, events, board, seats, opening: Turn::new(()), changed: Arc::default(), state: Mutex::default() }
+        Self { access, events, board, opening: Turn::new(()), failed: Arc::default(), seats, state: Mutex::default() }
     }
 
     /// Opens and admits the token for the first time.
@@ -307,25 +307,25 @@ impl Keeper {
 
     /// Kills the worker, unless another lane has done so already; the next attempt starts another one.
     pub(super) fn lose(&self, generation: u64, setback: &Setback) {
-        let killed = {
-            let mut state = self.state();
-            if state.generation != generation {
-                return;
-            }
-            state.idle.clear();
-            state.process.take()
+        let mut state = self.state();
+        if state.generation != generation {
+            return;
+        }
+        state.idle.clear();
+        let Some(mut killed) = state.process.take() else { return };
+        match (setback, killed.ended()) {
+            (Setback::Away(_), Some(ended)) => self.worsen(&mut state, &Setback::Away(ended)),
+            (setback, _) => self.worsen(&mut state, setback),
         };
-        let Some(mut killed) = killed else { return };
-        let setback = match (setback, killed.ended()) {
-            (Setback::Away(_), Some(ended)) => &Setback::Away(ended),
-            (setback, _) => setback,
-        };
-        drop(killed);
-        self.set_back(setback);
     }
 
     /// Counts a failure, shows it, and gives the error that callers hear until the breaker lets the next attempt through.
     pub(super) fn set_back(&self, setback: &Setback) -> KekError {
+        self.worsen(&mut self.state(), setback)
+    }
+
+    /// Under the lock: told after the next worker was announced, a failure of the one before would stand for ever.
+    fn worsen(&self, state: &mut State, setback: &Setback) -> KekError {
         let kek = &self.access.settings.name;
         let error = setback.as_kek_error(kek);
         let health = match &error {
@@ -340,8 +340,8 @@ impl Keeper {
                 KekHealth::Reachable | KekHealth::Unreachable => KekEvent::Unreachable { kek, detail },
             });
         }
-        self.state().breaker.trip(self.access.clock.mono(), error.clone());
-        self.changed.notify_one();
+        state.breaker.trip(self.access.clock.mono(), error.clone());
+        self.failed.notify_one();
         error
     }
 
