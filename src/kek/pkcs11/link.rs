@@ -22,6 +22,7 @@ use super::attributes::KeyAttributes;
 use super::fault::Fault;
 use super::frame::Frame;
 use super::message::{PROTOCOL, Reply, Request, TokenFacts};
+use super::survey::{LibraryFacts, MechanismFacts, SlotFacts};
 
 /// A running worker. Dropping it kills the process, whatever state it is in; [`Self::dismiss`] lets it leave in order.
 pub(super) struct Process {
@@ -44,6 +45,11 @@ pub(super) enum Answer {
     Token(TokenFacts),
     Key(KeyAttributes),
     Bytes(SecretBytes),
+    Took(Duration),
+    Sessions { opened: u16, code: u64 },
+    Library(LibraryFacts),
+    Slot(SlotFacts),
+    Mechanisms(Vec<MechanismFacts>),
 }
 
 /// Why there is no answer.
@@ -109,18 +115,21 @@ impl Process {
         self.child.try_wait().ok().flatten().map(|status| format!("the worker ended: {status}"))
     }
 
-    /// Closes the door and gives the worker time to finalise the library; one that does not leave is killed.
-    pub(super) fn dismiss(self) {
+    /// Closes the door and waits until the worker has finalised the library; one that does not leave is killed.
+    pub(super) async fn leave(self) {
         let Self { door, mut child, clock } = self;
         drop(door);
+        tokio::select! {
+            _ended = child.wait() => {}
+            () = clock.sleep_until(clock.mono().plus(FAREWELL)) => {}
+        }
+    }
+
+    /// Closes the door and gives the worker time to finalise the library; one that does not leave is killed.
+    pub(super) fn dismiss(self) {
         // Without a runtime, at the end of the program, dropping the child kills it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                tokio::select! {
-                    _ended = child.wait() => {}
-                    () = clock.sleep_until(clock.mono().plus(FAREWELL)) => {}
-                }
-            });
+            runtime.spawn(self.leave());
         }
     }
 }
@@ -167,6 +176,11 @@ impl Link {
             Reply::Token(facts) => Ok(Answer::Token(facts)),
             Reply::Key(attributes) => Ok(Answer::Key(attributes)),
             Reply::Bytes(bytes) => Ok(Answer::Bytes(SecretBytes::copy_of(bytes))),
+            Reply::Took(nanos) => Ok(Answer::Took(Duration::from_nanos(nanos))),
+            Reply::Sessions { opened, code } => Ok(Answer::Sessions { opened, code }),
+            Reply::Library(facts) => Ok(Answer::Library(facts)),
+            Reply::Slot(facts) => Ok(Answer::Slot(facts)),
+            Reply::Mechanisms(list) => Ok(Answer::Mechanisms(list)),
             Reply::Failed(fault) => Err(Trouble::Fault(fault)),
         }
     }

@@ -21,6 +21,7 @@ mod module;
 mod recipe;
 mod seat;
 mod settings;
+mod survey;
 mod token;
 mod worker;
 
