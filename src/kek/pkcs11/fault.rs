@@ -98,7 +98,7 @@ impl fmt::Display for Fault {
 }
 
 /// The name of a return code in PKCS#11 2.40.
-fn code_name(code: u64) -> &'static str {
+pub fn code_name(code: u64) -> &'static str {
     let found = CODE_NAMES.iter().find(|(number, _)| *number == code);
     found.map_or("an unnamed code", |(_, name)| name)
 }

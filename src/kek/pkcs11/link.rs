@@ -54,7 +54,7 @@ pub(super) enum Answer {
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(in crate::kek) enum Trouble {
     /// The worker hangs, died or talks nonsense: the link must be dropped.
     Lost(String),
     /// The worker says what went wrong.
