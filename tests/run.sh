@@ -11,16 +11,39 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 DENY_VERSION=0.20.2
+ARCH=$(uname -m)
 STEPS=(packages format lint test docs deny fuzz)
 
-# What to look for, and the Debian package that brings it. The token and OpenSC are for the contract tests of the KEK,
-# strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds the fuzzer.
+# What to look for, and the Debian package that brings it. The tokens, their daemons and OpenSC are for the tests of the
+# KEK (Kryoptic is built, see tests/tokens/kryoptic, and wants libclang, OpenSSL and SQLite), strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds the fuzzer.
 PACKAGES=(
   "cc gcc"
   "c++ g++"
   "softhsm2-util softhsm2"
   "/usr/lib/softhsm/libsofthsm2.so softhsm2"
   "pkcs11-tool opensc"
+  "/usr/lib/$ARCH-linux-gnu/pkcs11/pkcs11-spy.so opensc-pkcs11"
+  "pkcsslotd opencryptoki"
+  "/usr/lib/$ARCH-linux-gnu/pkcs11/libopencryptoki.so libopencryptoki0"
+  "/usr/lib/$ARCH-linux-gnu/libsoftokn3.so libnss3"
+  "certutil libnss3-tools"
+  "swtpm swtpm"
+  "tpm2-abrmd tpm2-abrmd"
+  "tpm2_getcap tpm2-tools"
+  "tpm2_ptool libtpm2-pkcs11-tools"
+  "/usr/lib/$ARCH-linux-gnu/pkcs11/libtpm2_pkcs11.so libtpm2-pkcs11-1"
+  "/usr/lib/$ARCH-linux-gnu/libtss2-tcti-swtpm.so.0 libtss2-tcti-swtpm0"
+  "/usr/lib/$ARCH-linux-gnu/libtss2-tcti-tabrmd.so.0 libtss2-tcti-tabrmd0"
+  "dbus-daemon dbus"
+  "p11-kit p11-kit"
+  "/usr/lib/$ARCH-linux-gnu/pkcs11/p11-kit-client.so p11-kit-modules"
+  "setpriv util-linux"
+  "pgrep procps"
+  "/usr/lib/llvm-14/lib/libclang.so.1 libclang-14-dev"
+  "clang-14 clang-14"
+  "pkg-config pkg-config"
+  "/usr/include/openssl/ssl.h libssl-dev"
+  "/usr/include/sqlite3.h libsqlite3-dev"
   "strace strace"
   "jq jq"
   "python3 python3"
@@ -75,14 +98,19 @@ die() {
 }
 
 step_packages() {
-  local entry probe package missing=()
+  install_missing
+  build_kryoptic
+}
+
+install_missing() {
+  local entry probe package missing=() PATH=$PATH:/usr/sbin:/sbin
   for entry in "${PACKAGES[@]}"; do
     read -r probe package <<<"$entry"
     if [[ $probe == /* ]]; then [[ -e $probe ]] && continue; elif command -v "$probe" >/dev/null; then continue; fi
     [[ " ${missing[*]:-} " == *" $package "* ]] || missing+=("$package")
   done
   if ((${#missing[@]} == 0)); then
-    echo "nothing is missing"
+    echo "no package is missing"
     return
   fi
   if [[ $(id -u) != 0 ]]; then
@@ -91,8 +119,21 @@ step_packages() {
   fi
   echo "installing ${missing[*]}"
   export DEBIAN_FRONTEND=noninteractive
+  # The tests run the tokens' daemons themselves: the packages must not start the machine's.
+  local policy=/usr/sbin/policy-rc.d
+  if [[ ! -e $policy ]]; then
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  fi
   apt-get -o DPkg::Lock::Timeout=300 update -qq
   apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# The token that the shim stands before, from the registry, once for a target folder (about a minute of one processor).
+# It is under the GPL and never linked into keyward: the tests load it as a library of its own.
+build_kryoptic() {
+  cargo build --quiet --locked --manifest-path tests/tokens/kryoptic/Cargo.toml --target-dir target/tools/kryoptic
 }
 
 step_format() {

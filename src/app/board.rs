@@ -7,18 +7,20 @@ use prometheus::IntCounter;
 
 use crate::audit::{self, Log};
 use crate::clock::SharedClock;
-use crate::kek::{Kek, KekHealth};
+use crate::kek::{BreakerState, Kek, KekHealth, KekStatus, Recoveries};
 use crate::keyring::{KeyringHealth, Keyrings};
 use crate::secret;
 use crate::server::health::{Board, Part, State};
 use crate::telemetry::Metrics;
+
+use super::standing::{One, Standing};
 
 /// Readiness is never older than this.
 const EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Watched {
     pub(super) board: Arc<Board>,
-    pub(super) kek: Arc<dyn Kek>,
+    pub(super) keks: Standing,
     pub(super) keyrings: Arc<Keyrings>,
     pub(super) log: Log,
     pub(super) clock: SharedClock,
@@ -35,26 +37,76 @@ pub(super) async fn refresh(watched: Watched) {
 
 impl Watched {
     pub(super) fn look(&self) {
-        for part in [self.kek_part(), self.keyring_part(), self.log_part()] {
-            self.board.post(&part);
+        for part in self.kek_parts().iter().chain(&[self.keyring_part(), self.log_part()]) {
+            self.board.post(part);
         }
         self.gauges();
+        for one in self.keks.iter() {
+            self.kek_gauges(one);
+        }
+        raise(&self.keks.primary.metrics.failovers, self.keyrings.failovers());
     }
 
-    /// A KEK that is away degrades: cached keys still open until their lifetime ends.
-    fn kek_part(&self) -> Part {
-        let (state, text) = match self.kek.health() {
-            KekHealth::Reachable => (State::Ok, "reachable"),
-            KekHealth::Unreachable => (State::Degraded, "unreachable: cached keys serve until they expire"),
-            KekHealth::Denied => (State::Failing, "refuses: see the audit log"),
+    fn kek_parts(&self) -> Vec<Part> {
+        let about: Vec<(&One, KekStatus)> = self.keks.iter().map(|one| (one, one.kek.status())).collect();
+        let reached = about.iter().any(|(_, status)| status.health == KekHealth::Reachable);
+        let cached = self.keyrings.cache_stats().keys > 0;
+        about
+            .into_iter()
+            .enumerate()
+            .map(|(at, (one, status))| {
+                let refused = self.keyrings.refused(one.kek.name());
+                let (state, word) = match status.health {
+                    KekHealth::Denied if at == 0 => (State::Failing, "refuses: see the audit log"),
+                    _ if refused => (State::Failing, "refused, and no other is asked until it opens again"),
+                    KekHealth::Reachable => (State::Ok, "reachable"),
+                    KekHealth::Denied => (State::Degraded, "refuses: see the audit log; no key can be made"),
+                    KekHealth::Unreachable if reached && at == 0 => {
+                        (State::Degraded, "unreachable: the escrow opens, no key can be made")
+                    }
+                    KekHealth::Unreachable if reached => (State::Degraded, "unreachable: no key can be made"),
+                    KekHealth::Unreachable if cached => {
+                        (State::Degraded, "unreachable: cached keys serve until they expire")
+                    }
+                    KekHealth::Unreachable => (State::Failing, "unreachable, and no key is cached: nothing opens"),
+                };
+                let text = format!("{word}; {}", self.details(&status));
+                part(&format!("kek {}", one.kek.name()), state, &text)
+            })
+            .collect()
+    }
+
+    /// The facts behind the word, for a person at three in the morning.
+    fn details(&self, status: &KekStatus) -> String {
+        let canary = match status.last_canary {
+            Some(at) => {
+                let ago = self.clock.wall().0.saturating_sub(at.0) / 1_000_000;
+                format!("canary opened {ago} s ago")
+            }
+            None => "no canary opened yet".to_owned(),
         };
-        part("kek", state, text)
+        let breaker = match status.breaker {
+            BreakerState::Closed => "closed".to_owned(),
+            BreakerState::Open { until } => {
+                format!("open for {} ms", until.since(self.clock.mono()).as_millis())
+            }
+            BreakerState::HalfOpen => "half open".to_owned(),
+        };
+        let Recoveries { sessions, logins, workers } = status.recoveries;
+        format!(
+            "{canary}; breaker {breaker}; {} of {} sessions in use; renewed {sessions} sessions, {logins} logins, {workers} workers",
+            status.sessions_in_use, status.sessions
+        )
     }
 
     fn keyring_part(&self) -> Part {
-        match self.keyrings.health() {
-            KeyringHealth::Open => part("keyrings", State::Ok, "open"),
-            KeyringHealth::Waiting(why) => part("keyrings", State::Failing, &why),
+        match (self.keyrings.health(), self.keyrings.missing().first()) {
+            (KeyringHealth::Open, None) => part("keyrings", State::Ok, "open"),
+            (KeyringHealth::Open, Some((kek, keys))) => {
+                let text = format!("open; {keys} keys have no wrap by {kek}, which cannot stand in for them");
+                part("keyrings", State::Degraded, &text)
+            }
+            (KeyringHealth::Waiting(why), _) => part("keyrings", State::Failing, &why),
         }
     }
 
@@ -65,6 +117,27 @@ impl Watched {
             (audit::State::Open, true) => part("audit", State::Degraded, "three quarters of the disk budget are used"),
             (audit::State::Open, false) => part("audit", State::Ok, "recording, unwitnessed"),
         }
+    }
+
+    fn kek_gauges(&self, One { kek, metrics }: &One) {
+        let status = kek.status();
+        metrics.reachable.set(i64::from(status.health == KekHealth::Reachable));
+        metrics.last_canary.set(status.last_canary.map_or(0, |at| signed(at.0 / 1_000_000)));
+        let state = match status.breaker {
+            BreakerState::Closed => 0,
+            BreakerState::Open { .. } => 1,
+            BreakerState::HalfOpen => 2,
+        };
+        for (at, gauge) in metrics.breaker.iter().enumerate() {
+            gauge.set(i64::from(at == state));
+        }
+        metrics.sessions.set(i64::from(status.sessions));
+        metrics.sessions_in_use.set(i64::from(status.sessions_in_use));
+        raise(&metrics.renewed_sessions, status.recoveries.sessions);
+        raise(&metrics.logins, status.recoveries.logins);
+        raise(&metrics.workers, status.recoveries.workers);
+        let missing = self.keyrings.missing().into_iter().find(|(name, _)| name == kek.name());
+        metrics.missing.set(missing.map_or(0, |(_, keys)| signed(keys as u64)));
     }
 
     fn gauges(&self) {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::durable::{Disk, DurableError};
-use crate::keyring::{ApplyError, Keyrings};
+use crate::keyring::{ApplyError, Keks, Keyrings};
 use crate::store::StoreError;
 use crate::{audit, kek, store};
 
@@ -17,7 +17,9 @@ pub struct Founded {
     pub store: String,
     /// The log's verification key, as a signed-note vkey.
     pub log_key: String,
-    /// The key-encryption key in words.
+    /// The check value of the store key, for the configuration to pin.
+    pub store_key_check: String,
+    /// The key-encryption keys in words.
     pub kek: String,
     /// The state directory.
     pub state: PathBuf,
@@ -56,7 +58,9 @@ impl FoundError {
                 dir.display()
             ),
             Self::Files(_) => "check the owner and mode of the parent directory".to_owned(),
-            Self::Kek(_) => "check [kek.primary]; in a token the key is made by `keyward kek create`".to_owned(),
+            Self::Kek(_) => {
+                "check [kek.NAME] of that key; in a token the key is made by `keyward kek create`".to_owned()
+            }
             Self::Store(_) | Self::Keys(_) | Self::Log(_) => {
                 "remove the unfinished state directory and run init again".to_owned()
             }
@@ -77,13 +81,21 @@ pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, Found
         }
     }
     let _lock = disk.lock_exclusive(&state.lock())?;
-    let (events, _unheard) = super::events(8);
-    let kek =
-        kek::start(config.kek.clone(), super::deployment(config.environment), clock.clone(), disk.clone(), events)
-            .await?;
+    let (events, _unheard) = super::events::queue(16);
+    let deployment = super::deployment(config.environment);
+    let start = async |settings: &kek::Settings| {
+        kek::start(settings.clone().founding(), deployment, clock.clone(), disk.clone(), events.clone()).await
+    };
+    let primary = start(&config.keks.primary).await?;
+    let escrow = match &config.keks.escrow {
+        Some(settings) => Some(start(settings).await?),
+        None => None,
+    };
     let store = store::sqlite::create(&super::store_settings(config)).await?;
-    let facts = kek.facts();
-    let genesis = Keyrings::found(store, kek, clock.clone(), &config.keyring).await?;
+    let told = [Some(&primary), escrow.as_ref()].into_iter().flatten().map(|kek| in_words(&kek.facts()));
+    let told = told.collect::<Vec<_>>().join(", escrow ");
+    let keks = Keks::new(primary, escrow, events);
+    let genesis = Keyrings::found(store, &keks, clock.clone(), &config.keyring).await?;
     let origin = audit::Founding {
         store: genesis.store,
         environment: config.environment.name(),
@@ -95,9 +107,14 @@ pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, Found
     Ok(Founded {
         store: genesis.store.to_string(),
         log_key,
-        kek: [facts.kind, &*facts.manufacturer, &*facts.model].join(" ").trim().to_owned(),
+        store_key_check: hex::encode(genesis.store_key_check),
+        kek: told,
         state: state.0.clone(),
     })
+}
+
+fn in_words(facts: &kek::KekFacts) -> String {
+    [facts.kind, &*facts.manufacturer, &*facts.model].join(" ").trim().to_owned()
 }
 
 /// A KEK that is slow at the first wrap is still a KEK.

@@ -8,15 +8,19 @@ use crate::config::Config;
 use crate::durable::{Disk, DurableError};
 use crate::kek::pkcs11::{self, Pkcs11Kek};
 use crate::kek::{Settings, SoftwareKek, StartError};
+use crate::names::KekName;
 
 pub use crate::kek::pkcs11::TokenKey;
 
 /// Why a key-encryption key could not be made or shown.
 #[derive(Debug, thiserror::Error)]
 pub enum KekError {
-    /// The configuration has a software key.
-    #[error("the configuration has no token: [kek.primary] is a file")]
-    NoToken,
+    /// The configuration has another kind of key there.
+    #[error("[kek.{0}] is no key in a token")]
+    NoToken(KekName),
+    /// The configuration has no such key.
+    #[error("there is no [kek.{0}]")]
+    NoKek(KekName),
     /// The token says no, or is away.
     #[error(transparent)]
     Token(#[from] StartError),
@@ -37,32 +41,38 @@ pub fn create_software_kek(disk: &Disk, path: &Path) -> Result<(), StartError> {
 
 /// Generates the key-encryption key in the token. The state directory is made if there is none yet, since a refused PIN
 /// must be remembered there.
-pub async fn create_kek(config: &Config) -> Result<TokenKey, KekError> {
+pub async fn create_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
     let disk = Disk::real();
+    let settings = token(config, kek)?;
     for dir in [config.state.0.clone(), config.state.latches()] {
         if !dir.exists() {
             disk.create_dir(&dir, 0o700)?;
         }
     }
-    let settings = token(config)?;
     Ok(Pkcs11Kek::create_key(settings, super::deployment(config.environment), clock(), disk).await?)
 }
 
 /// What the token holds under the configured label.
-pub async fn inspect_kek(config: &Config) -> Result<TokenKey, KekError> {
-    Ok(Pkcs11Kek::inspect(token(config)?, super::deployment(config.environment), clock(), Disk::real()).await?)
+pub async fn inspect_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
+    let settings = token(config, kek)?;
+    Ok(Pkcs11Kek::inspect(settings, super::deployment(config.environment), clock(), Disk::real()).await?)
 }
 
 /// Forgets refused PINs; the number of latches that were lifted.
-pub fn clear_kek_login(config: &Config) -> Result<usize, KekError> {
-    let settings = token(config)?;
+pub fn clear_kek_login(config: &Config, kek: Option<&KekName>) -> Result<usize, KekError> {
+    let settings = token(config, kek)?;
     Ok(pkcs11::clear_login(&Disk::real(), &config.state.latches(), &settings.name)?)
 }
 
-fn token(config: &Config) -> Result<pkcs11::Pkcs11Settings, KekError> {
-    match &config.kek {
+/// The one with this name, or the primary.
+fn token(config: &Config, kek: Option<&KekName>) -> Result<pkcs11::Pkcs11Settings, KekError> {
+    let settings = match kek {
+        None => &config.keks.primary,
+        Some(name) => config.keks.named(name).ok_or_else(|| KekError::NoKek(name.clone()))?,
+    };
+    match settings {
         Settings::Pkcs11(settings) => Ok(settings.as_ref().clone()),
-        Settings::Software(_) => Err(KekError::NoToken),
+        Settings::Software(_) => Err(KekError::NoToken(settings.name().clone())),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Builds the parts in order, starts them, drains them. No decisions, no formats.
 
 mod board;
+mod events;
 mod found;
 mod keks;
 mod protect;
+mod standing;
 mod start;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::audit::{Event, Log};
@@ -70,10 +71,10 @@ impl App {
     /// Stops accepting, answers what is in work, records the end and makes the last checkpoint.
     pub async fn drain(mut self) -> server::Drained {
         self.board.post(&Part { name: "sidecar".to_owned(), state: State::Failing, text: "draining".to_owned() });
-        note(&self.service, Event::SidecarDraining).await;
+        note(&self.service, Event::SidecarDraining, Vec::new()).await;
         let drained = self.server.drain(self.config.drain).await;
         self.jobs.shutdown().await;
-        note(&self.service, Event::SidecarStopped).await;
+        note(&self.service, Event::SidecarStopped, Vec::new()).await;
         if let Err(error) = self.log.drain().await {
             tracing::error!(%error, "the audit log did not end in order");
         }
@@ -82,8 +83,8 @@ impl App {
 }
 
 /// A record of the sidecar's own life. If the log cannot take it there is nobody to answer, so it is traced.
-async fn note(service: &Service, event: Event) {
-    if let Err(error) = service.note(event, Vec::new()).await {
+async fn note(service: &Service, event: Event, facts: Vec<(&'static str, String)>) {
+    if let Err(error) = service.note(event, facts).await {
         tracing::error!(%error, event = event.name(), "the audit log did not take a record");
     }
 }
@@ -98,10 +99,4 @@ const fn deployment(environment: Environment) -> kek::Deployment {
 
 fn store_settings(config: &Config) -> store::sqlite::Settings {
     store::sqlite::Settings { path: config.state.store(), busy_timeout: found::STORE_BUSY }
-}
-
-/// The queue in which a KEK reports what happened to it.
-fn events(places: usize) -> (kek::EventSink, mpsc::Receiver<kek::KekEvent>) {
-    let (send, receive) = mpsc::channel(places);
-    (kek::EventSink::new(send), receive)
 }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::audit::{self, Dangling, Event, Log};
@@ -10,7 +9,7 @@ use crate::clock::SharedClock;
 use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
-use crate::kek::{self, Kek, KekEvent, Metered};
+use crate::kek;
 use crate::keyring::{Keyrings, Pinned};
 use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
@@ -21,8 +20,9 @@ use crate::store::{self, StoreError};
 use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
 
-use super::App;
 use super::board::{self, Watched};
+use super::standing::Standing;
+use super::{App, events, note};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
 const KEK_EVENTS: usize = 256;
@@ -57,6 +57,9 @@ pub enum StartError {
     /// The log's record 0 does not say which store it belongs to.
     #[error("record 0 of the audit log does not pin a store")]
     Unpinned,
+    /// The configuration pins another store key than record 0 of the log.
+    #[error("record 0 of the audit log names another store key than keyring.store_key_check")]
+    OtherStoreKey,
     /// Two metrics have one name.
     #[error("a metric is defined twice")]
     Metrics(#[from] prometheus::Error),
@@ -75,8 +78,12 @@ impl StartError {
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
             Self::Store(_) => "restore the store from a backup if it is damaged",
-            Self::Kek(_) => "check [kek.primary], the token and the attributes of the key in it",
+            Self::Kek(_) => "check [kek.NAME] of that key, the token and the attributes of the key in it",
             Self::Unpinned => "this is not the log of a sidecar; look at `keyward audit verify`",
+            Self::OtherStoreKey => {
+                "this is not the store that the configuration was written for: find out who replaced store and log; only \
+                 after a new `keyward init` of your own, write the store key check that it printed"
+            }
             Self::Metrics(_) => "this is a defect: report it",
             Self::Listen(_) => "stop what listens there, or correct [listen]",
         }
@@ -101,24 +108,22 @@ impl App {
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = pinned(&log, opened.store_head.as_deref())?;
-        let (events, heard) = super::events(KEK_EVENTS);
-        let kek = kek::start(
-            config.kek.clone(),
-            super::deployment(config.environment),
-            clock.clone(),
-            disk.clone(),
-            events.clone(),
-        )
-        .await?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.revocation_bound_seconds.set(config.keyring.cache_ttl.as_secs_f64());
-        let kek: Arc<dyn Kek> = Arc::new(Metered::new(kek, clock.clone(), metrics.clone()));
+        let (sink, heard) = events::queue(KEK_EVENTS);
+        let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await?;
         let store = store::sqlite::open(&super::store_settings(&config)).await?;
-        let keyrings = Keyrings::open(store, kek.clone(), clock.clone(), config.keyring.clone());
+        let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
+        let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
         service.note(Event::SidecarStarted, started_facts(&config)).await?;
+        if foreign {
+            // The store key itself is compared with record 0 when it has been unwrapped.
+            refuse(&service, &keyrings, "store_key_check").await;
+            return Err(StartError::OtherStoreKey);
+        }
         let board = Board::new();
         let deps = Deps {
             service: service.clone(),
@@ -128,18 +133,18 @@ impl App {
             fresh_request_id: Arc::new(fresh_request_id),
         };
         let server = Server::start(&config.server, deps).await?;
+        let mut jobs = JoinSet::new();
         let watched = Watched {
             board: board.clone(),
-            kek,
+            keks,
             keyrings: keyrings.clone(),
             log: log.clone(),
             clock: clock.clone(),
             metrics,
         };
-        let mut jobs = JoinSet::new();
         jobs.spawn(board::refresh(watched));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
-        jobs.spawn(record_events(service.clone(), keyrings.clone(), heard, events));
+        jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
@@ -165,19 +170,31 @@ async fn open(
         tracing::error!(%error, "open intents could not be closed");
         return;
     }
-    let head = keyrings.head().map(|head| ("store_head", head.to_string()));
-    if let Err(error) = service.note(Event::SidecarReady, head.into_iter().collect()).await {
+    if let Err(error) = service.note(Event::SidecarReady, ready_facts(&keyrings)).await {
         tracing::error!(%error, "the audit log did not take a record");
         return;
     }
     opened.send_replace(true);
 }
 
+/// The head of the store, and the KEKs that were configured after keys were made.
+fn ready_facts(keyrings: &Keyrings) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    facts.extend(keyrings.head().map(|head| ("store_head", head.to_string())));
+    let missing = keyrings.missing();
+    for (kek, keys) in &missing {
+        tracing::warn!(%kek, keys, "keys are not wrapped by this key-encryption key: it cannot stand in for another");
+    }
+    if !missing.is_empty() {
+        let told: Vec<String> = missing.iter().map(|(kek, keys)| format!("{kek}: {keys}")).collect();
+        facts.push(("kek_missing", told.join(", ")));
+    }
+    facts
+}
+
 async fn refuse(service: &Service, keyrings: &Keyrings, reason: &'static str) {
     keyrings.shut(reason);
-    if let Err(error) = service.note(Event::SidecarRefused, vec![("error", reason.to_owned())]).await {
-        tracing::error!(%error, "the audit log did not take a record");
-    }
+    note(service, Event::SidecarRefused, vec![("error", reason.to_owned())]).await;
 }
 
 fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
@@ -186,70 +203,6 @@ fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
         ("environment", config.environment.name().to_owned()),
         ("program_version", env!("CARGO_PKG_VERSION").to_owned()),
     ]
-}
-
-/// Drains what the KEK reports into the log, and a count of what found the queue full.
-async fn record_events(
-    service: Arc<Service>,
-    keyrings: Arc<Keyrings>,
-    mut heard: mpsc::Receiver<KekEvent>,
-    sink: kek::EventSink,
-) {
-    while let Some(event) = heard.recv().await {
-        if let KekEvent::Refused { kek, .. } = &event {
-            // Whatever the KEK refused, what it wrapped serves no longer.
-            keyrings.evict(kek);
-        }
-        let (event, mut facts) = told(event);
-        match sink.take_overflow() {
-            0 => {}
-            lost => facts.push(("lost_events", lost.to_string())),
-        }
-        if let Err(error) = service.note(event, facts).await {
-            tracing::error!(%error, event = event.name(), "the audit log did not take a record");
-        }
-    }
-}
-
-fn told(event: KekEvent) -> (Event, Vec<(&'static str, String)>) {
-    let (event, mut facts) = described(event);
-    for (_, value) in &mut facts {
-        // Texts of a token: the log takes printable ASCII of a bounded length.
-        value.retain(|letter| letter.is_ascii_graphic() || letter == ' ');
-        value.truncate(MOST_FACT_BYTES);
-    }
-    (event, facts)
-}
-
-/// LOG-10.
-const MOST_FACT_BYTES: usize = 256;
-
-fn described(event: KekEvent) -> (Event, Vec<(&'static str, String)>) {
-    match event {
-        KekEvent::Admitted { kek, version, facts, attributes } => (
-            Event::KekAdmitted,
-            vec![
-                ("kek", kek.to_string()),
-                ("kek_key_version", version.to_string()),
-                ("kek_kind", facts.kind.to_owned()),
-                ("kek_manufacturer", facts.manufacturer),
-                ("kek_model", facts.model),
-                ("kek_serial", facts.serial),
-                ("kek_version", facts.version),
-                ("kek_module", facts.module),
-                ("module_digest", facts.module_sha256),
-                ("kek_certificate", facts.certificate),
-                ("kek_attributes", attributes.join(" ")),
-            ],
-        ),
-        KekEvent::Unreachable { kek, detail } => {
-            (Event::KekUnreachable, vec![("kek", kek.to_string()), ("kek_detail", detail)])
-        }
-        KekEvent::Recovered { kek } => (Event::KekRecovered, vec![("kek", kek.to_string())]),
-        KekEvent::Refused { kek, detail } => {
-            (Event::KekRefused, vec![("kek", kek.to_string()), ("kek_detail", detail)])
-        }
-    }
 }
 
 /// What the log says about its store: record 0, and the newest record that names a head.

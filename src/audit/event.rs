@@ -36,6 +36,7 @@ events! {
     KekRefused = "kek.refused", Control;
     KekUnreachable = "kek.unreachable", Control;
     KekRecovered = "kek.recovered", Control;
+    KekFailedOver = "kek.failed_over", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
@@ -90,9 +91,11 @@ pub const FACTS: &[&str] = &[
     "kek_certificate",
     "kek_check",
     "kek_detail",
+    "kek_escrow",
     "kek_key_version",
     "kek_kind",
     "kek_manufacturer",
+    "kek_missing",
     "kek_model",
     "kek_module",
     "kek_serial",

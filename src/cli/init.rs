@@ -50,6 +50,7 @@ impl Init {
         let founded = block_on(found(&config))?;
         println!("made store {} and its log in {}", founded.store, founded.state.display());
         println!("log key: {}", founded.log_key);
+        println!("store key check: {}", founded.store_key_check);
         println!("keep the log key where auditors can read it and this machine cannot change it");
         println!("next: keyward serve --config {}", config.display());
         Ok(ExitCode::SUCCESS)

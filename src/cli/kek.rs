@@ -6,6 +6,7 @@ use clap::Subcommand;
 
 use crate::app;
 use crate::config::Config;
+use crate::names::KekName;
 
 use super::connect::block_on;
 use super::failure::{Exit, Failure, chain};
@@ -21,16 +22,26 @@ pub(super) enum KekCommand {
     Login(Login),
 }
 
+/// Which of the configured ones.
 #[derive(Debug, clap::Args)]
-pub(super) struct Create {
+pub(super) struct Which {
+    /// The NAME of its [kek.NAME]; the primary if not given
+    #[arg(long, value_name = "NAME")]
+    kek: Option<KekName>,
     #[command(flatten)]
     config: super::ConfigPath,
 }
 
 #[derive(Debug, clap::Args)]
+pub(super) struct Create {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, clap::Args)]
 pub(super) struct Show {
     #[command(flatten)]
-    config: super::ConfigPath,
+    which: Which,
 }
 
 #[derive(Debug, clap::Args)]
@@ -39,30 +50,34 @@ pub(super) struct Login {
     #[arg(long, required = true)]
     clear: bool,
     #[command(flatten)]
-    config: super::ConfigPath,
+    which: Which,
 }
 
 impl KekCommand {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Create(create) => {
-                let config = super::check::load(&create.config.config)?;
+                let Which { kek, config: path } = create.which;
+                let config = super::check::load(&path.config)?;
                 super::serve::protect(&config)?;
-                let made = block_on(async { app::create_kek(&config).await.map_err(|error| failed(&error)) })?;
-                print(&made);
-                println!("next: keyward init --config {}", create.config.config.display());
+                let made = app::create_kek(&config, kek.as_ref());
+                print(&block_on(async { made.await.map_err(|error| failed(&error)) })?);
+                println!("next: keyward init --config {}", path.config.display());
                 Ok(ExitCode::SUCCESS)
             }
             Self::Show(show) => {
-                let config = super::check::load(&show.config.config)?;
+                let Which { kek, config } = show.which;
+                let config = super::check::load(&config.config)?;
                 super::serve::protect(&config)?;
-                let found = block_on(async { app::inspect_kek(&config).await.map_err(|error| failed(&error)) })?;
+                let found = app::inspect_kek(&config, kek.as_ref());
+                let found = block_on(async { found.await.map_err(|error| failed(&error)) })?;
                 print(&found);
                 Ok(if found.objection.is_none() { ExitCode::SUCCESS } else { super::failure::exit(Exit::Finding) })
             }
             Self::Login(login) => {
-                let config = super::check::load(&login.config.config)?;
-                let lifted = app::clear_kek_login(&config).map_err(|error| failed(&error))?;
+                let Which { kek, config } = login.which;
+                let config = super::check::load(&config.config)?;
+                let lifted = app::clear_kek_login(&config, kek.as_ref()).map_err(|error| failed(&error))?;
                 println!("{lifted} refused logins forgotten; the next start tries the PIN once");
                 Ok(ExitCode::SUCCESS)
             }
@@ -72,8 +87,8 @@ impl KekCommand {
 
 /// Makes the key in the token of a configuration, unless it is there.
 pub(super) async fn ensure(config: &Config) -> Result<(), Failure> {
-    if app::inspect_kek(config).await.is_err() {
-        app::create_kek(config).await.map_err(|error| failed(&error))?;
+    if app::inspect_kek(config, None).await.is_err() {
+        app::create_kek(config, None).await.map_err(|error| failed(&error))?;
     }
     Ok(())
 }
@@ -81,7 +96,8 @@ pub(super) async fn ensure(config: &Config) -> Result<(), Failure> {
 fn failed(error: &app::KekError) -> Failure {
     let failure = Failure::new(Exit::Unavailable, chain(error));
     match error {
-        app::KekError::NoToken => failure.hint("set type = \"pkcs11\" in [kek.primary]"),
+        app::KekError::NoToken(kek) => failure.hint(format!("set type = \"pkcs11\" in [kek.{kek}]")),
+        app::KekError::NoKek(_) => failure.hint("name one that [keyring] uses; without --kek it is the primary"),
         app::KekError::Token(_) | app::KekError::Files(_) => failure,
     }
 }

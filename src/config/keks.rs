@@ -1,4 +1,4 @@
-//! `[kek.primary]` becomes the settings of one key-encryption key.
+//! `[kek.NAME]` becomes the settings of a key-encryption key, and `[keyring]` says which one wraps and which one stands by.
 
 use std::path::{Path, PathBuf};
 
@@ -6,43 +6,140 @@ use crate::kek::pkcs11::{PinSource, Pkcs11Settings};
 use crate::kek::profile::ProfileChoice;
 use crate::kek::{self, SoftwareSettings};
 use crate::keyring::Environment;
+use crate::names::KekName;
 
-use super::StateDir;
 use super::problems::Found;
 use super::raw::{RawConfig, RawKek};
 use super::sections::{absolute, count};
+use super::{Keks, StateDir};
 
-pub(super) fn primary(
-    raw: &RawConfig,
-    environment: Option<Environment>,
-    state: &StateDir,
-    worker: &Path,
-    found: &mut Found,
-) -> Option<kek::Settings> {
+/// What every `[kek.NAME]` is read against.
+pub(super) struct Place<'a> {
+    pub(super) environment: Option<Environment>,
+    pub(super) state: &'a StateDir,
+    pub(super) worker: &'a Path,
+    /// Whether the configuration says which store key is the right one.
+    pub(super) store_key_pinned: bool,
+}
+
+/// Every configured key-encryption key, and which of them are used.
+pub(super) fn keks(raw: &RawConfig, place: &Place<'_>, found: &mut Found) -> Option<Keks> {
+    if raw.kek.is_empty() {
+        found.add("kek", "is missing", "add [kek.primary]: who wraps the data keys?");
+        return None;
+    }
+    let mut read = Vec::with_capacity(raw.kek.len());
+    for (name, raw) in &raw.kek {
+        let path = format!("kek.{name}");
+        let name = found.check::<KekName, _>(&path, name.parse(), "lower-case letters, digits and hyphens");
+        // Read whatever the name is: all problems at once.
+        let unnamed = "unnamed".parse().ok();
+        if let Some(settings) = name.clone().or(unnamed).map(|name| one(&path, &name, raw, place, found)) {
+            read.extend(name.zip(settings));
+        }
+    }
+    let (primary, escrow) = roles(raw, found)?;
+    let take = |wanted: &str| read.iter().find(|(name, _)| name.as_str() == wanted).map(|(_, one)| one.clone());
+    let keks = Keks {
+        primary: take(primary)?,
+        escrow: match escrow {
+            Some(name) => Some(take(name)?),
+            None => None,
+        },
+    };
+    independent(&keks, found);
+    Some(keks)
+}
+
+/// Which of the configured ones wraps, and which one wraps beside it. One that is named by nobody would be an escrow that
+/// its operator believes in and that holds no wrap.
+fn roles<'a>(raw: &'a RawConfig, found: &mut Found) -> Option<(&'a str, Option<&'a str>)> {
+    let mut named = |path: &str, name: &Option<String>| -> Option<&'a str> {
+        let name = name.as_ref()?;
+        let known = raw.kek.keys().find(|known| *known == name).map(String::as_str);
+        if known.is_none() {
+            found.add(path, format!("there is no [kek.{name}]"), format!("name one of {}", listed(raw)));
+        }
+        known
+    };
+    let primary = named("keyring.primary", &raw.keyring.primary);
+    let escrow = named("keyring.escrow", &raw.keyring.escrow);
+    let primary = match (primary, &raw.keyring.primary) {
+        (None, None) if raw.kek.len() == 1 => raw.kek.keys().next().map(String::as_str),
+        (None, None) => {
+            let hint = format!("write primary = \"NAME\" in [keyring]: one of {}", listed(raw));
+            found.add("keyring.primary", "is missing, and there is more than one key-encryption key", hint);
+            None
+        }
+        (named, _) => named,
+    }?;
+    if escrow == Some(primary) {
+        found.add("keyring.escrow", "is the primary too", "an escrow is another key, in another token or KMS");
+        return None;
+    }
+    for unused in raw.kek.keys().filter(|name| *name != primary && Some(name.as_str()) != escrow) {
+        let hint = "name it in [keyring] as primary or escrow, or remove it: it wraps nothing as it is";
+        found.add(format!("kek.{unused}"), "is used by nothing", hint);
+    }
+    Some((primary, escrow))
+}
+
+fn listed(raw: &RawConfig) -> String {
+    raw.kek.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Two names of one key are no second wrap, and what one of them reads the other cannot read again.
+fn independent(keks: &Keks, found: &mut Found) {
+    let Some(escrow) = &keks.escrow else { return };
+    let path = format!("kek.{}", escrow.name());
+    if keks.primary.same_key(escrow) {
+        let message = format!("is the same key as kek.{}", keks.primary.name());
+        found.add(path.clone(), message, "an escrow is another key, in another token or KMS");
+    }
+    let descriptor = |settings: &kek::Settings| match settings {
+        kek::Settings::Pkcs11(token) => match token.pin {
+            Some(PinSource::Descriptor(fd)) => Some(fd),
+            _ => None,
+        },
+        kek::Settings::Software(_) => None,
+    };
+    if descriptor(escrow).is_some() && descriptor(escrow) == descriptor(&keks.primary) {
+        let message = format!("is the descriptor of kek.{} too, and can be read once", keks.primary.name());
+        found.add(format!("{path}.pin_fd"), message, "pass each PIN in a descriptor of its own");
+    }
+}
+
+/// One table with its name and its path in the file.
+fn one(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &mut Found) -> Option<kek::Settings> {
     const KINDS: &str = "write type = \"pkcs11\" or, for development, type = \"software\"";
-    let raw = found.need("kek.primary", raw.kek.primary.as_ref(), "add [kek.primary]: who wraps the data keys?")?;
-    match found.need("kek.primary.type", raw.kind.as_deref(), KINDS)? {
-        "software" => software(raw, environment, found),
-        "pkcs11" => pkcs11(raw, state, worker, found),
+    match found.need(&format!("{path}.type"), raw.kind.as_deref(), KINDS)? {
+        "software" => software(path, name, raw, place.environment, found),
+        "pkcs11" => pkcs11(path, name, raw, place, found),
         _ => {
-            found.add("kek.primary.type", "is not a kind of key-encryption key", KINDS);
+            found.add(format!("{path}.type"), "is not a kind of key-encryption key", KINDS);
             None
         }
     }
 }
 
-fn software(raw: &RawKek, environment: Option<Environment>, found: &mut Found) -> Option<kek::Settings> {
+fn software(
+    path: &str,
+    name: &KekName,
+    raw: &RawKek,
+    environment: Option<Environment>,
+    found: &mut Found,
+) -> Option<kek::Settings> {
     if environment == Some(Environment::Production) {
-        found.add("kek.primary.type", "a software key is for development", "use a token or a KMS in production");
+        found.add(format!("{path}.type"), "a software key is for development", "use a token or a KMS in production");
     }
     if raw.insecure_software_kek_for_development != Some(true) {
         found.add(
-            "kek.primary.insecure_software_kek_for_development",
+            format!("{path}.insecure_software_kek_for_development"),
             "must be true for a software key",
             "anybody who copies the file can unwrap every data key: set it only for development",
         );
     }
-    for (name, given) in [
+    for (field, given) in [
         ("profile", raw.profile.is_some()),
         ("module", raw.module.is_some()),
         ("reserved", raw.reserved.is_some()),
@@ -57,42 +154,42 @@ fn software(raw: &RawKek, environment: Option<Environment>, found: &mut Found) -
         ("env", !raw.env.is_empty()),
     ] {
         if given {
-            found.add(format!("kek.primary.{name}"), "belongs to type = \"pkcs11\"", "remove it");
+            found.add(format!("{path}.{field}"), "belongs to type = \"pkcs11\"", "remove it");
         }
     }
-    let file = found.need("kek.primary.file", raw.file.as_ref(), "name the key's file")?;
-    let file = absolute("kek.primary.file", file, found);
+    let file = found.need(&format!("{path}.file"), raw.file.as_ref(), "name the key's file")?;
+    let file = absolute(&format!("{path}.file"), file, found);
     Some(kek::Settings::Software(SoftwareSettings {
-        name: kek_name(),
+        name: name.clone(),
         file,
         insecure_software_kek_for_development: raw.insecure_software_kek_for_development == Some(true),
     }))
 }
 
-fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> Option<kek::Settings> {
-    for (name, given) in [
+fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &mut Found) -> Option<kek::Settings> {
+    for (field, given) in [
         ("file", raw.file.is_some()),
         ("insecure_software_kek_for_development", raw.insecure_software_kek_for_development.is_some()),
     ] {
         if given {
-            found.add(format!("kek.primary.{name}"), "belongs to type = \"software\"", "remove it");
+            found.add(format!("{path}.{field}"), "belongs to type = \"software\"", "remove it");
         }
     }
-    let profile = found.need("kek.primary.profile", raw.profile.clone(), "name a profile of hsm-profiles/");
+    let profile = found.need(&format!("{path}.profile"), raw.profile.clone(), "name a profile of hsm-profiles/");
     let token =
-        found.need("kek.primary.token_label", raw.token_label.clone(), "the label given when the token was made");
-    let key = found.need("kek.primary.key_label", raw.key_label.clone(), "the label of the key in the token");
-    let module = raw.module.as_ref().map(|path| absolute("kek.primary.module", path, found));
-    let version = count("kek.primary.key_version", raw.key_version, 1, found);
+        found.need(&format!("{path}.token_label"), raw.token_label.clone(), "the label given when the token was made");
+    let key = found.need(&format!("{path}.key_label"), raw.key_label.clone(), "the label of the key in the token");
+    let module = raw.module.as_ref().map(|file| absolute(&format!("{path}.module"), file, found));
+    let version = count(&format!("{path}.key_version"), raw.key_version, 1, found);
     let pool = match raw.sessions {
-        Some(sessions) => Some(count("kek.primary.sessions", Some(sessions), 1, found)?),
+        Some(sessions) => Some(count(&format!("{path}.sessions"), Some(sessions), 1, found)?),
         None => None,
     };
     let profile = profile.map(choice);
     let wants_pin = profile.as_ref().is_none_or(ProfileChoice::wants_pin);
-    let pin = pin(raw, wants_pin, found);
+    let pin = pin(path, raw, wants_pin, found);
     Some(kek::Settings::Pkcs11(Box::new(Pkcs11Settings {
-        name: kek_name(),
+        name: name.clone(),
         profile: profile?,
         module,
         reserved: raw.reserved.clone(),
@@ -104,40 +201,34 @@ fn pkcs11(raw: &RawKek, state: &StateDir, worker: &Path, found: &mut Found) -> O
         pool,
         pin,
         certificate: raw.certificate.clone(),
-        store_key_pinned: false,
-        worker: worker.to_owned(),
-        state_dir: state.latches(),
+        store_key_pinned: place.store_key_pinned,
+        worker: place.worker.to_owned(),
+        state_dir: place.state.latches(),
         env: raw.env.clone().into_iter().collect(),
     })))
 }
 
-fn pin(raw: &RawKek, wanted: bool, found: &mut Found) -> Option<PinSource> {
+fn pin(path: &str, raw: &RawKek, wanted: bool, found: &mut Found) -> Option<PinSource> {
     match (&raw.pin_file, raw.pin_fd) {
-        (Some(file), None) => Some(PinSource::File(absolute("kek.primary.pin_file", file, found))),
+        (Some(file), None) => Some(PinSource::File(absolute(&format!("{path}.pin_file"), file, found))),
         (None, Some(fd)) => {
-            let fd = found.check("kek.primary.pin_fd", i32::try_from(fd), "a descriptor is a small number")?;
+            let fd = found.check(&format!("{path}.pin_fd"), i32::try_from(fd), "a descriptor is a small number")?;
             Some(PinSource::Descriptor(fd))
         }
         (None, None) if !wanted => None,
         (None, None) => {
             found.add(
-                "kek.primary.pin_file",
+                format!("{path}.pin_file"),
                 "is missing",
                 "name a file with the user PIN, readable by the service alone",
             );
             None
         }
         (Some(_), Some(_)) => {
-            found.add("kek.primary.pin_fd", "stands beside pin_file", "give one of them");
+            found.add(format!("{path}.pin_fd"), "stands beside pin_file", "give one of them");
             None
         }
     }
-}
-
-/// In this version there is one.
-#[expect(clippy::expect_used, reason = "the text is a name")]
-fn kek_name() -> crate::names::KekName {
-    "primary".parse().expect("primary matches [a-z0-9][a-z0-9-]{0,62}")
 }
 
 /// A name is a shipped profile, a path is a file.

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keyring::Environment;
+use crate::names::KekName;
 use crate::{audit, identity, kek, keyring, secret, server, telemetry};
 
 pub use problems::{Problem, Problems};
@@ -28,8 +29,10 @@ pub struct Config {
     pub state: StateDir,
     /// Listeners and limits.
     pub server: server::Settings,
-    /// The primary key-encryption key.
-    pub kek: kek::Settings,
+    /// The key-encryption keys.
+    pub keks: Keks,
+    /// The check value that the store key must have; None trusts what record 0 of the log says.
+    pub store_key_check: Option<[u8; 16]>,
     /// Where policies are, and what they may look at.
     pub policy: PolicyFiles,
     /// Who may call.
@@ -46,6 +49,27 @@ pub struct Config {
     pub tracing: telemetry::Settings,
     /// The file's text, whose digest stands in `sidecar.started`.
     pub text: String,
+}
+
+/// The key-encryption keys by what they are for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Keks {
+    /// Wraps every key, and is asked first.
+    pub primary: kek::Settings,
+    /// Wraps every key beside it, and is asked while the primary is away.
+    pub escrow: Option<kek::Settings>,
+}
+
+impl Keks {
+    /// All of them, the primary first.
+    pub fn iter(&self) -> impl Iterator<Item = &kek::Settings> {
+        std::iter::once(&self.primary).chain(&self.escrow)
+    }
+
+    /// The one with this name.
+    pub fn named(&self, name: &KekName) -> Option<&kek::Settings> {
+        self.iter().find(|settings| settings.name() == name)
+    }
 }
 
 /// The layout of the state directory.

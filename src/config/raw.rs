@@ -1,5 +1,7 @@
 //! The configuration as it is typed: every field optional, unknown keys refused, no meaning yet.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// `keyward.toml`.
@@ -11,7 +13,8 @@ pub struct RawConfig {
     pub state_dir: Option<String>,
     pub listen: RawListen,
     pub limits: RawLimits,
-    pub kek: RawKeks,
+    pub kek: BTreeMap<String, RawKek>,
+    pub keyring: RawKeyring,
     pub policy: RawPolicy,
     pub principal: Vec<RawPrincipal>,
     pub cache: RawCache,
@@ -40,14 +43,7 @@ pub struct RawLimits {
     pub drain_timeout: Option<String>,
 }
 
-/// `[kek.NAME]`: in this version exactly `primary`.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct RawKeks {
-    pub primary: Option<RawKek>,
-}
-
-/// One key-encryption key.
+/// `[kek.NAME]`: one key-encryption key.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RawKek {
@@ -67,7 +63,16 @@ pub struct RawKek {
     pub certificate: Option<String>,
     pub pin_file: Option<String>,
     pub pin_fd: Option<i64>,
-    pub env: std::collections::BTreeMap<String, String>,
+    pub env: BTreeMap<String, String>,
+}
+
+/// `[keyring]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawKeyring {
+    pub primary: Option<String>,
+    pub escrow: Option<String>,
+    pub store_key_check: Option<String>,
 }
 
 /// `[policy]`

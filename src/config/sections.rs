@@ -10,7 +10,7 @@ use crate::{audit, identity, keyring, secret, server, telemetry};
 use super::problems::Found;
 use super::raw::{RawAudit, RawConfig, RawListen, RawPrincipal};
 use super::units;
-use super::{Config, PolicyFiles, SCHEMA, StateDir};
+use super::{Config, PolicyFiles, SCHEMA, StateDir, keks};
 
 pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Found) -> Option<Config> {
     schema(raw.schema, found);
@@ -22,7 +22,10 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let identity = principals(&raw.principal, environment, found);
     let keyring = cache(raw, environment, found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
-    let kek = state.as_ref().and_then(|state| super::keks::primary(raw, environment, state, worker, found));
+    let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
+    let store_key_pinned = raw.keyring.store_key_check.is_some();
+    let place = |state| keks::Place { environment, state, worker, store_key_pinned };
+    let keks = state.as_ref().and_then(|state| keks::keks(raw, &place(state), found));
     let memory = memory(raw, found);
     let drain = time("limits.drain_timeout", raw.limits.drain_timeout.as_deref(), DRAIN, found);
     let tracing = tracing(raw, found);
@@ -30,7 +33,8 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         environment: environment?,
         state: state?,
         server: server?,
-        kek: kek?,
+        keks: keks?,
+        store_key_check: store_key_check?,
         policy: policy?,
         identity: identity?,
         keyring: keyring?,
@@ -193,6 +197,14 @@ fn cache(raw: &RawConfig, environment: Option<Environment>, found: &mut Found) -
     let ttl = time("cache.ttl", raw.cache.ttl.as_deref(), Duration::from_secs(300), found);
     let keys = count("cache.keys", raw.cache.keys, 1024, found);
     Some(keyring::Settings { environment: environment?, cache_ttl: ttl?, cache_keys: keys? })
+}
+
+#[expect(clippy::option_option, reason = "None is a problem, Some(None) is a store key that is not pinned")]
+fn store_key_check(text: Option<&str>, found: &mut Found) -> Option<Option<[u8; 16]>> {
+    let Some(text) = text else { return Some(None) };
+    let mut check = [0; 16];
+    let decoded = hex::decode_to_slice(text, &mut check).map(|()| Some(check));
+    found.check("keyring.store_key_check", decoded, "the 32 hexadecimal digits that `keyward init` printed")
 }
 
 fn audit_log(raw: &RawAudit, state: &StateDir, found: &mut Found) -> Option<audit::Settings> {

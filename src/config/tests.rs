@@ -86,6 +86,72 @@ fn production_refuses_a_software_key_and_plain_tcp() {
     assert!(paths.contains(&"kek.primary.type".to_owned()) && paths.contains(&"listen.tcp".to_owned()), "{paths:?}");
 }
 
+/// Two keys of one token label each, and what `[keyring]` says of them.
+fn two_keks(keyring: &str) -> Vec<(String, String)> {
+    let start = EXAMPLE.find("[keyring]").unwrap();
+    let end = EXAMPLE.find("[policy]").unwrap();
+    problems(&format!("{}[keyring]\n{keyring}\n{}", &EXAMPLE[..start], &EXAMPLE[end..]))
+}
+
+#[test]
+fn of_several_keks_the_primary_must_be_named_and_none_may_be_left_over() {
+    let one = |path: &str, message: &str| vec![(path.to_owned(), message.to_owned())];
+    assert_eq!(two_keks(""), one("keyring.primary", "is missing, and there is more than one key-encryption key"));
+    assert_eq!(two_keks("primary = \"backup\"\nescrow = \"primary\""), []);
+    assert_eq!(two_keks("primary = \"primary\""), one("kek.backup", "is used by nothing"));
+    assert_eq!(two_keks("primary = \"primary\"\nescrow = \"primary\""), one("keyring.escrow", "is the primary too"));
+    let unknown = two_keks("primary = \"primry\"\nescrow = \"bakcup\"");
+    let expected =
+        [one("keyring.primary", "there is no [kek.primry]"), one("keyring.escrow", "there is no [kek.bakcup]")];
+    assert_eq!(unknown, expected.concat());
+}
+
+#[test]
+fn an_escrow_that_is_the_primary_under_another_name_is_no_second_wrap() {
+    let same = EXAMPLE.replace("keyward-backup", "keyward");
+    assert_eq!(problems(&same), [("kek.backup".to_owned(), "is the same key as kek.primary".to_owned())]);
+    let fds = EXAMPLE.replace("pin_file = \"/etc/keyward/pin\"", "pin_fd = 3");
+    let fds = fds.replace("pin_file = \"/etc/keyward/backup-pin\"", "pin_fd = 3");
+    let told = "is the descriptor of kek.primary too, and can be read once";
+    assert_eq!(problems(&fds), [("kek.backup.pin_fd".to_owned(), told.to_owned())]);
+}
+
+#[test]
+fn a_single_kek_of_any_name_is_the_primary_and_each_problem_names_its_table() {
+    let start = EXAMPLE.find("# A second key").unwrap();
+    let end = EXAMPLE.find("[policy]").unwrap();
+    let single = format!("{}{}", &EXAMPLE[..start], &EXAMPLE[end..]).replace("[kek.primary]", "[kek.hsm-1]");
+    let config = parse(&single, Path::new("/usr/bin/keyward")).unwrap();
+    assert_eq!((config.keks.primary.name().as_str(), config.keks.escrow), ("hsm-1", None));
+    let paths = |text: String| problems(&text).into_iter().map(|(path, _)| path).collect::<Vec<_>>();
+    assert_eq!(paths(single.replace("[kek.hsm-1]", "[kek.HSM_1]")), ["kek.HSM_1"]);
+    assert_eq!(
+        paths(EXAMPLE.replace("keyward-backup\"\nkey_label", "keyward-backup\"\nkey_lable")),
+        ["kek.backup.key_lable", "kek.backup.key_label"]
+    );
+    assert_eq!(paths(single.replace("[kek.hsm-1]", "[unrelated]")), ["unrelated", "kek"]);
+}
+
+#[test]
+fn production_refuses_a_software_escrow() {
+    let start = EXAMPLE.find("[kek.backup]").unwrap();
+    let end = EXAMPLE.find("[keyring]").unwrap();
+    let software = "[kek.backup]\ntype = \"software\"\nfile = \"/k\"\ninsecure_software_kek_for_development = true\n";
+    let text = format!("{}{software}{}", &EXAMPLE[..start], &EXAMPLE[end..]);
+    assert_eq!(problems(&text), [("kek.backup.type".to_owned(), "a software key is for development".to_owned())]);
+    assert_eq!(problems(&text.replace("\"production\"", "\"development\"")), []);
+}
+
+#[test]
+fn a_store_key_check_is_sixteen_bytes_in_hexadecimal() {
+    let with = |check: &str| EXAMPLE.replace("# store_key_check = \"00112233445566778899aabbccddeeff\"", check);
+    let good = with("store_key_check = \"00112233445566778899aabbccddeeff\"");
+    let pinned = parse(&good, Path::new("/usr/bin/keyward")).unwrap().store_key_check.unwrap();
+    assert_eq!((pinned[0], pinned[15]), (0, 0xff));
+    assert_eq!(problems(&with("store_key_check = \"0011\"")).len(), 1);
+    assert!(parse(EXAMPLE, Path::new("/usr/bin/keyward")).unwrap().store_key_check.is_none());
+}
+
 #[test]
 fn text_that_is_not_toml_is_one_problem_with_its_line() {
     let found = problems("schema = \n");

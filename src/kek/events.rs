@@ -36,6 +36,15 @@ pub enum KekEvent {
         /// Which KEK.
         kek: KekName,
     },
+    /// It cannot be reached, and another one unwraps in its stead.
+    FailedOver {
+        /// Which KEK is away.
+        kek: KekName,
+        /// Which one unwraps.
+        to: KekName,
+        /// What was heard from the one that is away.
+        detail: String,
+    },
     /// It answered and said no.
     Refused {
         /// Which KEK.

@@ -6,20 +6,20 @@ use std::time::Duration;
 use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::crypto::DataKey;
 use crate::names::KekName;
-use crate::telemetry::Metrics;
+use crate::telemetry::KekMetrics;
 
-use super::{Kek, KekError, KekFacts, KekHealth, Wrap, WrapBinding};
+use super::{Kek, KekError, KekFacts, KekHealth, KekStatus, Wrap, WrapBinding};
 
 /// A KEK whose calls are measured.
 pub struct Metered {
     kek: Arc<dyn Kek>,
     clock: SharedClock,
-    metrics: Arc<Metrics>,
+    metrics: KekMetrics,
 }
 
 impl Metered {
     /// Measures a KEK.
-    pub const fn new(kek: Arc<dyn Kek>, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
+    pub const fn new(kek: Arc<dyn Kek>, clock: SharedClock, metrics: KekMetrics) -> Self {
         Self { kek, clock, metrics }
     }
 
@@ -27,7 +27,7 @@ impl Metered {
         let start = self.clock.mono();
         let done = call.await;
         if done.is_err() {
-            self.metrics.kek_failures.inc();
+            self.metrics.failures.inc();
         }
         (done, self.clock.mono().since(start))
     }
@@ -50,7 +50,7 @@ impl Kek for Metered {
     ) -> BoxFuture<'a, Result<Wrap, KekError>> {
         Box::pin(async move {
             let (done, took) = self.timed(self.kek.wrap(key, binding, deadline)).await;
-            self.metrics.kek_wrap_seconds.observe(took.as_secs_f64());
+            self.metrics.wrap_seconds.observe(took.as_secs_f64());
             done
         })
     }
@@ -63,7 +63,7 @@ impl Kek for Metered {
     ) -> BoxFuture<'a, Result<DataKey, KekError>> {
         Box::pin(async move {
             let (done, took) = self.timed(self.kek.unwrap(wrap, binding, deadline)).await;
-            self.metrics.kek_unwrap_seconds.observe(took.as_secs_f64());
+            self.metrics.unwrap_seconds.observe(took.as_secs_f64());
             done
         })
     }
@@ -74,5 +74,9 @@ impl Kek for Metered {
 
     fn health(&self) -> KekHealth {
         self.kek.health()
+    }
+
+    fn status(&self) -> KekStatus {
+        self.kek.status()
     }
 }

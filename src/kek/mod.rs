@@ -11,7 +11,7 @@ mod settings;
 mod software;
 mod wrap;
 
-use crate::clock::{BoxFuture, Deadline};
+use crate::clock::{BoxFuture, Deadline, Mono, Wall};
 use crate::crypto::{self, DataKey};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
@@ -87,6 +87,62 @@ pub enum KekHealth {
     Denied,
 }
 
+/// What a KEK knows of itself without a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KekStatus {
+    /// What the last call or canary showed.
+    pub health: KekHealth,
+    /// When a canary last opened: a wrap whose content is known, or the first admission. None before the first.
+    pub last_canary: Option<Wall>,
+    /// Whether calls get through to the device.
+    pub breaker: BreakerState,
+    /// Sessions that serve a call now.
+    pub sessions_in_use: u32,
+    /// Sessions that are open and proven, in use or not; 0 for a KEK without sessions, and while it is away.
+    pub sessions: u32,
+    /// What it took to keep it going, since the start.
+    pub recoveries: Recoveries,
+}
+
+impl Default for KekStatus {
+    /// Nothing is known, so nothing is promised.
+    fn default() -> Self {
+        Self {
+            health: KekHealth::Unreachable,
+            last_canary: None,
+            breaker: BreakerState::Closed,
+            sessions_in_use: 0,
+            sessions: 0,
+            recoveries: Recoveries::default(),
+        }
+    }
+}
+
+/// A circuit breaker: whether calls get through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BreakerState {
+    /// They do.
+    Closed,
+    /// They are answered without a call until this moment.
+    Open {
+        /// When the next call may try.
+        until: Mono,
+    },
+    /// The pause is over: the next call decides whether it closes or opens again.
+    HalfOpen,
+}
+
+/// How often a KEK healed itself, since the start; the first of each that a start needs does not count.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Recoveries {
+    /// Sessions that were replaced while the worker or connection stayed.
+    pub sessions: u64,
+    /// Logins, or tokens of a KMS, after the first.
+    pub logins: u64,
+    /// Workers that were started after the first.
+    pub workers: u64,
+}
+
 /// A key-encryption key. Implementations own their threads and processes; every call ends by its deadline.
 pub trait Kek: Send + Sync {
     /// The name in the configuration.
@@ -111,6 +167,10 @@ pub trait Kek: Send + Sync {
     fn random<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<u8>, KekError>>;
     /// What the last calls showed; never calls the token.
     fn health(&self) -> KekHealth;
+    /// All that is known without a call. Implementations that know more than their health say it here.
+    fn status(&self) -> KekStatus {
+        KekStatus { health: self.health(), ..KekStatus::default() }
+    }
 }
 
 /// Makes a data key of what an unwrap returned and compares its check value with the wrap's.

@@ -30,6 +30,41 @@ pub enum Settings {
     Pkcs11(Box<Pkcs11Settings>),
 }
 
+impl Settings {
+    /// The same, for the one run that makes the store key itself and so need not know it by its check value.
+    #[must_use]
+    pub fn founding(self) -> Self {
+        match self {
+            Self::Pkcs11(settings) => Self::Pkcs11(Box::new(Pkcs11Settings { store_key_pinned: true, ..*settings })),
+            Self::Software(settings) => Self::Software(settings),
+        }
+    }
+
+    /// The name in the configuration.
+    pub const fn name(&self) -> &KekName {
+        match self {
+            Self::Software(settings) => &settings.name,
+            Self::Pkcs11(settings) => &settings.name,
+        }
+    }
+
+    /// Whether both lead to one key, under whatever names: then they are no two wraps.
+    pub fn same_key(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Software(one), Self::Software(two)) => one.file == two.file,
+            (Self::Pkcs11(one), Self::Pkcs11(two)) => {
+                let place = |token: &Pkcs11Settings| {
+                    let Pkcs11Settings { profile, module, token_label, token_serial, key_label, env, .. } =
+                        token.clone();
+                    (profile, module, token_label, token_serial, key_label, env)
+                };
+                place(one) == place(two)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// Why a key-encryption key does not start. An absent token is no reason: it starts unreachable and recovers by itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {

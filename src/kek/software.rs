@@ -128,6 +128,7 @@ impl Kek for SoftwareKek {
     }
 
     fn health(&self) -> KekHealth {
+        // The file was read at the start; nothing it could say later changes that.
         KekHealth::Reachable
     }
 }

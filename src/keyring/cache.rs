@@ -48,7 +48,10 @@ pub struct CacheStats {
 /// An unwrapped key. Dropping the last reference wipes it.
 pub(super) struct Slot {
     key: MessageKey,
+    /// Who gave it.
     kek: KekName,
+    /// Who was away when it was given, and would have given it.
+    instead_of: Option<KekName>,
     expires: Mono,
     used: AtomicU64,
 }
@@ -63,6 +66,9 @@ impl Slot {
 pub(super) struct Unwrapped {
     pub key: MessageKey,
     pub kek: KekName,
+    pub instead_of: Option<KekName>,
+    /// Before the call that gave it.
+    pub asked: Mono,
 }
 
 /// Why a flight failed.
@@ -195,15 +201,15 @@ impl Cache {
         drop(flights);
         let flight_of =
             Flight { cache: Arc::clone(self), id, landing, refusals: self.refusals.load(Ordering::Acquire) };
-        tokio::spawn(flight_of.fly(now, unwrap()));
+        tokio::spawn(flight_of.fly(unwrap()));
         Err((flight, Whose::Own))
     }
 
-    /// Drops every key that the KEK wrapped, at once; requests that hold one finish.
+    /// Drops every key that the KEK gave, or would have given had it not been away, at once; requests that hold one finish.
     pub(super) fn evict(&self, kek: &KekName) {
         let _flights = self.lock();
         self.refusals.fetch_add(1, Ordering::AcqRel);
-        self.retain(&self.counts.denied, |slot| slot.kek != *kek);
+        self.retain(&self.counts.denied, |slot| slot.kek != *kek && slot.instead_of.as_ref() != Some(kek));
     }
 
     /// Drops the keys whose lifetime has ended.
@@ -269,9 +275,9 @@ struct Flight {
 }
 
 impl Flight {
-    async fn fly(self, started: Mono, unwrap: impl Future<Output = Result<Unwrapped, FlightError>>) {
+    async fn fly(self, unwrap: impl Future<Output = Result<Unwrapped, FlightError>>) {
         self.cache.counts.unwraps.fetch_add(1, Ordering::Relaxed);
-        let landed = unwrap.await.and_then(|unwrapped| self.land(unwrapped, started));
+        let landed = unwrap.await.and_then(|unwrapped| self.land(unwrapped));
         if let Err(error) = &landed {
             self.cache.counts.failures.fetch_add(1, Ordering::Relaxed);
             if let FlightError::Denied(kek, _) = error {
@@ -283,10 +289,10 @@ impl Flight {
         self.landing.send_replace(Some(landed));
     }
 
-    fn land(&self, Unwrapped { key, kek }: Unwrapped, started: Mono) -> Result<Arc<Slot>, FlightError> {
+    fn land(&self, Unwrapped { key, kek, instead_of, asked }: Unwrapped) -> Result<Arc<Slot>, FlightError> {
         // The lifetime counts from before the call: the KEK's yes is never younger than that.
-        let expires = started.plus(self.cache.ttl);
-        let slot = Arc::new(Slot { key, kek, expires, used: AtomicU64::new(started.0) });
+        let expires = asked.plus(self.cache.ttl);
+        let slot = Arc::new(Slot { key, kek, instead_of, expires, used: AtomicU64::new(asked.0) });
         let _flights = self.cache.lock();
         if self.cache.refusals.load(Ordering::Acquire) != self.refusals {
             let why = "the key-encryption key refused while this key was being unwrapped";

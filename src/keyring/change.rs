@@ -131,7 +131,7 @@ async fn make_key(
         epoch: None,
     };
     // The unwrapped key ends here: the first request unwraps it like any later one.
-    let (_key, sealed) = new.make(&*inner.kek, deadline).await?;
+    let (_key, sealed) = new.make(&inner.keks, deadline).await?;
     Ok(sealed)
 }
 

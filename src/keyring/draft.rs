@@ -2,13 +2,12 @@
 
 use super::bodies::{self, ChangeBody, HeadBody, KeyBody, SCHEMA, Touched};
 use super::seal::{self, Row, RowSealer};
-use super::snapshot::owner;
-use super::wraps::{self, WrapError};
-use super::{Environment, KeyState, StoreHead};
+use super::wraps::{self, Owner, WrapError};
+use super::{Environment, Keks, KeyState, StoreHead};
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{CryptoError, DataKey, Suite};
-use crate::kek::{Kek, WrapRole};
-use crate::names::{KeyVersionId, StoreId};
+use crate::kek::WrapRole;
+use crate::names::{KekName, KeyVersionId, StoreId};
 use crate::store::{ChangeRow, KeyRow, KeyringRow, SealedKey, Tag, Write};
 
 /// What a new key is for.
@@ -27,22 +26,20 @@ pub(super) struct NewKey {
 
 impl NewKey {
     /// Makes the key and its row; the row is not sealed yet.
-    pub(super) async fn make(self, kek: &dyn Kek, deadline: Deadline) -> Result<(DataKey, SealedKey), WrapError> {
-        let key = wraps::generate(kek, deadline).await?;
-        let mut sealed = SealedKey { row: self.row(kek), wraps: Vec::new() };
-        let owner = owner(&sealed, self.store, self.owner.clone(), self.created);
-        let wraps = [wraps::wrap(kek, &key, &owner, deadline).await?];
-        sealed.row.body = self.body(&wraps).ok_or(CryptoError)?;
-        sealed.wraps = wraps::encode(&wraps).ok_or(CryptoError)?;
-        Ok((key, sealed))
+    pub(super) async fn make(self, keks: &Keks, deadline: Deadline) -> Result<(DataKey, SealedKey), WrapError> {
+        let owner = Owner { store: self.store, owner: self.owner.clone(), key: self.id, created: self.created };
+        let (key, wraps) = keks.make(&owner, deadline).await?;
+        let mut row = self.row(keks.primary());
+        row.body = self.body(&wraps).ok_or(CryptoError)?;
+        Ok((key, SealedKey { row, wraps: wraps::encode(&wraps).ok_or(CryptoError)? }))
     }
 
-    fn row(&self, kek: &dyn Kek) -> KeyRow {
+    fn row(&self, primary: &KekName) -> KeyRow {
         KeyRow {
             id: self.id,
             purpose: self.purpose.to_owned(),
             keyring: self.keyring.clone(),
-            parent: format!("kek:{}", kek.name()),
+            parent: format!("kek:{primary}"),
             state: KeyState::Active.name().to_owned(),
             generation: 1,
             body: String::new(),

@@ -8,14 +8,15 @@ use std::time::Duration;
 use super::bodies::{self, GenesisBody, KeyBody, SCHEMA};
 use super::change::fresh_id;
 use super::draft::{Draft, NewKey};
+use super::keks::NotGiven;
 use super::pseudonym::Pseudonyms;
 use super::seal::{Row, RowSealer};
 use super::snapshot::{SYSTEM, Snapshot, System, describe, owner};
 use super::verify::{Damage, verify};
-use super::{ApplyError, Environment, Genesis, Inner, Settings, StoreHead, wraps};
+use super::{ApplyError, Environment, Genesis, Inner, Keks, Settings, StoreHead, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
-use crate::kek::{Kek, KekError};
+use crate::kek::Kek;
 use crate::names::{KeyVersionId, StoreId};
 use crate::store::{GenesisRow, Image, SealedKey, Tag, Write, Writer};
 
@@ -32,11 +33,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// Makes the genesis of an empty store.
 pub(super) async fn found(
     writer: &dyn Writer,
-    kek: &dyn Kek,
+    keks: &Keks,
     clock: &SharedClock,
     settings: &Settings,
 ) -> Result<Genesis, ApplyError> {
-    check_kek(kek, settings.environment)?;
+    check_keks(keks, settings.environment)?;
     if writer.image().await? != Image::default() {
         return Err(ApplyError::Founded);
     }
@@ -56,8 +57,8 @@ pub(super) async fn found(
         suite: None,
         epoch,
     };
-    let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(kek, deadline).await?;
-    let (_, sealed_pseudonym) = new(pseudonym_id, "pseudonym", PSEUDONYM_KEY, Some(1)).make(kek, deadline).await?;
+    let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(keks, deadline).await?;
+    let (_, sealed_pseudonym) = new(pseudonym_id, "pseudonym", PSEUDONYM_KEY, Some(1)).make(keks, deadline).await?;
     let no_memory = |_| ApplyError::Unavailable("no locked memory is left".to_owned());
     let rows = RowSealer::new(&store_key).map_err(no_memory)?;
     let body = GenesisBody {
@@ -118,7 +119,7 @@ pub(super) async fn admit(inner: &Inner) -> Result<Genesis, ApplyError> {
 }
 
 async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
-    check_kek(&*inner.kek, inner.settings.environment)?;
+    check_keks(&inner.keks, inner.settings.environment)?;
     let image = inner.writer.image().await?;
     let Some(row) = &image.genesis else { return Err(no_genesis(&image)) };
     let wrong = |what: &str| Damage::of(GENESIS.to_owned(), what);
@@ -181,21 +182,20 @@ async fn unwrap_system(
     let wraps = wraps::decode(&key.wraps).map_err(unreadable)?;
     let owner = owner(key, store, use_.to_owned(), Wall(body.created));
     let deadline = Deadline(inner.clock.mono().plus(PATIENCE));
-    match wraps::unwrap(&*inner.kek, &wraps, &owner, deadline).await {
-        Some(Ok(unwrapped)) => Ok((unwrapped, body)),
-        Some(Err(KekError::BadWrap)) => {
+    match inner.keks.unwrap(&inner.clock, &wraps, &owner, deadline).await {
+        Ok(given) => Ok((given.key, body)),
+        Err(NotGiven::BadWrap(kek)) => {
             let what = format!(
-                "it does not unwrap: this row or the genesis row was edited, or {} is not the key-encryption key that wrapped it",
-                inner.kek.name()
+                "it does not unwrap: this row or the genesis row was edited, or {kek} is not the key-encryption key that wrapped it"
             );
             Err(Damage::of(describe(key), what).into())
         }
-        Some(Err(error)) => Err(ApplyError::Unavailable(error.to_string())),
-        None => Err(ApplyError::Refused(format!(
+        Err(NotGiven::Refused(_, why) | NotGiven::Late(why) | NotGiven::Away(why)) => Err(ApplyError::Unavailable(why)),
+        Err(NotGiven::Foreign) => Err(ApplyError::Refused(format!(
             "{} is wrapped by {}, not by {}: configure the key-encryption key that wrapped it",
             describe(key),
             wraps::shown(&wraps).join(" and "),
-            inner.kek.name()
+            inner.keks.shown()
         ))),
     }
 }
@@ -207,11 +207,12 @@ fn no_genesis(image: &Image) -> ApplyError {
     Damage::of(GENESIS.to_owned(), "it is missing").into()
 }
 
-fn check_kek(kek: &dyn Kek, environment: Environment) -> Result<(), ApplyError> {
-    if environment == Environment::Production && kek.facts().development_only {
-        return Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name())));
+fn check_keks(keks: &Keks, environment: Environment) -> Result<(), ApplyError> {
+    let unfit = |kek: &&dyn Kek| environment == Environment::Production && kek.facts().development_only;
+    match keks.each().map(|(_, kek)| kek).find(unfit) {
+        Some(kek) => Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name()))),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn check_environment(of_store: Environment, configured: Environment) -> Result<(), ApplyError> {

@@ -9,6 +9,7 @@ mod cache;
 mod change;
 mod draft;
 mod genesis;
+mod keks;
 mod pseudonym;
 mod seal;
 mod snapshot;
@@ -26,13 +27,13 @@ use arc_swap::ArcSwapOption;
 use self::cache::Cache;
 use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
-use crate::kek::Kek;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{Opened, Writer};
 
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
+pub use keks::Keks;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView};
 
@@ -138,7 +139,7 @@ pub struct Keyrings {
 /// What tasks that outlive a request share with [`Keyrings`].
 struct Inner {
     writer: Arc<dyn Writer>,
-    kek: Arc<dyn Kek>,
+    keks: Keks,
     clock: SharedClock,
     settings: Settings,
     cache: Arc<Cache>,
@@ -155,23 +156,23 @@ struct Inner {
 }
 
 impl Keyrings {
-    /// Genesis on an empty store: the store key and the pseudonym key wrapped by the KEK, the genesis row. Refuses a store that has one.
+    /// Genesis on an empty store: the store key and the pseudonym key wrapped by every KEK, the genesis row. Refuses a store that has one.
     pub async fn found(
         store: Opened,
-        kek: Arc<dyn Kek>,
+        keks: &Keks,
         clock: SharedClock,
         settings: &Settings,
     ) -> Result<Genesis, ApplyError> {
-        genesis::found(&*store.into_writer(), &*kek, &clock, settings).await
+        genesis::found(&*store.into_writer(), keks, &clock, settings).await
     }
 
-    /// Opens a founded store. Returns at once; if the KEK is down, [`Self::admit`] is to be tried again.
-    pub fn open(store: Opened, kek: Arc<dyn Kek>, clock: SharedClock, settings: Settings) -> Arc<Self> {
+    /// Opens a founded store. Returns at once; if no KEK can be reached, [`Self::admit`] is to be tried again.
+    pub fn open(store: Opened, keks: Keks, clock: SharedClock, settings: Settings) -> Arc<Self> {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
-        let waiting = Mutex::new(format!("waiting for the key-encryption key {}", kek.name()));
+        let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
             writer: store.into_writer(),
-            kek,
+            keks,
             clock,
             settings,
             cache,
@@ -226,7 +227,9 @@ impl Keyrings {
         self.inner.wait(why.to_owned());
         self.inner.shut.store(true, Ordering::SeqCst);
         self.inner.snapshot.store(None);
-        self.inner.cache.evict(self.inner.kek.name());
+        for (_, kek) in self.inner.keks.each() {
+            self.inner.cache.evict(kek.name());
+        }
     }
 
     /// How the keyrings are doing.
@@ -252,9 +255,36 @@ impl Keyrings {
         self.inner.cache.sweep();
     }
 
-    /// Wipes every cached data key that the KEK wrapped: it refused a canary, say. keyward's own keys stay, since the
+    /// How many unwraps the escrow answered because the primary was away.
+    pub fn failovers(&self) -> u64 {
+        self.inner.keks.failovers()
+    }
+
+    /// The configured KEKs that do not wrap every key, and how many keys each of them does not wrap; empty until admitted.
+    /// A KEK that was configured after keys were made is one.
+    pub fn missing(&self) -> Vec<(KekName, usize)> {
+        let keks = self.inner.keks.each().map(|(_, kek)| kek.name());
+        let missing = |snapshot: &Snapshot| {
+            let counted = keks.map(|kek| (kek.clone(), snapshot.without(kek)));
+            counted.filter(|(_, keys)| *keys > 0).collect()
+        };
+        self.inner.with_snapshot(missing).unwrap_or_default()
+    }
+
+    /// Whether this KEK is the primary, has refused and has opened nothing since: then no other is asked instead.
+    pub fn refused(&self, kek: &KekName) -> bool {
+        kek == self.inner.keks.primary() && self.inner.keks.refused()
+    }
+
+    /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
+    pub fn recovered(&self, kek: &KekName) {
+        self.inner.keks.note_recovery(kek);
+    }
+
+    /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the
     /// refusals that follow still need pseudonyms in the log; neither of them opens a value.
     pub fn evict(&self, kek: &KekName) {
+        self.inner.keks.note_refusal(kek);
         self.inner.cache.evict(kek);
     }
 }

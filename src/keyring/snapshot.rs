@@ -14,7 +14,7 @@ use super::{Environment, Genesis, KeyState, KeyringView, StoreHead, VersionView}
 use crate::clock::Wall;
 use crate::crypto::Suite;
 use crate::kek::{Wrap, WrapRole};
-use crate::names::{KeyVersionId, KeyringName, StoreId};
+use crate::names::{KekName, KeyVersionId, KeyringName, StoreId};
 use crate::store::{Image, KeyringRow, SealedKey};
 
 /// The head row over keyward's own keys; the dot keeps it apart from every keyring's name.
@@ -35,6 +35,9 @@ pub(super) struct Snapshot {
     /// Which keyring the change of an intent touched.
     pub intents: HashMap<u64, KeyringName>,
     pub head: StoreHead,
+    /// How many keys there are, keyward's own included, and how many of them each KEK wraps.
+    keys: usize,
+    wrapped: HashMap<KekName, usize>,
 }
 
 /// One keyring.
@@ -60,8 +63,19 @@ impl Snapshot {
         for key in &image.keys {
             keys.entry(&key.row.keyring).or_default().push(key);
         }
-        let mut snapshot =
-            Self { system, rings: HashMap::new(), versions: HashMap::default(), intents: HashMap::new(), head };
+        let mut snapshot = Self {
+            system,
+            rings: HashMap::new(),
+            versions: HashMap::default(),
+            intents: HashMap::new(),
+            head,
+            keys: 0,
+            wrapped: HashMap::new(),
+        };
+        for own in image.keys.iter().filter(|key| key.row.keyring == SYSTEM) {
+            let wraps = wraps::decode(&own.wraps).map_err(|why| Damage::unreadable(describe(own), why))?;
+            snapshot.count(&wraps);
+        }
         for row in image.keyrings.iter().filter(|row| row.name != SYSTEM) {
             let keys = keys.get(&*row.name).map_or(&[][..], Vec::as_slice);
             snapshot.put(Ring::read(row, keys, &snapshot.system.genesis)?);
@@ -80,6 +94,8 @@ impl Snapshot {
             versions: self.versions.clone(),
             intents: self.intents.clone(),
             head,
+            keys: self.keys,
+            wrapped: self.wrapped.clone(),
         };
         next.intents.insert(intent, ring.view.name.clone());
         next.put(ring);
@@ -92,10 +108,26 @@ impl Snapshot {
         Some((ring, ring.versions.get(*at)?))
     }
 
+    /// How many keys have no wrap by this KEK.
+    pub(super) fn without(&self, kek: &KekName) -> usize {
+        self.keys.saturating_sub(self.wrapped.get(kek).copied().unwrap_or_default())
+    }
+
+    fn count(&mut self, wraps: &[(WrapRole, Wrap)]) {
+        self.keys = self.keys.saturating_add(1);
+        for (_, wrap) in wraps {
+            let wrapped = self.wrapped.entry(wrap.kek.clone()).or_default();
+            *wrapped = wrapped.saturating_add(1);
+        }
+    }
+
     fn put(&mut self, ring: Ring) {
         let ring = Arc::new(ring);
         for (at, version) in ring.versions.iter().enumerate() {
-            self.versions.insert(number(version.view.id), (Arc::clone(&ring), at));
+            let known = self.versions.insert(number(version.view.id), (Arc::clone(&ring), at));
+            if known.is_none() {
+                self.count(&version.wraps);
+            }
         }
         self.rings.insert(ring.view.name.clone(), ring);
     }

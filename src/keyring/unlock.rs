@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::cache::{FlightError, Slot, Unwrapped};
+use super::keks::{Given, NotGiven};
 use super::snapshot::{Ring, Snapshot, Version};
-use super::{Inner, KeyState, Keyrings, UnlockError, wraps};
+use super::{Inner, KeyState, Keyrings, UnlockError};
 use crate::clock::Deadline;
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
-use crate::kek::KekError;
 use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::policy::{Action, Permit};
 use crate::secret::SecretBytes;
@@ -209,22 +209,18 @@ impl Inner {
     }
 
     async fn unwrap(self: Arc<Self>, version: Arc<Version>, deadline: Deadline) -> Result<Unwrapped, FlightError> {
-        let kek = self.kek.name();
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
-        match wraps::unwrap(&*self.kek, &version.wraps, &version.owner, deadline).await {
-            Some(Ok(key)) => MessageKey::derive(&key, KeyClass::Field)
-                .map(|key| Unwrapped { key, kek: kek.clone() })
+        match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
+            Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, KeyClass::Field)
+                .map(|key| Unwrapped { key, kek: by, instead_of, asked })
                 .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
-            Some(Err(KekError::Deadline(_))) => Err(FlightError::Deadline),
-            Some(Err(KekError::BadWrap)) => Err(FlightError::Failed(UnlockError::Tampered)),
-            Some(Err(error @ KekError::Denied { .. })) => {
-                Err(FlightError::Denied(kek.clone(), UnlockError::Unavailable(error.to_string())))
-            }
-            Some(Err(error @ (KekError::Unreachable { .. } | KekError::Unsupported(_)))) => {
-                Err(unavailable(error.to_string()))
-            }
-            None => {
-                Err(unavailable(format!("no wrap of key {} is under the key-encryption key {kek}", version.view.id)))
+            Err(NotGiven::Late(_)) => Err(FlightError::Deadline),
+            Err(NotGiven::BadWrap(_)) => Err(FlightError::Failed(UnlockError::Tampered)),
+            Err(NotGiven::Refused(kek, why)) => Err(FlightError::Denied(kek, UnlockError::Unavailable(why))),
+            Err(NotGiven::Away(why)) => Err(unavailable(why)),
+            Err(NotGiven::Foreign) => {
+                let (id, keks) = (version.view.id, self.keks.shown());
+                Err(unavailable(format!("no wrap of key {id} is under the key-encryption key {keks}")))
             }
         }
     }

@@ -5,7 +5,6 @@ use crate::clock::{Deadline, Wall};
 use crate::crypto::{self, CryptoError, DataKey};
 use crate::kek::{Kek, KekError, Wrap, WrapBinding, WrapRole};
 use crate::names::{KekName, KeyVersionId, StoreId};
-use crate::secret::SecretBytes;
 
 /// The first byte of the column.
 const SCHEMA: u8 = 1;
@@ -47,37 +46,20 @@ pub(super) enum WrapError {
     NotReturned(KekName),
 }
 
-/// A fresh key, the KEK's randomness mixed with the operating system's.
-pub(super) async fn generate(kek: &dyn Kek, deadline: Deadline) -> Result<DataKey, WrapError> {
-    let extra = SecretBytes::new(kek.random(deadline).await?);
-    Ok(DataKey::generate(extra.expose())?)
-}
-
 /// Wraps a key and unwraps it again: a wrap that does not open would be found when the values are needed.
 pub(super) async fn wrap(
     kek: &dyn Kek,
+    role: WrapRole,
     key: &DataKey,
     owner: &Owner,
     deadline: Deadline,
-) -> Result<(WrapRole, Wrap), WrapError> {
-    let role = WrapRole::Primary;
+) -> Result<Wrap, WrapError> {
     let binding = owner.binding(kek.name(), role);
     let wrap = kek.wrap(key, &binding, deadline).await?;
     let back = kek.unwrap(&wrap, &binding, deadline).await?;
     let same = crypto::constant_time_eq(&back.check_value(), &key.check_value())
         && crypto::constant_time_eq(&wrap.check_value, &key.check_value());
-    if same && wrap.kek == *kek.name() { Ok((role, wrap)) } else { Err(WrapError::NotReturned(kek.name().clone())) }
-}
-
-/// Unwraps with the first wrap that belongs to the KEK; None when there is none.
-pub(super) async fn unwrap(
-    kek: &dyn Kek,
-    wraps: &[(WrapRole, Wrap)],
-    owner: &Owner,
-    deadline: Deadline,
-) -> Option<Result<DataKey, KekError>> {
-    let (role, wrap) = wraps.iter().find(|(_, wrap)| wrap.kek == *kek.name())?;
-    Some(kek.unwrap(wrap, &owner.binding(kek.name(), *role), deadline).await)
+    if same && wrap.kek == *kek.name() { Ok(wrap) } else { Err(WrapError::NotReturned(kek.name().clone())) }
 }
 
 /// `schema || (role, u32 length, wrap)...`, big-endian.

@@ -6,6 +6,8 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::keks::{KekFamilies, KekMetrics};
+
 /// The verbs that requests are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Verb {
@@ -80,12 +82,7 @@ pub struct Metrics {
     pub requests_in_flight: IntGauge,
     /// Connections that are open on the data and control listeners.
     pub connections: IntGauge,
-    /// Calls to wrap a data key.
-    pub kek_wrap_seconds: Histogram,
-    /// Calls to unwrap a data key.
-    pub kek_unwrap_seconds: Histogram,
-    /// Calls that failed.
-    pub kek_failures: IntCounter,
+    keks: KekFamilies,
     /// Unlocks that found the key in the cache.
     pub key_cache_hits: IntCounter,
     /// Unlocks that had to ask the KEK.
@@ -116,8 +113,6 @@ impl Metrics {
         registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
         let r = &registry;
         build_info(r, build)?;
-        let kek = histograms(r, "kek_call_duration_seconds", "Calls to the KEK.", "call", &["wrap", "unwrap"], SLOW)?;
-        let [kek_wrap_seconds, kek_unwrap_seconds] = pair(kek)?;
         let keys = counters(r, "key_cache_lookups_total", "Unlocks of data keys.", "result", &["hit", "miss"])?;
         let [key_cache_hits, key_cache_misses] = pair(keys)?;
         let verbs: Vec<_> = Verb::ALL.iter().map(|verb| verb.name()).collect();
@@ -128,9 +123,7 @@ impl Metrics {
             request_seconds: histograms(r, "request_duration_seconds", durations, "operation", &verbs, FAST)?,
             requests_in_flight: gauge(r, "requests_in_flight", "Requests being answered.")?,
             connections: gauge(r, "connections", "Open connections of the data and control listeners.")?,
-            kek_wrap_seconds,
-            kek_unwrap_seconds,
-            kek_failures: counter(r, "kek_failures_total", "Calls to the KEK that failed.")?,
+            keks: KekFamilies::new(r)?,
             key_cache_hits,
             key_cache_misses,
             key_cache_keys: gauge(r, "key_cache_keys", "Data keys in the cache.")?,
@@ -143,6 +136,11 @@ impl Metrics {
             revocation_bound_seconds: revocation_bound(r)?,
             registry,
         })
+    }
+
+    /// The handles of one KEK. Errors only if the families have other labels than this module thinks.
+    pub fn kek(&self, name: &str) -> Result<KekMetrics, prometheus::Error> {
+        self.keks.of(name)
     }
 
     /// A request was answered.
@@ -168,20 +166,17 @@ pub struct Build {
 /// Seconds of work in memory and one sync: 50 microseconds (a small seal) to the deadline of a route.
 const FAST: &[f64] =
     &[0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
-/// Seconds of a call to a token or a KMS.
-const SLOW: &[f64] = &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-fn opts(name: &str, help: &str) -> Opts {
+pub(super) fn opts(name: &str, help: &str) -> Opts {
     Opts::new(name, help).namespace("keyward")
 }
 
-fn register<C: Collector + Clone + 'static>(registry: &Registry, collector: C) -> Result<C, prometheus::Error> {
+pub(super) fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, prometheus::Error> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
-}
-
-fn counter(registry: &Registry, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-    register(registry, IntCounter::with_opts(opts(name, help))?)
 }
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 
 use crate::assert_none;
 use crate::source::{Source, Token, closing, rust_below};
-use crate::table::{DOORS, EVERYWHERE, SEEN_THROUGH, TABLE, UNSAFE_FOLDERS, UNSAFE_ONE_FILE, UNWRAPS_KEYS};
+use crate::table::{
+    DOORS, EVERYWHERE, SEEN_THROUGH, TABLE, UNSAFE_FOLDERS, UNSAFE_ONE_FILE, UNSAFE_TEST_LIBRARIES, UNWRAPS_KEYS,
+};
 
 /// A path as resolved: `crate::...` for ours, the crate's name first for others.
 type Resolved = Vec<String>;
@@ -34,6 +36,12 @@ fn modules_import_only_what_the_architecture_allows() {
 #[test]
 fn libraries_and_effects_stay_behind_their_doors() {
     assert_none("the doors (tests/guards/table.rs)", &door_breaches(&rust_below("src")));
+}
+
+#[test]
+fn outside_of_the_product_only_the_libraries_that_tests_load_are_unsafe() {
+    let files: Vec<Source> = ["examples", "tests", "benches", "fuzz"].into_iter().flat_map(rust_below).collect();
+    assert_none("the places of `unsafe` (tests/guards/table.rs)", &unsafe_outside(&files));
 }
 
 #[test]
@@ -170,6 +178,16 @@ fn door_breaches(files: &[Source]) -> Vec<String> {
     }
     if unsafe_files.len() > 1 {
         breaches.push(format!("`unsafe` in more than one file of secret: {}", unsafe_files.join(", ")));
+    }
+    breaches
+}
+
+fn unsafe_outside(files: &[Source]) -> Vec<String> {
+    let elsewhere = |file: &&Source| !UNSAFE_TEST_LIBRARIES.iter().any(|folder| file.path.starts_with(folder));
+    let mut breaches = Vec::new();
+    for file in files.iter().filter(elsewhere) {
+        let found = file.tokens().into_iter().filter(|token| token.text == "unsafe");
+        breaches.extend(found.map(|token| format!("{}: `unsafe` in a test", file.place(token.at))));
     }
     breaches
 }
@@ -423,5 +441,8 @@ mod planted {
         let two = [("src/secret/slab.rs", "unsafe fn a() {}"), ("src/secret/lock.rs", "unsafe fn a() {}")];
         assert!(breaches(&two)[0].contains("more than one file"));
         assert_eq!(breaches(&two[..1]), [""; 0]);
+        let test = Source::new("tests/contracts/x.rs", "fn a() { unsafe { b() } }");
+        let library = Source::new("examples/p11-shim/calls.rs", "unsafe fn a() {}");
+        assert_eq!(unsafe_outside(&[test, library]), ["tests/contracts/x.rs:1: `unsafe` in a test"]);
     }
 }

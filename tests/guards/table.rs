@@ -225,6 +225,8 @@ const WRITERS: &[&str] = &["durable", "store"];
 /// Where `unsafe` may stand: a folder, and one file of another.
 pub const UNSAFE_FOLDERS: &[&str] = &["kek::pkcs11"];
 pub const UNSAFE_ONE_FILE: &[&str] = &["secret"];
+/// Outside of `src`: what the tests load as a PKCS#11 library, which C calls.
+pub const UNSAFE_TEST_LIBRARIES: &[&str] = &["examples/p11-shim/", "tests/tokens/kryoptic/"];
 
 /// Who may call `unwrap` with arguments, which only a KEK has.
 pub const UNWRAPS_KEYS: &[&str] = &["kek", "keyring"];

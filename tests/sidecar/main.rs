@@ -16,6 +16,7 @@ mod support;
 
 mod bad_input;
 mod documents;
+mod failover;
 mod lifecycle;
 mod order;
 mod requests;

@@ -46,6 +46,9 @@ pub(super) struct Probe {
     /// Try only this method of the profile (aes-gcm, or aes-gcm/caller)
     #[arg(long, value_name = "METHOD", requires_all = ["profile", "token_label"])]
     method: Option<String>,
+    /// Do not measure how fast the methods of the profile are
+    #[arg(long, requires = "profile")]
+    no_rates: bool,
     /// A variable for the library; may be given several times
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -95,6 +98,7 @@ impl Probe {
             pin_file: self.pin_file.clone(),
             key_label: self.key_label.clone(),
             method: self.method.clone(),
+            rates: !self.no_rates,
         });
         Ok(Target {
             profile: self.profile.as_ref().map(choice),

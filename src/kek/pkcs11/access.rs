@@ -136,15 +136,20 @@ impl Access {
         settings.check(&profile).map_err(wrong)?;
         let table = profile.chosen(settings.method.as_deref()).map_err(wrong)?.clone();
         let recipe = Recipe::of(&table);
-        if matches!(recipe, Recipe::Oaep { mac: None, .. }) && !settings.store_key_pinned {
-            return Err(wrong(UNPINNED.into()));
-        }
         let library = Library::find(settings.module.as_deref(), &profile, deployment).map_err(wrong)?;
         let login = match &settings.pin {
             Some(pin) => Some(Arc::new(Login::read(&kek, pin, &profile.login, &settings.state_dir, disk)?)),
             None => None,
         };
         Ok(Self { settings, profile, clock, table, recipe, library, login })
+    }
+
+    /// Anybody can encrypt to a public key: without a MAC key beside it, the store key must be known by other means.
+    pub(super) fn trusted(&self) -> Result<(), StartError> {
+        if matches!(self.recipe, Recipe::Oaep { mac: None, .. }) && !self.settings.store_key_pinned {
+            return Err(StartError::Setting { kek: self.settings.name.clone(), problem: UNPINNED.into() });
+        }
+        Ok(())
     }
 
     /// The method of new wraps.
@@ -282,6 +287,10 @@ impl Access {
         };
         let told = fault.to_string();
         match fault {
+            // Whatever the profile says of these codes: waiting does not bring the mechanism.
+            Fault::Code { code, .. } if CONTRADICTIONS.contains(&code) => Setback::Unfit(format!(
+                "{told}: the token does not wrap as its profile says, `keyward hsm probe` shows what it does"
+            )),
             Fault::Code { code, .. } => match self.profile.errors.class(code) {
                 ErrorClass::PinStop | ErrorClass::Denied => Setback::Denied(told),
                 _ => Setback::Away(told),
@@ -396,10 +405,12 @@ fn check_module(path: &Path) -> Result<(), String> {
 /// CKR_USER_ALREADY_LOGGED_IN: the token remembers us, which is what was wanted.
 const ALREADY_LOGGED_IN: u64 = 0x100;
 /// Without traffic the token is asked this often.
-const CANARY_EVERY: Duration = Duration::from_secs(30);
+const CANARY_EVERY: Duration = Duration::from_secs(10);
 /// The variable by which OpenSC's spy module finds the library behind it.
 const SPY_MARK: &[u8] = b"PKCS11SPY_OUTPUT";
 pub(super) const UNFIT_RSA: &str = "its public key must have 2,048 to 4,096 bits and an exponent over 65,536";
 /// Anybody can encrypt to a public key.
 const UNPINNED: &str = "rsa-oaep without a MAC key needs the store key's check value in the configuration: anybody can make \
-     wraps for a public key. Set `store_key_check` to what `keyward init` printed";
+     wraps for a public key. Set store_key_check in [keyring] to what `keyward init` printed";
+/// CKR_MECHANISM_INVALID and CKR_MECHANISM_PARAM_INVALID: another mechanism or another IV mode than the profile's.
+const CONTRADICTIONS: [u64; 2] = [0x70, 0x71];

@@ -23,8 +23,8 @@ struct Known {
 /// Counters and times for health and metrics.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
-    /// When a call or a canary last succeeded.
-    pub(super) proven: Option<Wall>,
+    /// When a canary last opened.
+    pub(super) canary: Option<Wall>,
     /// Sessions in which a call runs.
     pub(super) busy: u32,
     /// Sessions that were dropped and opened anew.
@@ -63,7 +63,6 @@ impl Board {
         change(&mut self.known().counts);
     }
 
-    #[expect(dead_code, reason = "the status of a KEK shows them")]
     pub(super) fn counts(&self) -> Counts {
         self.known().counts
     }

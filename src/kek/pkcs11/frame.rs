@@ -16,6 +16,7 @@ pub struct Malformed;
 
 /// One message.
 pub struct Frame {
+    /// The length, then the fields, as on the socket: one call sends and mostly one receives.
     page: SecretBytes,
     len: usize,
 }
@@ -23,51 +24,68 @@ pub struct Frame {
 impl Frame {
     /// An empty frame.
     pub fn new() -> Self {
-        Self { page: SecretBytes::zeroed(PAGE_BYTES), len: 0 }
+        Self { page: SecretBytes::zeroed(HEADER_BYTES + PAGE_BYTES), len: 0 }
     }
 
     /// Wipes everything.
     pub fn clear(&mut self) {
-        self.page.wipe(self.len);
+        self.page.wipe(HEADER_BYTES + self.len);
         self.len = 0;
     }
 
     /// The fields written or received.
     pub fn body(&self) -> &[u8] {
-        self.page.expose().get(..self.len).unwrap_or_default()
+        self.page.expose().get(HEADER_BYTES..HEADER_BYTES + self.len).unwrap_or_default()
     }
 
-    /// The length that goes before the body.
-    pub fn header(&self) -> [u8; 4] {
+    /// The whole message as it is sent.
+    pub fn wire(&mut self) -> &[u8] {
         // A frame is at most a page long.
-        u32::try_from(self.len).unwrap_or(u32::MAX).to_be_bytes()
+        let header = u32::try_from(self.len).unwrap_or(u32::MAX).to_be_bytes();
+        if let Some(place) = self.page.expose_mut().first_chunk_mut() {
+            *place = header;
+        }
+        self.page.expose().get(..HEADER_BYTES + self.len).unwrap_or_default()
     }
 
-    /// Room for a body whose header has arrived.
-    pub fn room(&mut self, header: [u8; 4]) -> Result<&mut [u8], Malformed> {
-        self.clear();
-        let len = usize::try_from(u32::from_be_bytes(header)).map_err(|_| Malformed)?;
-        let room = self.page.expose_mut().get_mut(..len).ok_or(Malformed)?;
-        self.len = len;
-        Ok(room)
+    /// Room for what has yet to arrive, after `arrived` bytes of a message.
+    pub fn room(&mut self, arrived: usize) -> &mut [u8] {
+        self.page.expose_mut().get_mut(arrived..).unwrap_or_default()
+    }
+
+    /// Whether `arrived` bytes are the whole message. One side speaks at a time, so that more than it is an error too.
+    pub fn is_whole(&mut self, arrived: usize) -> Result<bool, Malformed> {
+        // What has arrived is wiped later, even if it turns out to be nonsense.
+        self.len = arrived.saturating_sub(HEADER_BYTES).min(PAGE_BYTES);
+        let Some(header) = self.page.expose().first_chunk().filter(|_| arrived >= HEADER_BYTES) else {
+            return Ok(false);
+        };
+        let len = usize::try_from(u32::from_be_bytes(*header)).map_err(|_| Malformed)?;
+        if len > PAGE_BYTES || arrived > HEADER_BYTES + len {
+            return Err(Malformed);
+        }
+        Ok(arrived == HEADER_BYTES + len)
     }
 
     /// Waits for a message; false when the other side has hung up between two of them.
     pub fn receive(&mut self, from: &mut impl Read) -> io::Result<bool> {
-        let mut header = [0; 4];
-        match from.read_exact(&mut header) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
-            Err(error) => return Err(error),
+        self.clear();
+        let mut arrived = 0;
+        while !self.is_whole(arrived).map_err(io::Error::other)? {
+            match from.read(self.room(arrived)) {
+                Ok(0) if arrived == 0 => return Ok(false),
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(more) => arrived += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
         }
-        let room = self.room(header).map_err(io::Error::other)?;
-        from.read_exact(room)?;
         Ok(true)
     }
 
     /// Sends the message and wipes it.
     pub fn send(&mut self, to: &mut impl Write) -> io::Result<()> {
-        let sent = to.write_all(&self.header()).and_then(|()| to.write_all(self.body()));
+        let sent = to.write_all(self.wire());
         self.clear();
         sent
     }
@@ -94,9 +112,9 @@ impl Frame {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
-        let end = self.len.checked_add(bytes.len()).ok_or(Malformed)?;
-        self.page.expose_mut().get_mut(self.len..end).ok_or(Malformed)?.copy_from_slice(bytes);
-        self.len = end;
+        let (from, end) = (HEADER_BYTES + self.len, HEADER_BYTES + self.len + bytes.len());
+        self.page.expose_mut().get_mut(from..end).ok_or(Malformed)?.copy_from_slice(bytes);
+        self.len += bytes.len();
         Ok(())
     }
 }
@@ -160,7 +178,8 @@ impl<'a> Fields<'a> {
 }
 
 /// A page: the largest message is a wrap request with a key, a binding of a few hundred bytes and two numbers.
-const PAGE_BYTES: usize = 4096;
+const PAGE_BYTES: usize = 4092;
+const HEADER_BYTES: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -187,9 +206,10 @@ mod tests {
         frame.clear();
         frame.put_bytes(&[0; PAGE_BYTES - 2]).unwrap();
         assert_eq!(frame.put_u8(0), Err(Malformed));
-        let header = u32::try_from(PAGE_BYTES + 1).unwrap().to_be_bytes();
-        assert_eq!(frame.room(header).err(), Some(Malformed));
-        assert_eq!(frame.room([0xff; 4]).err(), Some(Malformed));
+        for len in [PAGE_BYTES + 1, usize::try_from(u32::MAX).unwrap()] {
+            let header = u32::try_from(len).unwrap().to_be_bytes();
+            assert!(frame.receive(&mut header.as_slice()).is_err());
+        }
     }
 
     #[test]
@@ -197,6 +217,7 @@ mod tests {
         let mut frame = Frame::new();
         assert!(!frame.receive(&mut &b""[..]).unwrap());
         assert!(frame.receive(&mut &[0, 0, 0, 2, 1][..]).is_err());
+        assert!(frame.receive(&mut &[0, 0, 0, 1, 1, 1][..]).is_err(), "more than the message");
     }
 
     #[test]

@@ -14,17 +14,16 @@ use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
 use crate::clock::{Deadline, Mono};
 use crate::crypto::RsaPublicKey;
 use crate::kek::profile::ErrorClass;
-use crate::kek::{EventSink, KekError, KekEvent, KekHealth};
+use crate::kek::{BreakerState, EventSink, KekError, KekEvent, KekHealth, KekStatus, Recoveries};
 use crate::secret::SecretBytes;
 
-use super::access::{Access, Setback, facts};
-use super::attributes::KeyAttributes;
+use super::access::{Access, Setback};
 use super::board::Board;
 use super::breaker::{Breaker, jittered};
 use super::canary::Canary;
 use super::fault::Fault;
 use super::link::{Answer, Link, Process, Trouble};
-use super::message::{Request, TokenFacts};
+use super::message::Request;
 use super::recipe::Recipe;
 
 /// What a caller wants of the token. Owned, since the call outlives a caller who gives up.
@@ -42,26 +41,26 @@ pub(super) enum Work {
 /// The owner of the worker.
 pub(super) struct Keeper {
     pub(super) access: Access,
-    events: EventSink,
+    pub(super) events: EventSink,
     pub(super) board: Arc<Board>,
+    pub(super) opening: Turn<()>,
     seats: Semaphore,
-    opening: Turn<()>,
     state: Mutex<State>,
 }
 
 /// What is open now.
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     // Counts workers: what one lane learnt of its worker says nothing of the next.
-    generation: u64,
-    process: Option<Process>,
-    idle: Vec<Link>,
-    breaker: Breaker,
+    pub(super) generation: u64,
+    pub(super) process: Option<Process>,
+    pub(super) idle: Vec<Link>,
+    pub(super) breaker: Breaker,
     /// Versions of the KEK whose attributes were looked at in this worker.
-    admitted: Vec<u32>,
-    canary: Option<Arc<Canary>>,
-    public: Option<Arc<RsaPublicKey>>,
-    proven: Option<Mono>,
+    pub(super) admitted: Vec<u32>,
+    pub(super) canary: Option<Arc<Canary>>,
+    pub(super) public: Option<Arc<RsaPublicKey>>,
+    pub(super) proven: Option<Mono>,
 }
 
 /// A lane on loan. Dropped without being given back, its conversation is over.
@@ -162,118 +161,6 @@ impl Keeper {
         Ok(Seat { link, generation, _permit: permit, _busy: Busy::new(&self.board) })
     }
 
-    /// An idle lane, a new one, or a new worker.
-    async fn link(&self) -> Result<(Link, u64), KekError> {
-        // One opens; the others wait here and then find its worker, or the breaker that its failure has tripped.
-        loop {
-            if let Some(found) = self.idle() {
-                return Ok(found);
-            }
-            let _turn = self.opening.lock().await;
-            if self.state().idle.is_empty() {
-                match self.another_lane() {
-                    Some((generation, lane)) => match lane.await {
-                        Ok(link) => return Ok((link, generation)),
-                        Err(trouble) => self.lose(generation, &self.access.setback(trouble)),
-                    },
-                    None => self.reopen().await?,
-                }
-            }
-        }
-    }
-
-    fn idle(&self) -> Option<(Link, u64)> {
-        let mut state = self.state();
-        let link = state.idle.pop()?;
-        Some((link, state.generation))
-    }
-
-    fn another_lane(&self) -> Option<(u64, impl Future<Output = Result<Link, Trouble>> + use<>)> {
-        let state = self.state();
-        let lane = state.process.as_ref()?.lane(self.access.start_after());
-        Some((state.generation, lane))
-    }
-
-    async fn reopen(&self) -> Result<(), KekError> {
-        let held = self.state().breaker.error(self.access.clock.mono());
-        match held {
-            Some(error) => Err(error),
-            None => self.open().await.map_err(|setback| self.set_back(&setback)),
-        }
-    }
-
-    /// A fresh worker, and the proof that it reaches the KEK.
-    async fn open(&self) -> Result<(), Setback> {
-        let (process, mut link, token) = self.access.open().await?;
-        self.board.count(|counts| counts.workers_started += 1);
-        let attributes = self.access.fit_key(&mut link, self.access.settings.key_version).await?;
-        let public = self.access.public_key(&mut link).await?.map(Arc::new);
-        let admitted = self.state().canary.clone();
-        let canary = match admitted {
-            Some(canary) => self.prove_again(&mut link, public.as_deref(), canary).await?,
-            None => {
-                let canary = Canary::make(&self.access, &mut link, public.as_deref()).await?;
-                canary.refuses_what_is_wrong(&self.access, &mut link).await?;
-                Arc::new(canary)
-            }
-        };
-        self.board.worker_is(process.id());
-        {
-            let mut state = self.state();
-            state.generation += 1;
-            state.process = Some(process);
-            state.idle = vec![link];
-            state.admitted = vec![self.access.settings.key_version];
-            state.canary = Some(canary);
-            state.public = public;
-        }
-        self.proven();
-        self.announce(&token, attributes);
-        Ok(())
-    }
-
-    /// The canary of the admission opens in a new worker. Where it does not, although a fresh one of this key does and
-    /// the old one still fails after that, the key is another one.
-    async fn prove_again(
-        &self,
-        link: &mut Link,
-        public: Option<&RsaPublicKey>,
-        canary: Arc<Canary>,
-    ) -> Result<Arc<Canary>, Setback> {
-        let Err(trouble) = canary.opens(&self.access, link).await else { return Ok(canary) };
-        match trouble {
-            Trouble::Fault(Fault::Code { code, .. })
-                if !matches!(self.access.class(code), ErrorClass::BadInput | ErrorClass::Ambiguous) =>
-            {
-                return Err(self.access.setback(trouble));
-            }
-            Trouble::Lost(_) => return Err(self.access.setback(trouble)),
-            Trouble::Fault(_) => {}
-        }
-        Canary::make(&self.access, link, public).await?;
-        match canary.opens(&self.access, link).await {
-            Ok(()) => Ok(canary),
-            Err(lost @ Trouble::Lost(_)) => Err(self.access.setback(lost)),
-            Err(Trouble::Fault(_)) => Err(Setback::Denied(
-                "the key in the token is not the one that was admitted: restart keyward if it was replaced".into(),
-            )),
-        }
-    }
-
-    fn announce(&self, token: &TokenFacts, attributes: KeyAttributes) {
-        let settings = &self.access.settings;
-        let (kek, version) = (settings.name.clone(), settings.key_version);
-        let facts = facts(&self.access, token);
-        let (known, health) = (self.board.attributes().is_some(), self.board.health());
-        let lines = attributes.lines();
-        self.board.admit(facts.clone(), attributes);
-        if !known {
-            self.events.emit(KekEvent::Admitted { kek, version, facts, attributes: lines });
-        } else if health != KekHealth::Reachable {
-            self.events.emit(KekEvent::Recovered { kek });
-        }
-    }
-
     async fn perform(&self, seat: &mut Seat<'_>, work: &Work) -> Result<SecretBytes, Snag> {
         let limit = self.access.hang_after();
         match work {
@@ -291,6 +178,7 @@ impl Keeper {
                 let canary = self.state().canary.clone();
                 let canary = canary.ok_or_else(|| Trouble::Lost("nothing was admitted".into()))?;
                 canary.opens(&self.access, &mut seat.link).await?;
+                self.canary_opened();
                 Ok(SecretBytes::zeroed(0))
             }
         }
@@ -345,12 +233,23 @@ impl Keeper {
                 Next::Again(told)
             }
             ErrorClass::Reinit | ErrorClass::Gone => self.lost(&seat, told),
+            // A wrap of an older profile may ask for what this token forbids; that says nothing of what it allows.
+            ErrorClass::Denied if self.asks_otherwise(work) => match self.canary_opens(seat).await {
+                Ok(()) => {
+                    Next::Answer(KekError::Unsupported(format!("the token refuses an older way of wrapping: {told}")))
+                }
+                Err(seat) => self.lost(&seat, told),
+            },
             ErrorClass::Denied | ErrorClass::PinStop => {
                 let setback = Setback::Denied(told);
                 self.lose(seat.generation, &setback);
                 Next::Answer(setback.as_kek_error(&self.access.settings.name))
             }
         }
+    }
+
+    fn asks_otherwise(&self, work: &Work) -> bool {
+        matches!(work, Work::Unwrap { recipe, .. } if *recipe != self.access.recipe)
     }
 
     /// A canary in a fresh session decides whether the input was wrong or the token; the seat goes back if it opens.
@@ -360,6 +259,7 @@ impl Keeper {
         let renewed = seat.link.call(&Request::Renew, self.access.hang_after()).await;
         match (canary, renewed) {
             (Some(canary), Ok(Answer::Done)) if canary.opens(&self.access, &mut seat.link).await.is_ok() => {
+                self.canary_opened();
                 self.succeed(seat);
                 Ok(())
             }
@@ -379,8 +279,10 @@ impl Keeper {
 
     fn succeed(&self, seat: Seat<'_>) {
         self.give_back(seat);
-        self.state().breaker.reset();
-        self.proven();
+        let now = self.access.clock.mono();
+        let mut state = self.state();
+        state.breaker.reset();
+        state.proven = Some(now);
     }
 
     fn give_back(&self, seat: Seat<'_>) {
@@ -397,7 +299,7 @@ impl Keeper {
     }
 
     /// Kills the worker, unless another lane has done so already; the next attempt starts another one.
-    fn lose(&self, generation: u64, setback: &Setback) {
+    pub(super) fn lose(&self, generation: u64, setback: &Setback) {
         let killed = {
             let mut state = self.state();
             if state.generation != generation {
@@ -416,7 +318,7 @@ impl Keeper {
     }
 
     /// Counts a failure, shows it, and gives the error that callers hear until the breaker lets the next attempt through.
-    fn set_back(&self, setback: &Setback) -> KekError {
+    pub(super) fn set_back(&self, setback: &Setback) -> KekError {
         let kek = &self.access.settings.name;
         let error = setback.as_kek_error(kek);
         let health = match &error {
@@ -435,13 +337,37 @@ impl Keeper {
         error
     }
 
-    fn proven(&self) {
-        let (now, wall) = (self.access.clock.mono(), self.access.clock.wall());
-        self.state().proven = Some(now);
-        self.board.count(|counts| counts.proven = Some(wall));
+    pub(super) fn canary_opened(&self) {
+        let wall = self.access.clock.wall();
+        self.board.count(|counts| counts.canary = Some(wall));
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    /// What health and metrics show; no call is made for it.
+    pub(super) fn status(&self) -> KekStatus {
+        let (now, counts, health) = (self.access.clock.mono(), self.board.counts(), self.board.health());
+        let state = self.state();
+        let breaker = match (&state.process, state.breaker.until()) {
+            (Some(_), _) | (None, None) => BreakerState::Closed,
+            (None, Some(until)) if now < until => BreakerState::Open { until },
+            (None, Some(_)) => BreakerState::HalfOpen,
+        };
+        let idle = u32::try_from(state.idle.len()).unwrap_or(u32::MAX);
+        let after_the_first = counts.workers_started.saturating_sub(1);
+        KekStatus {
+            health,
+            last_canary: counts.canary,
+            breaker,
+            sessions_in_use: counts.busy,
+            sessions: if state.process.is_some() { idle.saturating_add(counts.busy) } else { 0 },
+            recoveries: Recoveries {
+                sessions: counts.sessions_renewed,
+                logins: after_the_first,
+                workers: after_the_first,
+            },
+        }
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -115,6 +115,15 @@ impl Process {
         self.child.try_wait().ok().flatten().map(|status| format!("the worker ended: {status}"))
     }
 
+    /// How a worker that is lost has ended; one that only hangs is killed.
+    pub(super) async fn last_words(mut self) -> Option<String> {
+        let a_moment = self.clock.sleep_until(self.clock.mono().plus(REAPING));
+        tokio::select! {
+            ended = self.child.wait() => ended.ok().map(|status| format!("the worker ended: {status}")),
+            () = a_moment => None,
+        }
+    }
+
     /// Closes the door and waits until the worker has finalised the library; one that does not leave is killed.
     pub(super) async fn leave(self) {
         let Self { door, mut child, clock } = self;
@@ -186,12 +195,15 @@ impl Link {
     }
 
     async fn transfer(&mut self) -> std::io::Result<()> {
-        self.socket.write_all(&self.out.header()).await?;
-        self.socket.write_all(self.out.body()).await?;
-        let mut header = [0; 4];
-        self.socket.read_exact(&mut header).await?;
-        let room = self.back.room(header).map_err(std::io::Error::other)?;
-        self.socket.read_exact(room).await.map(|_| ())
+        self.socket.write_all(self.out.wire()).await?;
+        let mut arrived = 0;
+        while !self.back.is_whole(arrived).map_err(std::io::Error::other)? {
+            match self.socket.read(self.back.room(arrived)).await? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                more => arrived += more,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -199,5 +211,7 @@ fn nonsense() -> Trouble {
     Trouble::Lost("the worker's answer makes no sense".into())
 }
 
+/// A process that crashed is a zombie at once, but not before its core is looked at.
+const REAPING: Duration = Duration::from_millis(500);
 /// A little longer than the worker itself takes before it gives up on its library.
 const FAREWELL: Duration = Duration::from_secs(5);

@@ -11,6 +11,7 @@ mod canary;
 mod cipher;
 mod descriptors;
 mod fault;
+mod finishing;
 mod frame;
 mod keeper;
 mod link;
@@ -18,6 +19,7 @@ mod login;
 mod message;
 mod methods;
 mod module;
+mod opening;
 mod recipe;
 mod seat;
 mod settings;
@@ -35,10 +37,13 @@ use crate::names::KekName;
 use crate::secret::SecretBytes;
 
 use super::profile::{AttributeName, WrapMethod};
-use super::{Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, Method, StartError, Wrap, WrapBinding};
+use super::{
+    Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, KekStatus, Method, StartError, Wrap, WrapBinding,
+};
 
 use access::{Access, Setback};
 use board::Board;
+use finishing::Finishing;
 use keeper::{Keeper, Work};
 use message::{NewKey, Request};
 
@@ -85,6 +90,7 @@ impl Pkcs11Kek {
     ) -> Result<Arc<Self>, StartError> {
         let name = settings.name.clone();
         let access = Access::prepare(settings, deployment, clock.clone(), disk)?;
+        access.trusted()?;
         let board = Arc::new(Board::new());
         let keeper = Arc::new(Keeper::new(access, events, board.clone()));
         match keeper.start().await {
@@ -113,13 +119,14 @@ impl Pkcs11Kek {
                 steps(&access)
             ))
         })?;
-        let mut id = [0; 16];
-        crypto::random(&mut id).map_err(|error| problem(error.to_string()))?;
         let unmodifiable = access.profile.attributes.settable.contains(&AttributeName::Modifiable);
         let label = access.label_of(access.settings.key_version);
         let (_process, mut link, token) = access.open().await.map_err(|setback| setback.as_start_error(name))?;
         let mut made = Vec::new();
         for (role, mechanism, key_type, bits) in recipes {
+            // Of its own for each: some tokens take a second secret key with the same id for the first.
+            let mut id = [0; 16];
+            crypto::random(&mut id).map_err(|error| problem(error.to_string()))?;
             let new = NewKey { role, mechanism, key_type, bits, label: &label, id: &id, unmodifiable };
             let created = link.key(&Request::Create(new), access.start_after()).await;
             made.push((role, created.map_err(|trouble| access.setback(trouble).as_start_error(name))?));
@@ -235,11 +242,10 @@ impl Pkcs11Kek {
     /// left in the middle of a call, and a token that hangs is noticed by the keeper's own limits.
     async fn ask(&self, work: Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
         let keeper = self.keeper.clone();
-        let working = tokio::spawn(async move { keeper.serve(&work, deadline).await });
-        let gone = || KekError::Unreachable { kek: self.name.clone(), detail: "the sidecar is shutting down".into() };
+        let working = Finishing::new(async move { keeper.serve(&work, deadline).await });
         tokio::select! {
             biased;
-            result = working => result.unwrap_or_else(|_| Err(gone())),
+            result = working => result,
             () = self.clock.sleep_until(deadline.0) => Err(KekError::Deadline(self.name.clone())),
         }
     }
@@ -306,6 +312,10 @@ impl Kek for Pkcs11Kek {
 
     fn health(&self) -> KekHealth {
         self.board.health()
+    }
+
+    fn status(&self) -> KekStatus {
+        self.keeper.status()
     }
 }
 

@@ -236,7 +236,7 @@ impl Workbench {
         }
         let Some((_, link)) = &mut self.running else { return Err(away()) };
         let wrapped = self.access.wrap(link, self.public.as_ref(), plain, aad).await;
-        Ok(self.seen(wrapped)?.expose().to_vec())
+        Ok(self.seen(wrapped).await?.expose().to_vec())
     }
 
     async fn public_key(&mut self) -> Result<RsaPublicKey, Trouble> {
@@ -296,17 +296,19 @@ impl Workbench {
     async fn call(&mut self, request: &Request<'_>, limit: Duration) -> Result<Answer, Trouble> {
         let Some((_, link)) = &mut self.running else { return Err(away()) };
         let answer = link.call(request, limit).await;
-        self.seen(answer)
+        self.seen(answer).await
     }
 
     /// A worker that is lost is dropped, and how it ended is told.
-    fn seen<T>(&mut self, answer: Result<T, Trouble>) -> Result<T, Trouble> {
-        match answer {
-            Err(Trouble::Lost(detail)) => {
-                let ended = self.running.take().and_then(|(mut process, _)| process.ended());
-                Err(Trouble::Lost(ended.unwrap_or(detail)))
+    async fn seen<T>(&mut self, answer: Result<T, Trouble>) -> Result<T, Trouble> {
+        match (answer, self.running.take()) {
+            (Err(Trouble::Lost(detail)), Some((process, _link))) => {
+                Err(Trouble::Lost(process.last_words().await.unwrap_or(detail)))
             }
-            other => other,
+            (answer, running) => {
+                self.running = running;
+                answer
+            }
         }
     }
 }

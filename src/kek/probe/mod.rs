@@ -7,6 +7,7 @@
 mod candidates;
 mod compose;
 mod draft;
+mod gauge;
 mod hold;
 mod names;
 mod rates;
@@ -28,6 +29,7 @@ use hold::Verdict;
 use rates::Pace;
 use trial::{On, Outcome, Stage, Tried};
 
+pub use gauge::Gauge;
 pub use report::{Answer, Finding, Library, Mechanism, Random, Rate, Report, SCHEMA, Sessions, Slot, Token, Trial};
 
 /// What to probe.
@@ -62,6 +64,8 @@ pub struct TokenTarget {
     pub key_label: Option<String>,
     /// The one method to try.
     pub method: Option<String>,
+    /// Whether to measure how fast a profile's methods are.
+    pub rates: bool,
 }
 
 /// Why nothing was probed.
@@ -118,7 +122,7 @@ async fn look(target: &Target, clock: &SharedClock) -> Result<(Profile, Module, 
             Err(Trouble::Fault(Fault::Code { code: CANT_LOCK, .. })) if target.profile.is_none() && os_locking => {
                 os_locking = false;
             }
-            Err(trouble) => return Err(ProbeError::Away(names::answer(&trouble).text)),
+            Err(trouble) => return Err(away(trouble)),
         }
     }
 }
@@ -189,7 +193,6 @@ struct Session<'a> {
 
 impl Session<'_> {
     async fn run(&self, bench: &mut Workbench, serial: String, seen: &Report) -> Result<Token, ProbeError> {
-        let away = |trouble: Trouble| ProbeError::Away(names::answer(&trouble).text);
         (self.progress)("counting sessions");
         let sessions = count_sessions(bench).await.map_err(away)?;
         let random = draw(bench).await;
@@ -237,7 +240,8 @@ impl Session<'_> {
         for table in &tables {
             (self.progress)(&format!("trying {}", table.full_name()));
             verdict.listed(table, &self.listed);
-            let tried = trial::run(bench, table, &self.on(settable), Pace::Full).await;
+            let pace = if self.wanted.rates { Pace::Full } else { Pace::None };
+            let tried = trial::run(bench, table, &self.on(settable), pace).await;
             let instead = match &tried.outcome {
                 Outcome::Fails(Stage::Wrap | Stage::Unwrap, _) if !named => self.instead(bench, table).await,
                 _ => None,
@@ -256,7 +260,7 @@ impl Session<'_> {
     async fn instead(&self, bench: &mut Workbench, table: &WrapMethod) -> Option<WrapMethod> {
         for sibling in hold::siblings(table) {
             (self.progress)(&format!("trying {} instead", sibling.full_name()));
-            let tried = trial::run(bench, &sibling, &On::Temporary { unmodifiable: false }, Pace::Glance).await;
+            let tried = trial::run(bench, &sibling, &On::Temporary { unmodifiable: false }, Pace::None).await;
             if matches!(tried.outcome, Outcome::Works) {
                 return Some(sibling);
             }
@@ -298,7 +302,7 @@ impl Session<'_> {
             match bench.find(role).await {
                 Ok(_) => return Ok(role),
                 Err(Trouble::Fault(Fault::NoKey)) => {}
-                Err(trouble) => return Err(ProbeError::Away(names::answer(&trouble).text)),
+                Err(trouble) => return Err(away(trouble)),
             }
         }
         Err(ProbeError::Asked(format!("no secret key and no private key in the token has the label {label}")))
@@ -327,6 +331,10 @@ async fn draw(bench: &mut Workbench) -> Vec<Random> {
         drawn.push(Random { bytes, refused });
     }
     drawn
+}
+
+fn away(trouble: Trouble) -> ProbeError {
+    ProbeError::Away(names::answer(&trouble).text)
 }
 
 /// The same in the words of a command line.

@@ -30,6 +30,7 @@ pub(super) fn answer(trouble: &Trouble) -> Answer {
             code: Some(hexadecimal(*code)),
             name: Some(code_name(*code)),
         },
+        Trouble::Fault(Fault::IvMode) => plain("it encrypts, but treats the IV otherwise".into()),
         Trouble::Fault(fault) => plain(fault.to_string()),
         Trouble::Lost(detail) => plain(detail.clone()),
     }

@@ -212,14 +212,14 @@ fn refused(opened: Result<SecretBytes, Trouble>, plain: &SecretBytes) -> Refused
 }
 
 /// As long as a data key's binding.
-fn context(what: &str) -> Vec<u8> {
+pub(super) fn context(what: &str) -> Vec<u8> {
     let pairs = [(b"context".as_slice(), what.as_bytes()), (b"purpose".as_slice(), PURPOSE)];
     canonical::encode("keyward/probe/v1", &[], pairs)
         .expect("two short pairs: the limits are 64 pairs and 4 GiB a value")
 }
 
 /// A label that no key has; short, since some products allow 32 bytes.
-fn temporary_label() -> String {
+pub(super) fn temporary_label() -> String {
     let mut bytes = [0; 4];
     // Without randomness the first label will do: nothing else makes keys of that name.
     let _fresh = crypto::random(&mut bytes);

@@ -98,7 +98,7 @@ async fn production_refuses_a_key_that_was_marked_in_development() {
         suite: Some(Suite::Xaes),
         epoch: None,
     };
-    let (_, key) = key.make(&*world.kek, world.soon()).await.unwrap();
+    let (_, key) = key.make(&world.keks(), world.soon()).await.unwrap();
     let drafted = change::draft(inner, &create("smuggled"), 5, key).seal(&snapshot.system.rows, snapshot.head).unwrap();
     inner.writer.commit(drafted.writes()).await.unwrap();
     let refused = world.readmit().await;

@@ -3,6 +3,7 @@
 mod admission;
 mod caching;
 mod changing;
+mod failover;
 mod tampering;
 mod unlocking;
 
@@ -19,7 +20,8 @@ use crate::crypto::DataKey;
 use crate::durable::Disk;
 use crate::identity::{Authenticator, Credentials, KnownPrincipal, PrincipalKind};
 use crate::kek::{
-    Deployment, DevelopmentOnly, KekError, KekFacts, KekHealth, SoftwareKek, SoftwareSettings, Wrap, WrapBinding,
+    Deployment, DevelopmentOnly, EventSink, Kek, KekError, KekEvent, KekFacts, KekHealth, SoftwareKek,
+    SoftwareSettings, Wrap, WrapBinding,
 };
 use crate::names::{Purpose, RequestId};
 use crate::policy::{self, Ask, Authority, Policy};
@@ -124,6 +126,9 @@ impl Kek for Tempered {
 struct World {
     dir: tempfile::TempDir,
     kek: Arc<Tempered>,
+    escrow: Option<Arc<Tempered>>,
+    events: tokio::sync::mpsc::Sender<KekEvent>,
+    heard: Mutex<tokio::sync::mpsc::Receiver<KekEvent>>,
     clock: Arc<ManualClock>,
     settings: Settings,
     policy: Arc<Policy>,
@@ -134,7 +139,22 @@ impl World {
         let dir = tempfile::tempdir().unwrap();
         let kek = software(&dir.path().join("kek"), "primary");
         let settings = Settings { environment: Environment::Development, cache_ttl: TTL, cache_keys: 100 };
-        Self { dir, kek, clock: ManualClock::at(NOON), settings, policy: permissive() }
+        let (events, heard) = tokio::sync::mpsc::channel(16);
+        let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
+        Self { dir, kek, escrow: None, events, heard, clock, settings, policy: permissive() }
+    }
+
+    /// The same with an escrow beside the primary.
+    fn with_escrow() -> Self {
+        let world = Self::new();
+        let escrow = Some(software(&world.dir.path().join("backup"), "backup"));
+        Self { escrow, ..world }
+    }
+
+    fn keks(&self) -> Keks {
+        let primary = Arc::clone(&self.kek) as Arc<dyn Kek>;
+        let escrow = self.escrow.as_ref().map(|kek| Arc::clone(kek) as Arc<dyn Kek>);
+        Keks::new(primary, escrow, EventSink::new(self.events.clone()))
     }
 
     /// A founded and admitted store.
@@ -173,13 +193,11 @@ impl World {
     }
 
     async fn found(&self) -> Result<Genesis, ApplyError> {
-        let kek = Arc::clone(&self.kek) as Arc<dyn Kek>;
-        Keyrings::found(self.store().await, kek, self.shared_clock(), &self.settings).await
+        Keyrings::found(self.store().await, &self.keks(), self.shared_clock(), &self.settings).await
     }
 
     async fn open(&self) -> Arc<Keyrings> {
-        let kek = Arc::clone(&self.kek) as Arc<dyn Kek>;
-        Keyrings::open(self.store().await, kek, self.shared_clock(), self.settings.clone())
+        Keyrings::open(self.store().await, self.keks(), self.shared_clock(), self.settings.clone())
     }
 
     async fn admitted(&self) -> Arc<Keyrings> {

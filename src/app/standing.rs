@@ -1,0 +1,61 @@
+//! Which key-encryption keys stand behind a running sidecar? Started with it and measured, each under its name; whether
+//! they answer while nobody calls they find out by themselves.
+
+use std::sync::Arc;
+
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::durable::Disk;
+use crate::kek::{self, EventSink, Kek, Metered};
+use crate::keyring::Keks;
+use crate::telemetry::{KekMetrics, Metrics};
+
+use super::start::StartError;
+
+/// Those of the configuration.
+pub(super) struct Standing {
+    pub(super) primary: One,
+    pub(super) escrow: Option<One>,
+}
+
+/// One of them.
+#[derive(Clone)]
+pub(super) struct One {
+    pub(super) kek: Arc<Metered>,
+    pub(super) metrics: KekMetrics,
+}
+
+impl Standing {
+    /// Starts all of them. One that is away starts too; one that is wrong or refuses stops the start.
+    pub(super) async fn start(
+        config: &Config,
+        clock: &SharedClock,
+        disk: &Disk,
+        events: &EventSink,
+        metrics: &Metrics,
+    ) -> Result<Self, StartError> {
+        let deployment = super::deployment(config.environment);
+        let start = async |settings: &kek::Settings| -> Result<One, StartError> {
+            let metrics = metrics.kek(settings.name().as_str())?;
+            let kek = kek::start(settings.clone(), deployment, clock.clone(), disk.clone(), events.clone()).await?;
+            Ok(One { kek: Arc::new(Metered::new(kek, clock.clone(), metrics.clone())), metrics })
+        };
+        let primary = start(&config.keks.primary).await?;
+        let escrow = match &config.keks.escrow {
+            Some(settings) => Some(start(settings).await?),
+            None => None,
+        };
+        Ok(Self { primary, escrow })
+    }
+
+    /// What the keyrings wrap with and unwrap by.
+    pub(super) fn keks(&self, events: EventSink) -> Keks {
+        let of = |one: &One| Arc::clone(&one.kek) as Arc<dyn Kek>;
+        Keks::new(of(&self.primary), self.escrow.as_ref().map(of), events)
+    }
+
+    /// All of them, the primary first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &One> {
+        std::iter::once(&self.primary).chain(&self.escrow)
+    }
+}
