@@ -34,7 +34,10 @@ fn hsm_probe_says_what_is_missing() {
 fn hsm_probe_help_says_that_a_refused_pin_counts() {
     let (code, shown, _) = run(&["hsm", "probe", "--help"]);
     assert_eq!(code, Some(0));
-    for promise in ["The PIN is tried once.", "counts a refused one", "Nothing stays in the token", "--state-dir"] {
+    let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+    for promise in
+        ["A refused PIN is not tried again", "the token counts it", "Nothing stays in the token", "--state-dir"]
+    {
         assert!(shown.contains(promise), "{promise}: {shown}");
     }
 }
@@ -88,4 +91,36 @@ fn hsm_probe_refuses_with_the_tokens_words_and_says_where_a_pin_is_open_to_other
     token.write_pin("12345678", 0o644);
     let (code, _, said) = probe(&token, &[&on[..], &[TOKEN_LABEL]].concat());
     assert_eq!((code, said.contains("error: the PIN cannot be used: ")), (Some(64), true), "{said}");
+}
+
+#[test]
+fn every_field_of_the_json_is_explained_in_the_readme_of_the_profiles() {
+    let token = Softhsm::new();
+    let pin = text(&token.pin());
+    let on = ["--token-label", TOKEN_LABEL, "--pin-file", &pin, "--json"];
+    let (_, drafted, _) = probe(&token, &[&["--module", MODULE], &on[..]].concat());
+    let wrong = std::fs::read_to_string(crate::ours("hsm-profiles/softhsm2.toml")).unwrap();
+    let path = token.dir().join("wrong.toml");
+    std::fs::write(&path, wrong.replace("iv = \"caller\"", "iv = \"hsm-writeback\"")).unwrap();
+    let (_, held, _) = probe(&token, &[&["--profile", &text(&path), "--method", "aes-gcm"], &on[..]].concat());
+    let readme = std::fs::read_to_string(crate::ours("hsm-profiles/README.md")).unwrap();
+    let about = readme.split("### `--json`").nth(1).unwrap();
+    let mut fields = std::collections::BTreeSet::new();
+    for report in [drafted, held] {
+        collect(&serde_json::from_str(&report).unwrap(), &mut fields);
+    }
+    assert!(fields.len() > 40, "{fields:?}");
+    let missing: Vec<_> = fields.iter().filter(|field| !about.contains(&format!("`{field}`"))).collect();
+    assert_eq!(missing, [""; 0]);
+}
+
+fn collect(value: &serde_json::Value, fields: &mut std::collections::BTreeSet<String>) {
+    match value {
+        serde_json::Value::Object(map) => map.iter().for_each(|(key, value)| {
+            fields.insert(key.clone());
+            collect(value, fields);
+        }),
+        serde_json::Value::Array(list) => list.iter().for_each(|value| collect(value, fields)),
+        _ => {}
+    }
 }

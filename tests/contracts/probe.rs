@@ -194,7 +194,7 @@ async fn a_draft_finds_each_documented_iv_mode_and_a_vendors_number() {
         ("gcm_iv_prepended:0x80001087", "aes-gcm/hsm-prepended", 0x8000_1087),
     ];
     for (quirks, method, mechanism) in cases {
-        let mechanisms = if mechanism > 0x8000_0000 { "0x80001087" } else { "" };
+        let mechanisms = if mechanism > 0x8000_0000 { "0x80001087=0x1087" } else { "" };
         let shimmed = Shimmed::new(quirks, mechanisms);
         let drafted = token(undescribed(shimmed.settings("kryoptic"))).await;
         let profile = Profile::parse(drafted.draft.as_deref().unwrap()).unwrap();

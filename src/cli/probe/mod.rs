@@ -20,10 +20,9 @@ use super::failure::{Context, Exit, Failure};
 /// compared; exit code 1 if anything contradicts it. Without: everything is tried and a profile is drafted. Without
 /// --token-label: only the library, its slots and mechanisms are listed, without a login.
 ///
-/// The PIN is tried once. The token counts a refused one like any other; with --state-dir it is not tried again by the next
-/// probe either. Nothing stays in the token, and keys that are there are not touched, except one named by --key-label.
+/// A refused PIN is not tried again, but the token counts it like any other; with --state-dir the next probe knows of it too.
+/// Nothing stays in the token, and keys that are there are not touched, except one named by --key-label.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct Probe {
     /// A shipped profile's id, or the path of a file (with a slash in it)
     #[arg(long, value_name = "ID|PATH")]

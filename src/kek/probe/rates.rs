@@ -73,7 +73,7 @@ impl Lanes {
             raw_per_second: all / raw,
             worker_per_second: all / through,
             ratio: raw / through,
-            added_us: (through - raw) / f64::from(times) * 1e6,
+            added_us: (through - raw) / all * 1e6,
         })
     }
 

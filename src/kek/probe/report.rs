@@ -175,7 +175,8 @@ pub struct Rate {
     pub worker_per_second: f64,
     /// `worker_per_second / raw_per_second`.
     pub ratio: f64,
-    /// What the way to the worker adds to an unwrap, in microseconds.
+    /// What the way to the worker adds to each unwrap, in microseconds: the difference of `1 / rate`. Noise on a busy machine
+    /// may make it negative where the token itself is slow.
     pub added_us: f64,
 }
 
