@@ -6,6 +6,7 @@ mod events;
 mod metered;
 pub mod pkcs11;
 mod private_file;
+pub mod probe;
 pub mod profile;
 mod settings;
 mod software;
