@@ -2,6 +2,7 @@
 mod documented;
 mod kek;
 mod live;
+mod methods;
 #[path = "../support/openbao.rs"]
 mod openbao;
 mod outages;
