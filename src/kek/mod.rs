@@ -8,6 +8,7 @@ mod private_file;
 pub mod profile;
 mod settings;
 mod software;
+pub mod transit;
 mod wrap;
 
 use crate::clock::{BoxFuture, Deadline, Mono, Wall};
@@ -55,7 +56,7 @@ pub enum KekError {
 /// Facts for the `kek.admitted` record and readiness. Texts come from the token: cleaned to printable ASCII.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KekFacts {
-    /// `software`, `pkcs11`.
+    /// `software`, `pkcs11`, `transit`.
     pub kind: &'static str,
     /// Manufacturer, model, serial, firmware, library version; empty where unknown.
     pub manufacturer: String,

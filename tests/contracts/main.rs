@@ -2,6 +2,9 @@
 mod documented;
 mod kek;
 mod live;
+#[path = "../support/openbao.rs"]
+mod openbao;
+mod outages;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
@@ -9,5 +12,8 @@ mod status;
 mod store;
 mod suite;
 mod token;
+#[path = "../support/tokenreview.rs"]
+mod tokenreview;
 #[path = "../support/tokens.rs"]
 mod tokens;
+mod transit;

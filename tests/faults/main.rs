@@ -1,5 +1,7 @@
 //! Every durable write failed, failed but persisted, and lost; crashes and kills; tokens that fail under a running sidecar.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up what it needs must fail")]
+#[path = "../support/openbao.rs"]
+mod openbao;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 #[path = "../support/mod.rs"]
@@ -11,3 +13,4 @@ mod kek;
 mod kill;
 mod log;
 mod store;
+mod transit;
