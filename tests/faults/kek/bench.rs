@@ -124,16 +124,21 @@ impl Fault<'_> {
 impl Bench {
     /// A store over a token whose KEK `keyward kek create` makes, and its sidecar.
     pub fn new(settings: &Pkcs11Settings) -> Self {
-        Self::over(settings, true)
+        Self::over(&section(settings), true)
     }
 
     /// The same over a token that has its KEK.
     pub fn with_key(settings: &Pkcs11Settings) -> Self {
-        Self::over(settings, false)
+        Self::over(&section(settings), false)
     }
 
-    fn over(settings: &Pkcs11Settings, create: bool) -> Self {
-        let (setup, health) = configured(settings);
+    /// The same over a KEK that is configured so and needs no making.
+    pub fn configured(section: &str) -> Self {
+        Self::over(section, false)
+    }
+
+    fn over(section: &str, create: bool) -> Self {
+        let (setup, health) = configured(section);
         if create {
             keyward_ok(&["kek", "create", "--config", &setup.config()]);
         }
@@ -297,7 +302,7 @@ impl Bench {
 }
 
 /// A development set-up whose only KEK is this one, and the port of its health listener.
-fn configured(settings: &Pkcs11Settings) -> (Setup, u16) {
+fn configured(section: &str) -> (Setup, u16) {
     let setup = Setup::new();
     let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     // What was founded with the software key is another sidecar's.
@@ -305,7 +310,7 @@ fn configured(settings: &Pkcs11Settings) -> (Setup, u16) {
     setup.edit_config(|text| {
         let start = text.find("[kek.primary]").unwrap();
         let end = text.find("[policy]").unwrap();
-        let text = format!("{}{}{}", &text[..start], section(settings), &text[end..]);
+        let text = format!("{}{}{}", &text[..start], section, &text[end..]);
         // Callers here ask again and again on purpose: each of them is to hear of the outage itself.
         let text = format!("{text}\n[audit]\nrefusals_per_second = 10000\n");
         text.replace("127.0.0.1:0", &format!("127.0.0.1:{health}"))

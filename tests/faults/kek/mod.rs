@@ -11,5 +11,6 @@
 mod bench;
 mod contents;
 mod daemons;
+mod openbao;
 mod pins;
 mod worker;
