@@ -13,13 +13,13 @@ use tokio::sync::{Mutex as Turn, Notify, Semaphore, SemaphorePermit};
 
 use crate::clock::{Deadline, Mono};
 use crate::crypto::RsaPublicKey;
+use crate::kek::breaker::{Breaker, jittered};
 use crate::kek::profile::ErrorClass;
 use crate::kek::{BreakerState, EventSink, KekError, KekEvent, KekHealth, KekStatus, Recoveries};
 use crate::secret::SecretBytes;
 
 use super::access::{Access, Setback};
 use super::board::Board;
-use super::breaker::{Breaker, jittered};
 use super::canary::Canary;
 use super::fault::Fault;
 use super::link::{Answer, Link, Process, Trouble};
