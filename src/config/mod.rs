@@ -6,6 +6,7 @@ mod parse;
 mod problems;
 mod raw;
 mod sections;
+mod transit;
 mod units;
 
 use std::path::{Path, PathBuf};

@@ -64,6 +64,18 @@ pub struct RawKek {
     pub pin_file: Option<String>,
     pub pin_fd: Option<i64>,
     pub env: BTreeMap<String, String>,
+    pub address: Option<String>,
+    pub mount: Option<String>,
+    pub key: Option<String>,
+    pub namespace: Option<String>,
+    pub ca_file: Option<String>,
+    pub auth: Option<String>,
+    pub auth_mount: Option<String>,
+    pub token_file: Option<String>,
+    pub role_id: Option<String>,
+    pub secret_id_file: Option<String>,
+    pub role: Option<String>,
+    pub jwt_file: Option<String>,
 }
 
 /// `[keyring]`

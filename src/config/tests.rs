@@ -27,8 +27,13 @@ fn the_example_with_every_comment_uncommented_has_only_the_choices_as_problems()
     let all: Vec<String> = EXAMPLE.lines().map(|line| setting(line).unwrap_or_else(|| line.to_owned())).collect();
     let mut paths: Vec<String> = problems(&all.join("\n")).into_iter().map(|(path, _)| path).collect();
     paths.sort();
-    let choices =
-        ["kek.primary.file", "kek.primary.insecure_software_kek_for_development", "kek.primary.pin_fd", "listen.tcp"];
+    let transit = ["address", "auth", "auth_mount", "ca_file"];
+    let more = ["jwt_file", "key", "mount", "namespace", "role", "role_id", "secret_id_file", "token_file"];
+    let software = ["file", "insecure_software_kek_for_development"];
+    let kek = transit.iter().chain(&software).chain(&more).chain(&["pin_fd"]);
+    let mut choices: Vec<String> = kek.map(|name| format!("kek.primary.{name}")).collect();
+    choices.push("listen.tcp".to_owned());
+    choices.sort();
     assert_eq!(paths, choices);
 }
 

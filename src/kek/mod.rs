@@ -9,6 +9,7 @@ pub mod probe;
 pub mod profile;
 mod settings;
 mod software;
+pub mod transit;
 mod wrap;
 
 use crate::clock::{BoxFuture, Deadline, Mono, Wall};
@@ -56,7 +57,7 @@ pub enum KekError {
 /// Facts for the `kek.admitted` record and readiness. Texts come from the token: cleaned to printable ASCII.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KekFacts {
-    /// `software`, `pkcs11`.
+    /// `software`, `pkcs11`, `transit`.
     pub kind: &'static str,
     /// Manufacturer, model, serial, firmware, library version; empty where unknown.
     pub manufacturer: String,

@@ -30,6 +30,19 @@ pub(super) struct Version {
 
 /// Reads a file of at most `max` bytes that belongs to us or to root and that no one else may read or write.
 pub(super) fn read(path: &Path, max: usize) -> Result<(SecretBytes, Version), PrivateFileError> {
+    read_checked(path, max, &check)
+}
+
+/// Reads a file that a supervisor put there for us: others may read it too, as in a pod, but not change it.
+pub(super) fn read_projected(path: &Path, max: usize) -> Result<SecretBytes, PrivateFileError> {
+    read_checked(path, max, &check_unchanged).map(|(bytes, _)| bytes)
+}
+
+fn read_checked(
+    path: &Path,
+    max: usize,
+    check: &dyn Fn(&std::fs::Metadata) -> Result<Version, String>,
+) -> Result<(SecretBytes, Version), PrivateFileError> {
     let refuse = |problem: String| PrivateFileError { path: path.to_path_buf(), problem };
     // Looked at before it is opened, since opening a FIFO put in its place would wait for ever; and again once open.
     let named = std::fs::metadata(path).map_err(|error| refuse(format!("cannot be opened: {error}")))?;
@@ -61,6 +74,14 @@ impl Version {
 }
 
 fn check(metadata: &std::fs::Metadata) -> Result<Version, String> {
+    check_mode(metadata, 0o077, "reach")
+}
+
+fn check_unchanged(metadata: &std::fs::Metadata) -> Result<Version, String> {
+    check_mode(metadata, 0o022, "change")
+}
+
+fn check_mode(metadata: &std::fs::Metadata, forbidden: u32, might: &str) -> Result<Version, String> {
     let me = rustix::process::geteuid().as_raw();
     if !metadata.is_file() {
         return Err("is not a regular file".into());
@@ -69,8 +90,8 @@ fn check(metadata: &std::fs::Metadata) -> Result<Version, String> {
         return Err(format!("belongs to user {}: it must belong to user {me} or to root", metadata.uid()));
     }
     let mode = metadata.mode() & 0o7777;
-    if mode & 0o077 != 0 {
-        return Err(format!("has mode {mode:04o}: others may reach it, make it 0600"));
+    if mode & forbidden != 0 {
+        return Err(format!("has mode {mode:04o}: others may {might} it, make it 0600"));
     }
     Ok(Version::of(metadata))
 }
@@ -115,6 +136,15 @@ mod tests {
             let file = file(b"12345678", mode);
             let problem = read(file.path(), 64).err().unwrap().problem;
             assert_eq!(problem, format!("has mode {mode:04o}: others may reach it, make it 0600"));
+        }
+    }
+
+    #[test]
+    fn a_projected_file_may_be_read_by_others_and_not_written() {
+        assert_eq!(read_projected(file(b"jwt", 0o644).path(), 64).unwrap().expose(), b"jwt");
+        for mode in [0o666, 0o664, 0o646] {
+            let problem = read_projected(file(b"jwt", mode).path(), 64).err().unwrap().problem;
+            assert_eq!(problem, format!("has mode {mode:04o}: others may change it, make it 0600"));
         }
     }
 

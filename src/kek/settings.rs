@@ -10,6 +10,7 @@ use crate::names::KekName;
 use super::pkcs11::{Pkcs11Kek, Pkcs11Settings};
 use super::profile::ProfileError;
 use super::software::{DevelopmentOnly, SoftwareKek, SoftwareSettings};
+use super::transit::{TransitKek, TransitSettings};
 use super::{EventSink, Kek, KekError, KekEvent, PrivateFileError};
 
 /// Where the sidecar runs.
@@ -28,6 +29,8 @@ pub enum Settings {
     Software(SoftwareSettings),
     /// A token.
     Pkcs11(Box<Pkcs11Settings>),
+    /// A transit engine of Vault or OpenBao.
+    Transit(Box<TransitSettings>),
 }
 
 impl Settings {
@@ -36,7 +39,7 @@ impl Settings {
     pub fn founding(self) -> Self {
         match self {
             Self::Pkcs11(settings) => Self::Pkcs11(Box::new(Pkcs11Settings { store_key_pinned: true, ..*settings })),
-            Self::Software(settings) => Self::Software(settings),
+            other @ (Self::Software(_) | Self::Transit(_)) => other,
         }
     }
 
@@ -45,6 +48,7 @@ impl Settings {
         match self {
             Self::Software(settings) => &settings.name,
             Self::Pkcs11(settings) => &settings.name,
+            Self::Transit(settings) => &settings.name,
         }
     }
 
@@ -52,6 +56,12 @@ impl Settings {
     pub fn same_key(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Software(one), Self::Software(two)) => one.file == two.file,
+            (Self::Transit(one), Self::Transit(two)) => {
+                let place = |server: &TransitSettings| {
+                    (server.address.clone(), server.namespace.clone(), server.mount.clone(), server.key.clone())
+                };
+                place(one) == place(two)
+            }
             (Self::Pkcs11(one), Self::Pkcs11(two)) => {
                 let place = |token: &Pkcs11Settings| {
                     let Pkcs11Settings { profile, module, token_label, token_serial, key_label, env, .. } =
@@ -126,6 +136,7 @@ pub async fn start(
 ) -> Result<Arc<dyn Kek>, StartError> {
     match settings {
         Settings::Pkcs11(settings) => Ok(Pkcs11Kek::start(*settings, deployment, clock, disk, events).await?),
+        Settings::Transit(settings) => Ok(TransitKek::start(*settings, deployment, clock, events).await?),
         Settings::Software(settings) => {
             let allowed = DevelopmentOnly::confirm(deployment, &settings)?;
             let kek = SoftwareKek::open(&settings, allowed)?;

@@ -1,4 +1,5 @@
-//! The contract of every key-encryption key, kept by the one in a file and by one in a real PKCS#11 token.
+//! The contract of every key-encryption key, kept by the one in a file, by one in a real PKCS#11 token and by one in the
+//! transit engine of a real OpenBao server.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up its key-encryption key must fail")]
 
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use keyward::kek::{
 };
 use tokio::sync::mpsc;
 
+use crate::openbao::OpenBao;
 use crate::softhsm::Softhsm;
 
 /// A KEK and what keeps it alive.
@@ -22,7 +24,7 @@ struct Subject {
     _place: Box<dyn std::any::Any>,
 }
 
-/// The software KEK, and a token for every method that SoftHSM has, each with a KEK of its own.
+/// The software KEK, a token for every method that SoftHSM has, and a key in an OpenBao server, each with a KEK of its own.
 async fn subjects() -> Vec<Subject> {
     let dir = tempfile::tempdir().unwrap();
     let mut subjects = vec![Subject { kek: software(dir.path()).await, _place: Box::new(dir) }];
@@ -34,6 +36,9 @@ async fn subjects() -> Vec<Subject> {
         let kek = Pkcs11Kek::start(settings, Deployment::Development, clock(), Disk::real(), sink().0).await.unwrap();
         subjects.push(Subject { kek, _place: Box::new(token) });
     }
+    let place = OpenBao::shared().place();
+    let kek = crate::transit::start(place.settings()).await.unwrap();
+    subjects.push(Subject { kek, _place: Box::new(place) });
     subjects
 }
 
@@ -118,8 +123,10 @@ async fn two_wraps_of_one_key_share_no_bytes_that_would_show_it() {
         let key = data_key();
         let one = kek.wrap(&key, &binding(), soon()).await.unwrap();
         let two = kek.wrap(&key, &binding(), soon()).await.unwrap();
-        assert_ne!(one.blob[..12], two.blob[..12], "the nonce is fresh");
-        assert_ne!(one.blob[24..], two.blob[24..]);
+        // The text of a transit engine begins with the version of its key.
+        let from = if kek.facts().kind == "transit" { "vault:v1:".len() } else { 0 };
+        assert_ne!(one.blob[from..from + 12], two.blob[from..from + 12], "the nonce is fresh");
+        assert_ne!(one.blob[from + 24..], two.blob[from + 24..]);
         assert!(!one.blob.windows(32).any(|window| window == key.expose_for_wrapping()));
     }
 }
@@ -219,13 +226,15 @@ async fn thirty_two_unwraps_at_once_all_get_their_own_key() {
 }
 
 #[tokio::test]
-async fn a_token_gives_randomness_and_a_file_none() {
+async fn a_token_and_a_server_give_randomness_and_a_file_none() {
     let subjects = subjects().await;
-    let [software, hardware, ..] = subjects.as_slice() else { panic!("two at least") };
+    let [software, hardware, .., server] = subjects.as_slice() else { panic!("three at least") };
     assert!(software.kek.random(soon()).await.unwrap().is_empty());
-    let (one, two) = (hardware.kek.random(soon()).await.unwrap(), hardware.kek.random(soon()).await.unwrap());
-    assert_eq!(one.len(), 32);
-    assert_ne!(one, two);
+    for Subject { kek, .. } in [hardware, server] {
+        let (one, two) = (kek.random(soon()).await.unwrap(), kek.random(soon()).await.unwrap());
+        assert_eq!(one.len(), 32);
+        assert_ne!(one, two);
+    }
 }
 
 #[tokio::test]

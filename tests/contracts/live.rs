@@ -25,6 +25,7 @@ macro_rules! kept_by {
             thirty_two_callers_at_once_all_get_their_own_key
             the_token_gives_randomness
             the_key_is_fit_and_the_token_reports_what_its_profile_says
+            a_key_for_another_use_is_refused
             a_wrap_outlives_the_worker_and_the_sidecar
             after_a_rotation_wraps_of_both_versions_open
         }

@@ -2,6 +2,9 @@
 mod documented;
 mod kek;
 mod live;
+#[path = "../support/openbao.rs"]
+mod openbao;
+mod outages;
 mod probe;
 mod shim;
 #[path = "../support/softhsm.rs"]
@@ -10,5 +13,8 @@ mod status;
 mod store;
 mod suite;
 mod token;
+#[path = "../support/tokenreview.rs"]
+mod tokenreview;
 #[path = "../support/tokens.rs"]
 mod tokens;
+mod transit;

@@ -9,7 +9,7 @@ use keyward::durable::Disk;
 use keyward::kek::Deployment;
 use keyward::kek::pkcs11::{PinSource, Pkcs11Kek, Pkcs11Settings};
 use keyward::kek::probe::{Finding, Gauge, ProbeError, Report, Target, Token, TokenTarget, Trial, probe};
-use keyward::kek::profile::{Profile, ProfileChoice};
+use keyward::kek::profile::{Profile, ProfileChoice, WrapMethod};
 
 use crate::kek::clock;
 use crate::softhsm::{self, Softhsm};
@@ -137,6 +137,10 @@ async fn the_shipped_profile_of_a_tpm_holds_on_a_named_key_and_without_one_nothi
     assert_eq!((without.holds, without.trials[0].result), (None, "not-tried"), "{without:#?}");
     let named = token(on_key(target(tpm.settings()), KEY_LABEL)).await;
     holds(&named, &["rsa-oaep/sha256"]);
+    let drafted = token(on_key(undescribed(tpm.settings()), KEY_LABEL)).await;
+    let profile = Profile::parse(drafted.draft.as_deref().unwrap()).unwrap();
+    let WrapMethod::RsaOaep { bits, mac_key_type, generate, .. } = profile.wrap[0] else { panic!("{profile:?}") };
+    assert_eq!((bits, mac_key_type, generate), (2048, Some(0x2B), None), "the keys' own facts, not a candidate's");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use keyward::durable::Disk;
 use keyward::kek::pkcs11::{Pkcs11Kek, Pkcs11Settings};
 use keyward::kek::profile::{AttributeName, Profile};
-use keyward::kek::{Deployment, Kek, KekError, KekHealth, Wrap, WrapBinding, WrapRole};
+use keyward::kek::{Deployment, Kek, KekError, KekHealth, StartError, Wrap, WrapBinding, WrapRole};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kek::{binding, clock, data_key, opens, sink, soon};
@@ -194,6 +194,29 @@ pub async fn the_key_is_fit_and_the_token_reports_what_its_profile_says(subject:
     }
     let unmodifiable = profile.attributes.settable.contains(&AttributeName::Modifiable);
     assert!(!unmodifiable || key.modifiable == Some(false));
+}
+
+pub async fn a_key_for_another_use_is_refused(subject: &Subject) {
+    let profile = Profile::load(&subject.settings.profile).unwrap();
+    let used = profile.chosen(subject.settings.method.as_deref()).unwrap().name();
+    let role = |method: &str| match method {
+        "unwrap-getattr" => 0,
+        "rsa-oaep" => 1,
+        _ => 2,
+    };
+    let others = profile.wrap.iter().map(|wrap| wrap.name()).filter(|name| role(name) != role(used));
+    let settings = match others.into_iter().next() {
+        Some(other) => {
+            let settings = Pkcs11Settings { key_label: "other".into(), ..subject.settings.clone() };
+            create_key(Pkcs11Settings { method: Some(other.into()), ..settings.clone() }).await;
+            settings
+        }
+        // A token of one method has one other kind of key: that of its MACs.
+        None => Pkcs11Settings { key_label: "kek-1.mac".into(), ..subject.settings.clone() },
+    };
+    let started = Pkcs11Kek::start(settings, Deployment::Production, clock(), Disk::real(), sink().0).await;
+    let refused = started.err().expect("a key for another use was admitted");
+    assert!(matches!(refused, StartError::Unfit { .. }), "{refused}");
 }
 
 pub async fn a_wrap_outlives_the_worker_and_the_sidecar(subject: &Subject) {

@@ -9,6 +9,8 @@
     clippy::print_stdout,
     reason = "a test that cannot go on must fail, and says what it did"
 )]
+#[path = "../support/openbao.rs"]
+mod openbao;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 #[path = "../support/mod.rs"]
@@ -21,3 +23,4 @@ mod lifecycle;
 mod order;
 mod requests;
 mod swap;
+mod transit;

@@ -85,7 +85,8 @@ impl Drop for Opencryptoki {
     }
 }
 
-/// Makes sure that the token may be erased: it is empty, or an earlier test has made it. Ends the daemon of a test that died.
+/// Makes sure that the token may be erased: it is empty, or an earlier test has made it. Ends the daemon of a test that was
+/// killed: pkcsslotd changes its group, after which the kernel no longer ends it with its parent.
 fn claim() {
     let ours = Path::new(MARKER).exists();
     let used = std::fs::read_dir(TOKEN_FOLDER)

@@ -9,8 +9,12 @@ use super::keeper::{Keeper, Work};
 
 /// Looks after the token until the keeper is gone.
 pub(super) async fn attend(keeper: Weak<Keeper>, clock: SharedClock) {
-    while let Some(point) = keeper.upgrade().map(|keeper| keeper.next_look()) {
-        clock.sleep_until(point).await;
+    while let Some((point, changed)) = keeper.upgrade().map(|keeper| (keeper.next_look(), keeper.changed.clone())) {
+        tokio::select! {
+            () = clock.sleep_until(point) => {}
+            // The breaker now says when to look; a token that comes back is not kept waiting for the next canary.
+            () = changed.notified() => continue,
+        }
         let Some(keeper) = keeper.upgrade() else { return };
         if keeper.is_due() {
             let enough = keeper.access.start_after() + keeper.access.hang_after();

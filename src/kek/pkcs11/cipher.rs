@@ -34,10 +34,8 @@ pub enum Parameters<'a> {
 
 /// The parameters of AES-GCM.
 pub struct Gcm<'a> {
-    /// The IV, borrowed mutably because some libraries write it back; empty for a null pointer.
+    /// The IV, borrowed mutably because some libraries write it back; empty for a null pointer and a length of zero.
     pub iv: &'a mut [u8],
-    /// ulIvLen and ulIvBits as the token wants them beside a null pointer; None: those of `iv`.
-    pub stated: Option<(usize, usize)>,
     /// The authenticated data.
     pub aad: &'a [u8],
 }
@@ -183,11 +181,10 @@ impl Mechanism<'_> {
 
 impl Gcm<'_> {
     fn parameters(&mut self) -> CK_GCM_PARAMS {
-        let (len, bits) = self.stated.unwrap_or((self.iv.len(), self.iv.len() * 8));
         CK_GCM_PARAMS {
             pIv: if self.iv.is_empty() { ptr::null_mut() } else { self.iv.as_mut_ptr() },
-            ulIvLen: ulong(len),
-            ulIvBits: ulong(bits),
+            ulIvLen: ulong(self.iv.len()),
+            ulIvBits: ulong(self.iv.len() * 8),
             pAAD: self.aad.as_ptr().cast_mut(),
             ulAADLen: ulong(self.aad.len()),
             ulTagBits: 128,

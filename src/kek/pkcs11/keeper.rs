@@ -9,7 +9,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex as Turn, Semaphore, SemaphorePermit};
+use tokio::sync::{Mutex as Turn, Notify, Semaphore, SemaphorePermit};
 
 use crate::clock::{Deadline, Mono};
 use crate::crypto::RsaPublicKey;
@@ -44,6 +44,8 @@ pub(super) struct Keeper {
     pub(super) events: EventSink,
     pub(super) board: Arc<Board>,
     pub(super) opening: Turn<()>,
+    /// Told when a call has found the token gone: what was planned for a healthy one no longer holds.
+    pub(super) changed: Arc<Notify>,
     seats: Semaphore,
     state: Mutex<State>,
 }
@@ -97,7 +99,7 @@ impl Keeper {
     /// A keeper without a worker.
     pub(super) fn new(access: Access, events: EventSink, board: Arc<Board>) -> Self {
         let seats = Semaphore::new(access.pool());
-        Self { access, events, board, seats, opening: Turn::new(()), state: Mutex::default() }
+        Self { access, events, board, seats, opening: Turn::new(()), changed: Arc::default(), state: Mutex::default() }
     }
 
     /// Opens and admits the token for the first time.
@@ -112,7 +114,7 @@ impl Keeper {
     /// Does the work, with as many fresh starts as one failure deserves.
     pub(super) async fn serve(&self, work: &Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
         let mut detail = String::new();
-        for _ in 0..ATTEMPTS {
+        for attempt in 1..=ATTEMPTS {
             let mut seat = self.seat(deadline).await?;
             let next = match self.perform(&mut seat, work).await {
                 Ok(bytes) => {
@@ -123,7 +125,7 @@ impl Keeper {
                     self.give_back(seat);
                     return Err(error);
                 }
-                Err(Snag::Trouble(trouble)) => self.settle(seat, trouble, work).await,
+                Err(Snag::Trouble(trouble)) => self.settle(seat, trouble, work, attempt).await,
             };
             match next {
                 Next::Answer(error) => return Err(error),
@@ -204,14 +206,19 @@ impl Keeper {
     }
 
     /// What an error means, and what is done about it.
-    async fn settle(&self, seat: Seat<'_>, trouble: Trouble, work: &Work) -> Next {
+    async fn settle(&self, seat: Seat<'_>, trouble: Trouble, work: &Work, attempt: usize) -> Next {
         let fault = match trouble {
             Trouble::Lost(detail) => return self.lost(&seat, detail),
             Trouble::Fault(fault) => fault,
         };
         let told = fault.to_string();
         let class = match fault {
-            Fault::Code { code, .. } => self.access.class(code),
+            // A code that may mean anything is heard twice before the input is blamed, and what comes before the input was
+            // given says nothing of it.
+            Fault::Code { ref call, code } => match self.access.class(code) {
+                ErrorClass::Ambiguous if attempt == 1 || call.ends_with("Init") => ErrorClass::Session,
+                class => class,
+            },
             Fault::NotOurs => ErrorClass::BadInput,
             Fault::LoggedOut | Fault::NoKey => ErrorClass::Session,
             _ => return self.lost(&seat, told),
@@ -334,6 +341,7 @@ impl Keeper {
             });
         }
         self.state().breaker.trip(self.access.clock.mono(), error.clone());
+        self.changed.notify_one();
         error
     }
 

@@ -98,13 +98,12 @@ fn gcm_seal(at: &At<'_>, number: u64, mode: IvMode, plain: &[u8], aad: &[u8]) ->
         IvMode::HsmWriteback | IvMode::HsmAppended | IvMode::HsmPrepended => [0; 12],
     };
     let given = iv;
-    let (buffer, stated): (&mut [u8], _) = match mode {
-        IvMode::Caller | IvMode::HsmWriteback => (&mut iv, None),
-        IvMode::HsmAppended => (&mut [], Some((0, 0))),
-        IvMode::HsmPrepended => (&mut [], Some((12, 96))),
+    let buffer: &mut [u8] = match mode {
+        IvMode::Caller | IvMode::HsmWriteback => &mut iv,
+        IvMode::HsmAppended | IvMode::HsmPrepended => &mut [],
     };
     let mut out = [0; ROOM];
-    let parameters = Parameters::Gcm(Gcm { iv: buffer, stated, aad });
+    let parameters = Parameters::Gcm(Gcm { iv: buffer, aad });
     let mut mechanism = Mechanism { number, parameters };
     let len = at.module.encrypt(at.session, &mut mechanism, at.key(0)?, plain, &mut out)?;
     let sealed = out.get(..len).unwrap_or_default();
@@ -135,13 +134,13 @@ fn gcm_open(at: &At<'_>, number: u64, mode: IvMode, blob: &[u8], aad: &[u8]) -> 
         IvMode::Caller | IvMode::HsmWriteback => 12,
         IvMode::HsmAppended => APPENDED_IV,
         IvMode::HsmPrepended => {
-            let gcm = Gcm { iv: &mut [], stated: Some((12, 96)), aad };
+            let gcm = Gcm { iv: &mut [], aad };
             return decrypt(at, number, Parameters::Gcm(gcm), blob);
         }
     };
     let (iv, sealed) = blob.split_at_checked(iv_len).ok_or_else(no_iv)?;
     let mut iv = iv.to_vec();
-    decrypt(at, number, Parameters::Gcm(Gcm { iv: &mut iv, stated: None, aad }), sealed)
+    decrypt(at, number, Parameters::Gcm(Gcm { iv: &mut iv, aad }), sealed)
 }
 
 fn decrypt(at: &At<'_>, number: u64, parameters: Parameters<'_>, from: &[u8]) -> Result<SecretBytes, Fault> {

@@ -1,0 +1,78 @@
+//! What is known of the key right now? Written by the keeper, read by anybody, without a call.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::kek::{KekFacts, KekHealth};
+
+/// The latest knowledge.
+#[derive(Debug)]
+pub(super) struct Board(Mutex<Known>);
+
+#[derive(Debug)]
+struct Known {
+    health: Option<KekHealth>,
+    facts: KekFacts,
+    admitted: bool,
+    min_decryption_version: u32,
+}
+
+/// What an admission changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum News {
+    /// The first one.
+    Admitted,
+    /// It was away or refused.
+    Recovered,
+    /// Nothing.
+    None,
+}
+
+impl Board {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Self {
+        let facts = KekFacts { kind: "transit", ..KekFacts::default() };
+        Self(Mutex::new(Known { health: None, facts, admitted: false, min_decryption_version: 0 }))
+    }
+
+    /// The KEK was reached and proven.
+    pub(super) fn admit(&self, facts: KekFacts, min_decryption_version: u32) -> News {
+        let mut known = self.known();
+        let news = match (known.admitted, known.health) {
+            (false, _) => News::Admitted,
+            (true, Some(KekHealth::Reachable)) => News::None,
+            (true, _) => News::Recovered,
+        };
+        known.facts = facts;
+        known.admitted = true;
+        known.min_decryption_version = min_decryption_version;
+        known.health = Some(KekHealth::Reachable);
+        news
+    }
+
+    /// A call failed; whether that is news.
+    pub(super) fn worsen(&self, health: KekHealth) -> bool {
+        self.known().health.replace(health) != Some(health)
+    }
+
+    /// Whether the KEK was ever proven.
+    pub(super) fn is_admitted(&self) -> bool {
+        self.known().admitted
+    }
+
+    /// The lowest version that opened at the last admission.
+    pub(super) fn min_decryption_version(&self) -> u32 {
+        self.known().min_decryption_version
+    }
+
+    pub(super) fn health(&self) -> KekHealth {
+        self.known().health.unwrap_or(KekHealth::Unreachable)
+    }
+
+    pub(super) fn facts(&self) -> KekFacts {
+        self.known().facts.clone()
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
