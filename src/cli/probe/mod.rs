@@ -21,6 +21,7 @@ use super::failure::{Context, Exit, Failure};
 /// --token-label: only the library, its slots and mechanisms are listed, without a login.
 ///
 /// A refused PIN is not tried again, but the token counts it like any other; with --state-dir the next probe knows of it too.
+/// To see a limit, it opens 64 sessions for a moment, or one more than the profile's max: others may find none meanwhile.
 /// Nothing stays in the token, and keys that are there are not touched, except one named by --key-label.
 #[derive(Debug, clap::Args)]
 pub(super) struct Probe {
