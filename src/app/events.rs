@@ -29,12 +29,24 @@ pub(super) async fn record(
             KekEvent::Recovered { kek } => keyrings.recovered(kek),
             _ => {}
         }
+        say(&event);
         let (event, mut facts) = told(event);
         match sink.take_overflow() {
             0 => {}
             lost => facts.push(("lost_events", lost.to_string())),
         }
         super::note(&service, event, facts).await;
+    }
+}
+
+/// For whoever watches the process; the audit log has the facts.
+fn say(event: &KekEvent) {
+    match event {
+        KekEvent::Admitted { kek, version, .. } => tracing::info!(%kek, version, "key-encryption key admitted"),
+        KekEvent::Recovered { kek } => tracing::info!(%kek, "key-encryption key reachable again"),
+        KekEvent::Unreachable { kek, detail } => tracing::warn!(%kek, detail, "key-encryption key unreachable"),
+        KekEvent::FailedOver { kek, to, detail } => tracing::warn!(%kek, %to, detail, "the escrow stands in"),
+        KekEvent::Refused { kek, detail } => tracing::error!(%kek, detail, "key-encryption key refused"),
     }
 }
 

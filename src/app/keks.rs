@@ -42,20 +42,32 @@ pub fn create_software_kek(disk: &Disk, path: &Path) -> Result<(), StartError> {
 /// Generates the key-encryption key in the token. The state directory is made if there is none yet, since a refused PIN
 /// must be remembered there.
 pub async fn create_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
-    let disk = Disk::real();
     let settings = token(config, kek)?;
-    for dir in [config.state.0.clone(), config.state.latches()] {
-        if !dir.exists() {
-            disk.create_dir(&dir, 0o700)?;
-        }
-    }
+    make_latches(config)?;
+    let disk = Disk::real();
     Ok(Pkcs11Kek::create_key(settings, super::deployment(config.environment), clock(), disk).await?)
 }
 
-/// What the token holds under the configured label.
+/// Every problem of the key-encryption keys that shows without a token.
+pub fn kek_problems(config: &Config) -> Vec<StartError> {
+    let deployment = super::deployment(config.environment);
+    let of = |settings: &Settings| match settings {
+        Settings::Pkcs11(settings) => Pkcs11Kek::problems(settings, deployment),
+        Settings::Software(_) | Settings::Transit(_) => Vec::new(),
+    };
+    config.keks.iter().flat_map(of).collect()
+}
+
+/// What the token holds under the configured label. The state directory is made if there is none yet, as for a new key.
 pub async fn inspect_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
     let settings = token(config, kek)?;
+    make_latches(config)?;
     Ok(Pkcs11Kek::inspect(settings, super::deployment(config.environment), clock(), Disk::real()).await?)
+}
+
+fn make_latches(config: &Config) -> Result<(), DurableError> {
+    let missing = [config.state.0.clone(), config.state.latches()].into_iter().filter(|dir| !dir.exists());
+    missing.into_iter().try_for_each(|dir| Disk::real().create_dir(&dir, 0o700))
 }
 
 /// Forgets refused PINs; the number of latches that were lifted.

@@ -75,6 +75,7 @@ impl StartError {
             Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
+            Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
             Self::Store(_) => "restore the store from a backup if it is damaged",

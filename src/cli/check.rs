@@ -20,6 +20,11 @@ impl Check {
         let config = load(&self.config.config)?;
         let settings = crate::app::policy_settings(&config).map_err(|error| super::policy::unread(&error))?;
         let policy = Policy::load(&settings).map_err(|error| super::policy::refused(&error))?;
+        let problems = crate::app::kek_problems(&config);
+        if !problems.is_empty() {
+            let told: Vec<String> = problems.iter().map(|problem| chain(problem)).collect();
+            return Err(Failure::new(Exit::Config, told.join("\n")));
+        }
         println!("configuration  {} is good", self.config.config.display());
         println!("environment    {}", config.environment.name());
         println!("state          {}", describe_state(&config));

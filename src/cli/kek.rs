@@ -96,7 +96,9 @@ pub(super) async fn ensure(config: &Config) -> Result<(), Failure> {
 fn failed(error: &app::KekError) -> Failure {
     let failure = Failure::new(Exit::Unavailable, chain(error));
     match error {
-        app::KekError::NoToken(kek) => failure.hint(format!("set type = \"pkcs11\" in [kek.{kek}]")),
+        app::KekError::NoToken(kek) => failure.hint(format!(
+            "only keys in tokens are made and shown here; [kek.{kek}] is proven by `keyward init` and at each start"
+        )),
         app::KekError::NoKek(_) => failure.hint("name one that [keyring] uses; without --kek it is the primary"),
         app::KekError::Token(_) | app::KekError::Files(_) => failure,
     }

@@ -206,6 +206,11 @@ impl Keyrings {
         self.inner.with_snapshot(|snapshot| snapshot.rings.get(name).map(|ring| Arc::clone(&ring.view))).ok().flatten()
     }
 
+    /// Whether keys can be used at all: not before the admission, and not after the store was refused.
+    pub fn ready(&self) -> Result<(), UnlockError> {
+        self.inner.with_snapshot(|_| ())
+    }
+
     /// All keyrings of the store by name, for a permit to list them.
     pub fn list(&self, permit: &Permit) -> Result<Vec<Arc<KeyringView>>, UnlockError> {
         if permit.action() != Action::KeyringList {

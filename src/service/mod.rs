@@ -155,6 +155,10 @@ impl Service {
         deadline: Deadline,
     ) -> Result<Answer, Refusal> {
         let asker = Asker { principal, request, deadline };
+        if matches!(operation, Operation::Seal(_) | Operation::Open(_)) {
+            // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
+            self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
+        }
         match operation {
             Operation::Seal(_) | Operation::Open(_) if account.surface == Surface::Control => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))

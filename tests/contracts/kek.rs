@@ -184,7 +184,8 @@ async fn a_wrap_whose_check_value_or_kek_version_differs_is_refused() {
         check.check_value[15] ^= 1;
         assert_eq!(kek.unwrap(&check, &binding(), soon()).await.err(), Some(KekError::BadWrap));
         let version = Wrap { kek_version: 2, ..wrap.clone() };
-        assert_eq!(kek.unwrap(&version, &binding(), soon()).await.err(), Some(KekError::BadWrap));
+        let told = kek.unwrap(&version, &binding(), soon()).await.err();
+        assert!(matches!(told, Some(KekError::BadWrap | KekError::Unsupported(_))), "{told:?}");
         let method =
             if wrap.blob.len() == 60 { keyward::kek::Method::Software } else { keyward::kek::Method::AesGcmCallerIv };
         let method = Wrap { method, ..wrap };

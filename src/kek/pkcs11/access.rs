@@ -13,13 +13,13 @@ use crate::kek::{Deployment, KekError, KekFacts, Method, StartError};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-use super::Pkcs11Settings;
 use super::attributes::KeyAttributes;
 use super::fault::Fault;
 use super::link::{Answer, Link, Process, Trouble};
-use super::login::{Blocked, Login};
+use super::login::{Blocked, Latch, Login};
 use super::message::{Request, TokenFacts};
 use super::recipe::{KeyRole, Recipe};
+use super::{PinSource, Pkcs11Settings};
 
 /// Everything needed to open the token, checked.
 pub(super) struct Access {
@@ -144,6 +144,29 @@ impl Access {
         Ok(Self { settings, profile, clock, table, recipe, library, login })
     }
 
+    /// Every problem that shows without a token: a setting, the profile, the library, the PIN's file.
+    pub(super) fn problems(settings: &Pkcs11Settings, deployment: Deployment) -> Vec<StartError> {
+        let kek = &settings.name;
+        let profile = match Profile::load(&settings.profile) {
+            Ok(profile) => profile,
+            Err(problem) => return vec![StartError::Profile { kek: kek.clone(), problem }],
+        };
+        let wrong = |problem: String| StartError::Setting { kek: kek.clone(), problem };
+        let mut problems: Vec<StartError> = [
+            settings.check_without_state(&profile),
+            profile.chosen(settings.method.as_deref()).map(|_| ()),
+            Library::find(settings.module.as_deref(), &profile, deployment).map(|_| ()),
+        ]
+        .into_iter()
+        .filter_map(|checked| checked.err().map(wrong))
+        .collect();
+        // A descriptor can be read once, and the one that reads it is the one that serves.
+        if let Some(pin @ (PinSource::File(_) | PinSource::Credential(_))) = &settings.pin {
+            problems.extend(Login::read(kek, pin, &profile.login, &settings.state_dir, Disk::real()).err());
+        }
+        problems
+    }
+
     /// Anybody can encrypt to a public key: without a MAC key beside it, the store key must be known by other means.
     pub(super) fn trusted(&self) -> Result<(), StartError> {
         if matches!(self.recipe, Recipe::Oaep { mac: None, .. }) && !self.settings.store_key_pinned {
@@ -222,10 +245,15 @@ impl Access {
     }
 
     /// A version of the KEK and its MAC key, if they are fit; the attributes of the KEK.
-    pub(super) async fn fit_key(&self, link: &mut Link, version: u32) -> Result<KeyAttributes, Setback> {
+    pub(super) async fn fit_key(
+        &self,
+        link: &mut Link,
+        version: u32,
+        recipe: Recipe,
+    ) -> Result<KeyAttributes, Setback> {
         let label = self.label_of(version);
-        let attributes = self.fit(link, &label, self.recipe.role()).await?;
-        if self.recipe.has_mac() {
+        let attributes = self.fit(link, &label, recipe.role()).await?;
+        if recipe.has_mac() {
             self.fit(link, &label, KeyRole::Mac).await?;
         }
         Ok(attributes)
@@ -234,7 +262,7 @@ impl Access {
     async fn fit(&self, link: &mut Link, label: &str, role: KeyRole) -> Result<KeyAttributes, Setback> {
         let found = link.key(&Request::Find { label, role }, self.start_after()).await;
         let attributes = found.map_err(|trouble| self.setback(trouble))?;
-        match attributes.objection(role, &self.profile.attributes.reported) {
+        match attributes.objection(role, &self.profile) {
             Some(objection) => {
                 let label = &attributes.label;
                 Err(Setback::Unfit(format!("the key {label} in the token must not be used: {objection}")))
@@ -279,6 +307,17 @@ impl Access {
         }
     }
 
+    /// What was looked for, and what the library was not told.
+    fn no_token(&self) -> String {
+        let Pkcs11Settings { token_label, token_serial, env, .. } = &self.settings;
+        let serial = token_serial.as_ref().map_or(String::new(), |serial| format!(" and serial {serial}"));
+        let mut untold = self.profile.module.env.iter().filter(|name| env.iter().all(|(given, _)| given != *name));
+        let untold = untold.next().map_or(String::new(), |name| {
+            format!("; {name} does not reach the library unless `env` sets it")
+        });
+        format!("no token has the configured label {token_label}{serial}{untold}")
+    }
+
     /// What trouble outside of a wrap or an unwrap means.
     pub(super) fn setback(&self, trouble: Trouble) -> Setback {
         let fault = match trouble {
@@ -296,8 +335,12 @@ impl Access {
                 _ => Setback::Away(told),
             },
             Fault::Module(_) => Setback::Library(told),
-            Fault::NoToken | Fault::LoggedOut | Fault::Protocol(_) => Setback::Away(told),
-            Fault::NoKey => Setback::Unfit(format!("{told}: make one with `keyward kek create`")),
+            Fault::NoToken => Setback::Away(self.no_token()),
+            Fault::LoggedOut | Fault::Protocol(_) => Setback::Away(told),
+            Fault::NoKey => {
+                let label = self.label_of(self.settings.key_version);
+                Setback::Unfit(format!("{told}, {label}: make one with `keyward kek create`"))
+            }
             Fault::ManyTokens => Setback::Unfit(format!("{told}: name one by `token_serial`")),
             Fault::ManyKeys => Setback::Unfit(format!("{told}: rename or remove all but one")),
             Fault::IvMode => Setback::Unfit(format!("{told}: `keyward hsm probe` shows what it does")),
@@ -334,7 +377,7 @@ impl Access {
             ErrorClass::PinStop | ErrorClass::Denied | ErrorClass::Ambiguous | ErrorClass::BadInput => {
                 let (login, token) = (login.clone(), serial.to_owned());
                 blocking(move || login.refuse(&token)).await?;
-                Err(Setback::Denied(format!("{fault}: {}", Blocked::Latched(super::login::Latch::Refused))))
+                Err(Setback::Denied(format!("{fault}: {}", Blocked::Latched(Latch::Refused))))
             }
         }
     }
@@ -343,8 +386,9 @@ impl Access {
 async fn begin(login: &Arc<Login>, serial: &str) -> Result<Arc<SecretBytes>, Setback> {
     let (login, serial) = (login.clone(), serial.to_owned());
     blocking(move || login.begin(&serial)).await?.map_err(|blocked| match blocked {
-        Blocked::Latched(_) => Setback::Denied(blocked.to_string()),
-        Blocked::Disk(_) => Setback::Away(blocked.to_string()),
+        // Nobody has said no yet: cached keys and the escrow serve on while an operator looks.
+        Blocked::Latched(Latch::Pending) | Blocked::Disk(_) => Setback::Away(blocked.to_string()),
+        Blocked::Latched(Latch::Refused) => Setback::Denied(blocked.to_string()),
     })
 }
 

@@ -3,7 +3,7 @@
 
 #![deny(clippy::indexing_slicing)]
 
-use crate::kek::profile::AttributeName;
+use crate::kek::profile::{AttributeName, Profile, User};
 
 use super::frame::{Fields, Frame, Malformed};
 use super::recipe::KeyRole;
@@ -54,7 +54,7 @@ pub struct KeyAttributes {
 impl KeyAttributes {
     /// The first reason not to use the key for a role, in words; None if it is fit. A key that may decrypt and also wrap
     /// would let a caller wrap any other key with it and read that by decrypting, so a key has one use.
-    pub fn objection(&self, role: KeyRole, reported: &[AttributeName]) -> Option<String> {
+    pub fn objection(&self, role: KeyRole, profile: &Profile) -> Option<String> {
         let secret = !matches!(role, KeyRole::Private);
         if self.key_type == Some(cryptoki_sys::CKK_RSA) && secret
             || self.key_type != Some(cryptoki_sys::CKK_RSA) && !secret
@@ -67,7 +67,10 @@ impl KeyAttributes {
         if secret && self.value_len.is_some_and(|len| len != KEY_BYTES) {
             return Some("it is not a 256-bit key".into());
         }
-        self.wrong_use(role).or_else(|| self.known_elsewhere(reported))
+        if self.private == Some(false) && profile.login.user == User::User {
+            return Some("PRIVATE is false, must be true: it could be used without the PIN".into());
+        }
+        self.wrong_use(role).or_else(|| self.known_elsewhere(&profile.attributes.reported))
     }
 
     fn wrong_use(&self, role: KeyRole) -> Option<String> {
@@ -209,6 +212,12 @@ const UNREPORTED: u8 = 2;
 mod tests {
     use super::*;
 
+    fn profile(reported: &[AttributeName]) -> Profile {
+        let mut profile = Profile::parse(crate::kek::profile::Profile::text_of("softhsm2").unwrap()).unwrap();
+        profile.attributes.reported = reported.to_vec();
+        profile
+    }
+
     fn fit() -> KeyAttributes {
         KeyAttributes {
             label: "kek-1".into(),
@@ -228,10 +237,11 @@ mod tests {
 
     #[test]
     fn a_fit_key_has_no_objection_and_each_wrong_or_silent_attribute_one() {
-        let objection = |key: &KeyAttributes| key.objection(KeyRole::Cipher, &[AttributeName::Local]);
+        let objection = |key: &KeyAttributes| key.objection(KeyRole::Cipher, &profile(&[AttributeName::Local]));
         assert_eq!(objection(&fit()), None);
         type Spoil = fn(&mut KeyAttributes);
-        let spoil: [(Spoil, &str); 9] = [
+        let spoil: [(Spoil, &str); 10] = [
+            (|key| key.private = Some(false), "PRIVATE is false, must be true: it could be used without the PIN"),
             (|key| key.sensitive = Some(false), "SENSITIVE is false, must be true"),
             (|key| key.extractable = Some(true), "EXTRACTABLE is true, must be false"),
             (|key| key.extractable = None, "the token does not report EXTRACTABLE, which must be false"),
@@ -251,7 +261,7 @@ mod tests {
 
     #[test]
     fn a_key_serves_one_role_only() {
-        let objection = |key: &KeyAttributes, role| key.objection(role, &[]);
+        let objection = |key: &KeyAttributes, role| key.objection(role, &profile(&[]));
         assert!(objection(&fit(), KeyRole::Wrapper).is_some(), "a cipher does not wrap");
         assert!(objection(&fit(), KeyRole::Mac).is_some(), "a cipher makes no MACs");
         assert_eq!(objection(&fit(), KeyRole::Private).as_deref(), Some("it is not an RSA key"));
@@ -264,9 +274,9 @@ mod tests {
     #[test]
     fn a_history_counts_only_where_the_token_truly_reports_it() {
         let imported = KeyAttributes { local: Some(false), ..fit() };
-        let told = imported.objection(KeyRole::Cipher, &[AttributeName::Local]);
+        let told = imported.objection(KeyRole::Cipher, &profile(&[AttributeName::Local]));
         assert_eq!(told.as_deref(), Some("LOCAL is false: the key was imported or could once be read"));
-        assert_eq!(imported.objection(KeyRole::Cipher, &[AttributeName::AlwaysSensitive]), None);
+        assert_eq!(imported.objection(KeyRole::Cipher, &profile(&[AttributeName::AlwaysSensitive])), None);
     }
 
     #[test]

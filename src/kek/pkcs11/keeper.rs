@@ -59,7 +59,7 @@ pub(super) struct State {
     pub(super) idle: Vec<Link>,
     pub(super) breaker: Breaker,
     /// Versions of the KEK whose attributes were looked at in this worker.
-    pub(super) admitted: Vec<u32>,
+    pub(super) admitted: Vec<(u32, Recipe)>,
     pub(super) canary: Option<Arc<Canary>>,
     pub(super) public: Option<Arc<RsaPublicKey>>,
     pub(super) proven: Option<Mono>,
@@ -113,7 +113,7 @@ impl Keeper {
 
     /// Does the work, with as many fresh starts as one failure deserves.
     pub(super) async fn serve(&self, work: &Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
-        let mut detail = String::new();
+        let (mut detail, mut heard) = (String::new(), false);
         for attempt in 1..=ATTEMPTS {
             let mut seat = self.seat(deadline).await?;
             let next = match self.perform(&mut seat, work).await {
@@ -125,7 +125,7 @@ impl Keeper {
                     self.give_back(seat);
                     return Err(error);
                 }
-                Err(Snag::Trouble(trouble)) => self.settle(seat, trouble, work, attempt).await,
+                Err(Snag::Trouble(trouble)) => self.settle(seat, trouble, work, &mut heard, attempt).await,
             };
             match next {
                 Next::Answer(error) => return Err(error),
@@ -171,7 +171,7 @@ impl Keeper {
                 Ok(self.access.wrap(&mut seat.link, public.as_deref(), plain, aad).await?)
             }
             Work::Unwrap { recipe, version, blob, aad } => {
-                self.admit_version(seat, *version).await?;
+                self.admit_version(seat, *version, *recipe).await?;
                 let label = self.access.label_of(*version);
                 Ok(seat.link.bytes(&Request::Unwrap { recipe: *recipe, label: &label, blob, aad }, limit).await?)
             }
@@ -187,13 +187,16 @@ impl Keeper {
     }
 
     /// An older version of the KEK must be as fit as the current one.
-    async fn admit_version(&self, seat: &mut Seat<'_>, version: u32) -> Result<(), Snag> {
-        if self.state().admitted.contains(&version) {
+    async fn admit_version(&self, seat: &mut Seat<'_>, version: u32, recipe: Recipe) -> Result<(), Snag> {
+        if self.state().admitted.contains(&(version, recipe)) {
             return Ok(());
         }
-        match self.access.fit_key(&mut seat.link, version).await {
+        match self.access.fit_key(&mut seat.link, version, recipe).await {
             Ok(_) => {
-                self.state().admitted.push(version);
+                let mut state = self.state();
+                if state.generation == seat.generation {
+                    state.admitted.push((version, recipe));
+                }
                 Ok(())
             }
             Err(Setback::Away(detail)) => Err(Trouble::Lost(detail).into()),
@@ -206,7 +209,7 @@ impl Keeper {
     }
 
     /// What an error means, and what is done about it.
-    async fn settle(&self, seat: Seat<'_>, trouble: Trouble, work: &Work, attempt: usize) -> Next {
+    async fn settle(&self, seat: Seat<'_>, trouble: Trouble, work: &Work, heard: &mut bool, attempt: usize) -> Next {
         let fault = match trouble {
             Trouble::Lost(detail) => return self.lost(&seat, detail),
             Trouble::Fault(fault) => fault,
@@ -216,7 +219,9 @@ impl Keeper {
             // A code that may mean anything is heard twice before the input is blamed, and what comes before the input was
             // given says nothing of it.
             Fault::Code { ref call, code } => match self.access.class(code) {
-                ErrorClass::Ambiguous if attempt == 1 || call.ends_with("Init") => ErrorClass::Session,
+                ErrorClass::Ambiguous if !std::mem::replace(heard, true) || call.ends_with("Init") => {
+                    ErrorClass::Session
+                }
                 class => class,
             },
             Fault::NotOurs => ErrorClass::BadInput,
@@ -233,14 +238,16 @@ impl Keeper {
                 Ok(()) => Next::Again(told),
                 Err(seat) => self.lost(&seat, told),
             },
+            // One that is busy for ever may be a library that says so instead of what is wrong.
+            ErrorClass::Busy if attempt == ATTEMPTS => self.lost(&seat, told),
             ErrorClass::Busy => {
                 self.give_back(seat);
-                let point = self.access.clock.mono().plus(BUSY_PAUSE);
+                let point = self.access.clock.mono().plus(BUSY_PAUSE * u32::try_from(attempt).unwrap_or(1));
                 self.access.clock.sleep_until(point).await;
                 Next::Again(told)
             }
             ErrorClass::Reinit | ErrorClass::Gone => self.lost(&seat, told),
-            // A wrap of an older profile may ask for what this token forbids; that says nothing of what it allows.
+            // A wrap of an older profile or version may ask for what the token forbids; that says nothing of what it allows.
             ErrorClass::Denied if self.asks_otherwise(work) => match self.canary_opens(seat).await {
                 Ok(()) => {
                     Next::Answer(KekError::Unsupported(format!("the token refuses an older way of wrapping: {told}")))
@@ -256,7 +263,8 @@ impl Keeper {
     }
 
     fn asks_otherwise(&self, work: &Work) -> bool {
-        matches!(work, Work::Unwrap { recipe, .. } if *recipe != self.access.recipe)
+        let (recipe, version) = (self.access.recipe, self.access.settings.key_version);
+        matches!(work, Work::Unwrap { recipe: its, version: of, .. } if *its != recipe || *of != version)
     }
 
     /// A canary in a fresh session decides whether the input was wrong or the token; the seat goes back if it opens.
@@ -285,11 +293,15 @@ impl Keeper {
     }
 
     fn succeed(&self, seat: Seat<'_>) {
+        let generation = seat.generation;
         self.give_back(seat);
         let now = self.access.clock.mono();
         let mut state = self.state();
-        state.breaker.reset();
-        state.proven = Some(now);
+        // What a worker that is gone has shown says nothing of the one that is there.
+        if state.generation == generation && state.process.is_some() {
+            state.breaker.reset();
+            state.proven = Some(now);
+        }
     }
 
     fn give_back(&self, seat: Seat<'_>) {
@@ -404,6 +416,6 @@ impl Drop for Busy<'_> {
 
 /// One failure may be the worker's, a second the session's; a third is the token's.
 const ATTEMPTS: usize = 3;
-const BUSY_PAUSE: Duration = Duration::from_millis(50);
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Between two looks of the background when nothing says otherwise.
 const SOON: Duration = Duration::from_secs(1);

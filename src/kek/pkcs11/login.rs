@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::crypto;
-use crate::durable::{Disk, DurableError};
+use crate::durable::{Disk, DurableError, Lock};
 use crate::kek::profile::{self, PinShape};
 use crate::kek::{StartError, private_file};
 use crate::names::KekName;
@@ -38,6 +38,8 @@ pub(super) struct Login {
     state_dir: PathBuf,
     disk: Disk,
     pin: Mutex<Pin>,
+    /// Held from before the attempt until its end is known.
+    turn: Mutex<Option<Lock>>,
 }
 
 #[derive(Clone)]
@@ -87,25 +89,67 @@ impl Login {
         let problem = |problem: String| StartError::Pin { kek: kek.clone(), problem };
         let pin = read_pin(source, rules).map_err(problem)?;
         let (kek, source, state_dir) = (kek.clone(), source.clone(), state_dir.to_path_buf());
-        Ok(Self { kek, source, rules: rules.clone(), state_dir, disk, pin: Mutex::new(pin) })
+        Ok(Self { kek, source, rules: rules.clone(), state_dir, disk, pin: Mutex::new(pin), turn: Mutex::default() })
     }
 
     /// Writes the latch and hands out the PIN for one attempt. Blocks on the disk.
     pub(super) fn begin(&self, serial: &str) -> Result<Arc<SecretBytes>, Blocked> {
         let pin = self.current();
         let path = latch_path(&self.state_dir, &self.kek, serial);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => blocked_by(&text, &pin.version)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            // Unreadable is no licence: it may say `refused`.
-            Err(error) => return Err(Blocked::Disk(format!("{}: {error}", path.display()))),
-        }
-        self.write(&path, &pin.version, Latch::Pending).map_err(|error| Blocked::Disk(described(&error)))?;
+        self.take_turn(serial)?;
+        self.unblocked(&path, serial, &pin.version).inspect_err(|_| self.end_turn())?;
+        self.write(&path, &pin.version, Latch::Pending).map_err(|error| {
+            self.end_turn();
+            Blocked::Disk(described(&error))
+        })?;
         Ok(pin.secret)
+    }
+
+    /// Logins to one token are serialised, over all processes that share the directory: two that both saw no latch would
+    /// both try a wrong PIN.
+    fn take_turn(&self, serial: &str) -> Result<(), Blocked> {
+        let lock = self.disk.lock_exclusive(&self.state_dir.join(format!("login.{}.lock", token_of(serial))));
+        let lock =
+            lock.map_err(|error| Blocked::Disk(format!("another login to this token runs: {}", described(&error))))?;
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = Some(lock);
+        Ok(())
+    }
+
+    fn end_turn(&self) {
+        *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// No latch of this token, by whatever name it was tried, forbids this PIN.
+    fn unblocked(&self, own: &Path, serial: &str, version: &str) -> Result<(), Blocked> {
+        let unreadable = |path: &Path, error: std::io::Error| Blocked::Disk(format!("{}: {error}", path.display()));
+        let end = format!(".{}{SUFFIX}", token_of(serial));
+        let listed = std::fs::read_dir(&self.state_dir).map_err(|error| unreadable(&self.state_dir, error))?;
+        let mut latches = vec![own.to_path_buf()];
+        for entry in listed {
+            let path = entry.map_err(|error| unreadable(&self.state_dir, error))?.path();
+            if path != own && path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(&end)) {
+                latches.push(path);
+            }
+        }
+        for path in latches {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => blocked_by(&text, version)?,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                // Unreadable is no licence: it may say `refused`.
+                Err(error) => return Err(unreadable(&path, error)),
+            }
+        }
+        Ok(())
     }
 
     /// The token did not refuse the PIN: the latch goes. Blocks on the disk.
     pub(super) fn settle(&self, serial: &str) -> Result<(), String> {
+        let settled = self.remove(serial);
+        self.end_turn();
+        settled
+    }
+
+    fn remove(&self, serial: &str) -> Result<(), String> {
         match self.disk.remove_file(&latch_path(&self.state_dir, &self.kek, serial)) {
             Ok(()) | Err(DurableError::Missing { .. }) => Ok(()),
             Err(error) => Err(described(&error)),
@@ -117,6 +161,7 @@ impl Login {
         let pin = self.held();
         // If this write fails, `pending` stands and blocks as well.
         let _pending_stays = self.write(&latch_path(&self.state_dir, &self.kek, serial), &pin.version, Latch::Refused);
+        self.end_turn();
     }
 
     fn write(&self, path: &Path, version: &str, latch: Latch) -> Result<(), DurableError> {
@@ -233,9 +278,12 @@ fn version_line(version: private_file::Version) -> String {
 }
 
 fn latch_path(state_dir: &Path, kek: &KekName, serial: &str) -> PathBuf {
-    // A serial may hold any character; its hash makes a file name.
-    let token: String = hex::encode(crypto::sha256(&[serial.as_bytes()])).chars().take(16).collect();
-    state_dir.join(format!("login-{kek}.{token}{SUFFIX}"))
+    state_dir.join(format!("login-{kek}.{}{SUFFIX}", token_of(serial)))
+}
+
+/// A serial may hold any character; its hash makes a file name.
+fn token_of(serial: &str) -> String {
+    hex::encode(crypto::sha256(&[serial.as_bytes()])).chars().take(16).collect()
 }
 
 fn described(error: &DurableError) -> String {

@@ -54,7 +54,7 @@ pub use worker::worker_main;
 // For the probe, which tries what a profile says with keys of its own.
 pub(in crate::kek) use fault::{Fault, code_name};
 pub(in crate::kek) use link::Trouble;
-pub(in crate::kek) use recipe::KeyRole;
+pub(in crate::kek) use recipe::{KeyRole, Recipe};
 pub(in crate::kek) use survey::{LibraryFacts, MechanismFacts, SlotFacts};
 pub(in crate::kek) use workbench::{Lane, Module, Workbench};
 
@@ -100,6 +100,11 @@ impl Pkcs11Kek {
         Ok(Arc::new(Self { name, clock, board, keeper }))
     }
 
+    /// Every problem that shows without a token.
+    pub fn problems(settings: &Pkcs11Settings, deployment: Deployment) -> Vec<StartError> {
+        Access::problems(settings, deployment)
+    }
+
     /// Makes a KEK in the token, with its MAC key where the method has one; refuses a label that is taken. Not retried:
     /// whether a key was made is seen in the token.
     pub async fn create_key(
@@ -130,8 +135,7 @@ impl Pkcs11Kek {
             let created = link.key(&Request::Create(new), access.start_after()).await;
             made.push((role, created.map_err(|trouble| access.setback(trouble).as_start_error(name))?));
         }
-        let reported = &access.profile.attributes.reported;
-        let objection = made.iter().find_map(|(role, attributes)| attributes.objection(*role, reported));
+        let objection = made.iter().find_map(|(role, attributes)| attributes.objection(*role, &access.profile));
         let (_, attributes) = made.into_iter().next().ok_or_else(|| problem("nothing was made".into()))?;
         Ok(TokenKey { facts: access::facts(&access, &token), attributes, objection })
     }
@@ -149,7 +153,7 @@ impl Pkcs11Kek {
         let (label, role) = (access.label_of(access.settings.key_version), access.recipe.role());
         let found = link.key(&Request::Find { label: &label, role }, access.start_after()).await;
         let attributes = found.map_err(|trouble| access.setback(trouble).as_start_error(name))?;
-        let objection = attributes.objection(role, &access.profile.attributes.reported);
+        let objection = attributes.objection(role, &access.profile);
         Ok(TokenKey { facts: access::facts(&access, &token), attributes, objection })
     }
 
@@ -209,8 +213,13 @@ impl Pkcs11Kek {
 
     async fn unwrap_key(&self, wrap: &Wrap, binding: &WrapBinding, deadline: Deadline) -> Result<DataKey, KekError> {
         let access = &self.keeper.access;
-        if wrap.kek != self.name || binding.kek != self.name || wrap.kek_version > access.settings.key_version {
+        if wrap.kek != self.name || binding.kek != self.name {
             return Err(KekError::BadWrap);
+        }
+        let current = access.settings.key_version;
+        if wrap.kek_version > current {
+            let version = wrap.kek_version;
+            return Err(KekError::Unsupported(format!("wrapped by version {version}, and key_version says {current}")));
         }
         if matches!(wrap.method, Method::Software | Method::Transit) {
             return Err(KekError::BadWrap);
@@ -219,6 +228,11 @@ impl Pkcs11Kek {
             let what = format!("the profile {} has no method for a wrap of {:?}", access.profile.id, wrap.method);
             return Err(KekError::Unsupported(what));
         };
+        if matches!(recipe, Recipe::Oaep { mac: None, .. }) && !access.settings.store_key_pinned {
+            return Err(KekError::Unsupported(
+                "a wrap by a public key, which anybody can make: pin the store key".into(),
+            ));
+        }
         let (version, bytes) = (wrap.kek_version, binding.encode(wrap.method));
         let secret = if recipe.binds() {
             if !recipe.fits(wrap.blob.len()) {

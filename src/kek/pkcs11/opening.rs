@@ -60,7 +60,7 @@ impl Keeper {
     pub(super) async fn open(&self) -> Result<(), Setback> {
         let (process, mut link, token) = self.access.open().await?;
         self.board.count(|counts| counts.workers_started += 1);
-        let attributes = self.access.fit_key(&mut link, self.access.settings.key_version).await?;
+        let attributes = self.access.fit_key(&mut link, self.access.settings.key_version, self.access.recipe).await?;
         let public = self.access.public_key(&mut link).await?.map(Arc::new);
         let admitted = self.state().canary.clone();
         let canary = match admitted {
@@ -77,13 +77,14 @@ impl Keeper {
             state.generation += 1;
             state.process = Some(process);
             state.idle = vec![link];
-            state.admitted = vec![self.access.settings.key_version];
+            state.admitted = vec![(self.access.settings.key_version, self.access.recipe)];
             state.canary = Some(canary);
             state.public = public;
             state.proven = Some(self.access.clock.mono());
+            self.canary_opened();
+            // Under the lock: a failure of this worker must not be told before the worker is.
+            self.announce(&token, attributes);
         }
-        self.canary_opened();
-        self.announce(&token, attributes);
         Ok(())
     }
 

@@ -47,6 +47,14 @@ pub struct Pkcs11Settings {
 impl Pkcs11Settings {
     /// The first problem, in words.
     pub(super) fn check(&self, profile: &Profile) -> Result<(), String> {
+        if !self.state_dir.is_dir() {
+            return Err(format!("the state directory {} does not exist", self.state_dir.display()));
+        }
+        self.check_without_state(profile)
+    }
+
+    /// [`Self::check`] before there is a state directory.
+    pub(super) fn check_without_state(&self, profile: &Profile) -> Result<(), String> {
         let label_fits = |label: &str, max| !label.is_empty() && label.len() <= max;
         if !label_fits(&self.token_label, MAX_TOKEN_LABEL) {
             return Err(format!("token_label must have 1 to {MAX_TOKEN_LABEL} bytes"));
@@ -62,9 +70,6 @@ impl Pkcs11Settings {
         }
         if self.token_serial.is_some() && !profile.slot.select.contains(&Select::Serial) {
             return Err(format!("the tokens of {} are not told apart by a serial number", profile.product));
-        }
-        if !self.state_dir.is_dir() {
-            return Err(format!("the state directory {} does not exist", self.state_dir.display()));
         }
         self.check_pin(profile)?;
         match self.env.iter().find(|(name, _)| !profile.module.env.contains(name)) {

@@ -153,7 +153,7 @@ impl Verdict {
         let lasting = KeyAttributes { token: Some(true), ..key.clone() };
         let listed = |name: &AttributeName| profile.reports(*name);
         if named {
-            if let Some(objection) = key.objection(role, &profile.attributes.reported) {
+            if let Some(objection) = key.objection(role, profile) {
                 self.finding(
                     "attributes",
                     format!("the key {} must not be used: {objection}", key.label),
@@ -173,11 +173,18 @@ impl Verdict {
                 _ => {}
             }
         }
-        if let Some(objection) = lasting.objection(role, &[]) {
+        if let Some(objection) =
+            lasting.objection(role, &Profile { attributes: unreported(profile), ..profile.clone() })
+        {
             let found = format!("a new key would be refused as a key-encryption key: {objection}");
             self.finding("attributes", found, "this table cannot be used: take it out".into());
         }
     }
+}
+
+/// What a token says of a key's history is held against the profile elsewhere.
+fn unreported(profile: &Profile) -> profile::Attributes {
+    profile::Attributes { reported: Vec::new(), ..profile.attributes.clone() }
 }
 
 /// Why something failed, in words.

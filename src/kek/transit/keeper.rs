@@ -321,7 +321,8 @@ impl Keeper {
     async fn settle_version(&self, detail: String, session: &Arc<Session>) -> KekError {
         let _one_at_a_time = self.opening.lock().await;
         match self.admit(session).await {
-            Ok(()) => Setback::Denied(detail).as_kek_error(&self.settings.name),
+            // That wrap alone: a refusal of the key would drop what newer versions wrapped, at each request for an old one.
+            Ok(()) => KekError::Unsupported(format!("a version that the server has retired: {detail}")),
             Err(setback) => self.set_back(Some(session), &setback),
         }
     }
