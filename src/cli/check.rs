@@ -45,6 +45,6 @@ pub(super) fn load(path: &Path) -> Result<Config, Failure> {
 }
 
 /// The program itself: it is started again as the token's worker.
-fn this_program() -> Result<std::path::PathBuf, Failure> {
+pub(super) fn this_program() -> Result<std::path::PathBuf, Failure> {
     std::env::current_exe().map_err(|error| Failure::new(Exit::Software, format!("cannot find this program: {error}")))
 }

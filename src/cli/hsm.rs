@@ -1,4 +1,4 @@
-//! `keyward hsm list|show`: what is known of each HSM product, from the profiles that keyward ships.
+//! `keyward hsm list|show|probe`: what is known of each HSM product, and what a token shows of itself.
 
 use std::process::ExitCode;
 
@@ -10,13 +10,14 @@ use crate::kek::profile::{Profile, ProfileChoice, ProfileError, SHIPPED, WrapMet
 
 use super::failure::{Exit, Failure, chain};
 
-/// What is known of each HSM product.
+/// What is known of each HSM product, and what a token shows of itself.
 #[derive(Debug, Subcommand)]
 pub(super) enum Hsm {
     /// List the profiles that keyward ships
     List(List),
     /// Print a profile as it is written, to copy and change
     Show(Show),
+    Probe(Box<super::probe::Probe>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -35,6 +36,7 @@ pub(super) struct Show {
 impl Hsm {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::Probe(probe) => return probe.run(),
             Self::List(list) => list.run()?,
             Self::Show(show) => print!("{}", Profile::text_of(&show.id).map_err(|error| refused(&error))?),
         }

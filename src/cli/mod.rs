@@ -14,6 +14,7 @@ mod init;
 mod kek;
 mod keyring;
 mod policy;
+mod probe;
 mod serve;
 mod value;
 
@@ -50,7 +51,7 @@ enum Command {
     /// Make and show the key-encryption key in a token
     #[command(subcommand)]
     Kek(kek::KekCommand),
-    /// What is known of each HSM product
+    /// What is known of each HSM product, and what a token shows of itself
     #[command(subcommand)]
     Hsm(hsm::Hsm),
     /// Seal one value

@@ -1,10 +1,12 @@
 //! Who can wrap and unwrap a data key? The key-encryption key in a token, a KMS or, for development, a file.
 //! This module never stores a wrap, never decides who may use it and never logs: it reports what happened as values.
 
+mod breaker;
 mod events;
 mod metered;
 pub mod pkcs11;
 mod private_file;
+pub mod probe;
 pub mod profile;
 mod settings;
 mod software;

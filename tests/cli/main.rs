@@ -15,7 +15,10 @@ mod support;
 mod configuration;
 mod damage;
 mod first_steps;
+mod probe;
 mod profiles;
+#[path = "../support/softhsm.rs"]
+mod softhsm;
 
 use std::path::Path;
 use std::process::Output;

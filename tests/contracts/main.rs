@@ -5,6 +5,7 @@ mod live;
 #[path = "../support/openbao.rs"]
 mod openbao;
 mod outages;
+mod probe;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;

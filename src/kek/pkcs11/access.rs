@@ -29,14 +29,14 @@ pub(super) struct Access {
     /// What new wraps are made by.
     pub(super) table: WrapMethod,
     pub(super) recipe: Recipe,
-    library: Library,
+    pub(super) library: Library,
     login: Option<Arc<Login>>,
 }
 
 /// The vendor's library as it lies on the disk.
-struct Library {
-    path: String,
-    sha256: String,
+pub(super) struct Library {
+    pub(super) path: String,
+    pub(super) sha256: String,
 }
 
 /// Why the token cannot be used now, by who must act.
@@ -50,6 +50,36 @@ pub(super) enum Setback {
     Unfit(String),
     /// The library does not load: at start a refusal; later it is as good as away, since an upgrade may be running.
     Library(String),
+}
+
+impl Library {
+    /// The one that is named, else the first of the profile's that exists.
+    pub(super) fn find(named: Option<&Path>, profile: &Profile, deployment: Deployment) -> Result<Self, String> {
+        let path = match named {
+            Some(path) => path.to_path_buf(),
+            None => profile.module.paths.iter().find(|path| path.exists()).cloned().ok_or_else(|| {
+                let tried: Vec<_> = profile.module.paths.iter().map(|path| path.display().to_string()).collect();
+                format!(
+                    "the library of {} is at none of {}: install it or set `module`",
+                    profile.product,
+                    tried.join(", ")
+                )
+            })?,
+        };
+        check_module(&path)?;
+        let bytes = std::fs::read(&path).map_err(|error| format!("the library {}: {error}", path.display()))?;
+        let spies = bytes.windows(SPY_MARK.len()).any(|window| window == SPY_MARK);
+        if deployment == Deployment::Production && spies {
+            return Err(format!(
+                "the library {} is pkcs11-spy, which writes PINs and keys in clear: name the vendor's library itself",
+                path.display()
+            ));
+        }
+        let sha256 = hex::encode(crypto::sha256(&[&bytes]));
+        let text = path.into_os_string().into_string();
+        let path = text.map_err(|path| format!("the path of the library {} is not UTF-8", path.display()))?;
+        Ok(Self { path, sha256 })
+    }
 }
 
 impl Setback {
@@ -89,13 +119,24 @@ impl Access {
         disk: Disk,
     ) -> Result<Self, StartError> {
         let kek = settings.name.clone();
+        let profile = Profile::load(&settings.profile).map_err(|problem| StartError::Profile { kek, problem })?;
+        Self::with_profile(settings, profile, deployment, clock, disk)
+    }
+
+    /// [`Self::prepare`] with a profile that need not lie in a file.
+    pub(super) fn with_profile(
+        settings: Pkcs11Settings,
+        profile: Profile,
+        deployment: Deployment,
+        clock: SharedClock,
+        disk: Disk,
+    ) -> Result<Self, StartError> {
+        let kek = settings.name.clone();
         let wrong = |problem: String| StartError::Setting { kek: kek.clone(), problem };
-        let profile =
-            Profile::load(&settings.profile).map_err(|problem| StartError::Profile { kek: kek.clone(), problem })?;
         settings.check(&profile).map_err(wrong)?;
         let table = profile.chosen(settings.method.as_deref()).map_err(wrong)?.clone();
         let recipe = Recipe::of(&table);
-        let library = library(&settings, &profile, deployment).map_err(wrong)?;
+        let library = Library::find(settings.module.as_deref(), &profile, deployment).map_err(wrong)?;
         let login = match &settings.pin {
             Some(pin) => Some(Arc::new(Login::read(&kek, pin, &profile.login, &settings.state_dir, disk)?)),
             None => None,
@@ -210,10 +251,7 @@ impl Access {
         let label = self.label_of(self.settings.key_version);
         let read = link.bytes(&Request::PublicKey { label: &label }, self.start_after()).await;
         let numbers = read.map_err(|trouble| self.setback(trouble))?;
-        let key = two_numbers(numbers.expose()).and_then(|(n, e)| RsaPublicKey::new(n, e).ok());
-        let unfit =
-            || Setback::Unfit("its public key must have 2,048 to 4,096 bits and an exponent over 65,536".into());
-        key.map(Some).ok_or_else(unfit)
+        rsa_key(&numbers).map(Some).ok_or_else(|| Setback::Unfit(UNFIT_RSA.into()))
     }
 
     /// Wraps in the token; for an RSA KEK here, and authenticated there.
@@ -337,27 +375,9 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(run).await.map_err(|_| Setback::Away("the sidecar is shutting down".into()))
 }
 
-fn library(settings: &Pkcs11Settings, profile: &Profile, deployment: Deployment) -> Result<Library, String> {
-    let path = match &settings.module {
-        Some(path) => path.clone(),
-        None => profile.module.paths.iter().find(|path| path.exists()).cloned().ok_or_else(|| {
-            let tried: Vec<_> = profile.module.paths.iter().map(|path| path.display().to_string()).collect();
-            format!("the library of {} is at none of {}: install it or set `module`", profile.product, tried.join(", "))
-        })?,
-    };
-    check_module(&path)?;
-    let bytes = std::fs::read(&path).map_err(|error| format!("the library {}: {error}", path.display()))?;
-    let spies = bytes.windows(SPY_MARK.len()).any(|window| window == SPY_MARK);
-    if deployment == Deployment::Production && spies {
-        return Err(format!(
-            "the library {} is pkcs11-spy, which writes PINs and keys in clear: name the vendor's library itself",
-            path.display()
-        ));
-    }
-    let sha256 = hex::encode(crypto::sha256(&[&bytes]));
-    let text = path.into_os_string().into_string();
-    let path = text.map_err(|path| format!("the path of the library {} is not UTF-8", path.display()))?;
-    Ok(Library { path, sha256 })
+/// The public key of two numbers as the worker sends them.
+pub(super) fn rsa_key(numbers: &SecretBytes) -> Option<RsaPublicKey> {
+    two_numbers(numbers.expose()).and_then(|(n, e)| RsaPublicKey::new(n, e).ok())
 }
 
 /// Each number with its length in two bytes before it.
@@ -388,6 +408,8 @@ const ALREADY_LOGGED_IN: u64 = 0x100;
 const CANARY_EVERY: Duration = Duration::from_secs(10);
 /// The variable by which OpenSC's spy module finds the library behind it.
 const SPY_MARK: &[u8] = b"PKCS11SPY_OUTPUT";
+pub(super) const UNFIT_RSA: &str = "its public key must have 2,048 to 4,096 bits and an exponent over 65,536";
+/// Anybody can encrypt to a public key.
 const UNPINNED: &str = "rsa-oaep without a MAC key needs the store key's check value in the configuration: anybody can make \
      wraps for a public key. Set store_key_check in [keyring] to what `keyward init` printed";
 /// CKR_MECHANISM_INVALID and CKR_MECHANISM_PARAM_INVALID: another mechanism or another IV mode than the profile's.

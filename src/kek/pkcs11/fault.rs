@@ -98,7 +98,7 @@ impl fmt::Display for Fault {
 }
 
 /// The name of a return code in PKCS#11 2.40.
-fn code_name(code: u64) -> &'static str {
+pub fn code_name(code: u64) -> &'static str {
     let found = CODE_NAMES.iter().find(|(number, _)| *number == code);
     found.map_or("an unnamed code", |(_, name)| name)
 }
@@ -112,6 +112,7 @@ const CODE_NAMES: &[(u64, &str)] = &[
     (0x05, "CKR_GENERAL_ERROR"),
     (0x06, "CKR_FUNCTION_FAILED"),
     (0x07, "CKR_ARGUMENTS_BAD"),
+    (0x0A, "CKR_CANT_LOCK"),
     (0x10, "CKR_ATTRIBUTE_READ_ONLY"),
     (0x11, "CKR_ATTRIBUTE_SENSITIVE"),
     (0x12, "CKR_ATTRIBUTE_TYPE_INVALID"),
@@ -126,8 +127,11 @@ const CODE_NAMES: &[(u64, &str)] = &[
     (0x41, "CKR_ENCRYPTED_DATA_LEN_RANGE"),
     (0x54, "CKR_FUNCTION_NOT_SUPPORTED"),
     (0x60, "CKR_KEY_HANDLE_INVALID"),
+    (0x62, "CKR_KEY_SIZE_RANGE"),
     (0x63, "CKR_KEY_TYPE_INCONSISTENT"),
     (0x68, "CKR_KEY_FUNCTION_NOT_PERMITTED"),
+    (0x69, "CKR_KEY_NOT_WRAPPABLE"),
+    (0x6A, "CKR_KEY_UNEXTRACTABLE"),
     (0x70, "CKR_MECHANISM_INVALID"),
     (0x71, "CKR_MECHANISM_PARAM_INVALID"),
     (0x82, "CKR_OBJECT_HANDLE_INVALID"),
@@ -142,6 +146,8 @@ const CODE_NAMES: &[(u64, &str)] = &[
     (0xB1, "CKR_SESSION_COUNT"),
     (0xB3, "CKR_SESSION_HANDLE_INVALID"),
     (0xB5, "CKR_SESSION_READ_ONLY"),
+    (0xC0, "CKR_SIGNATURE_INVALID"),
+    (0xC1, "CKR_SIGNATURE_LEN_RANGE"),
     (0xD0, "CKR_TEMPLATE_INCOMPLETE"),
     (0xD1, "CKR_TEMPLATE_INCONSISTENT"),
     (0xE0, "CKR_TOKEN_NOT_PRESENT"),
@@ -151,6 +157,9 @@ const CODE_NAMES: &[(u64, &str)] = &[
     (0x101, "CKR_USER_NOT_LOGGED_IN"),
     (0x102, "CKR_USER_PIN_NOT_INITIALIZED"),
     (0x103, "CKR_USER_TYPE_INVALID"),
+    (0x110, "CKR_WRAPPED_KEY_INVALID"),
+    (0x112, "CKR_WRAPPED_KEY_LEN_RANGE"),
+    (0x121, "CKR_RANDOM_NO_RNG"),
     (0x150, "CKR_BUFFER_TOO_SMALL"),
     (0x190, "CKR_CRYPTOKI_NOT_INITIALIZED"),
     (0x191, "CKR_CRYPTOKI_ALREADY_INITIALIZED"),

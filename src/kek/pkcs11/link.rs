@@ -22,6 +22,7 @@ use super::attributes::KeyAttributes;
 use super::fault::Fault;
 use super::frame::Frame;
 use super::message::{PROTOCOL, Reply, Request, TokenFacts};
+use super::survey::{LibraryFacts, MechanismFacts, SlotFacts};
 
 /// A running worker. Dropping it kills the process, whatever state it is in; [`Self::dismiss`] lets it leave in order.
 pub(super) struct Process {
@@ -44,11 +45,16 @@ pub(super) enum Answer {
     Token(TokenFacts),
     Key(KeyAttributes),
     Bytes(SecretBytes),
+    Took(Duration),
+    Sessions { opened: u16, code: u64 },
+    Library(LibraryFacts),
+    Slot(SlotFacts),
+    Mechanisms(Vec<MechanismFacts>),
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(in crate::kek) enum Trouble {
     /// The worker hangs, died or talks nonsense: the link must be dropped.
     Lost(String),
     /// The worker says what went wrong.
@@ -109,18 +115,30 @@ impl Process {
         self.child.try_wait().ok().flatten().map(|status| format!("the worker ended: {status}"))
     }
 
-    /// Closes the door and gives the worker time to finalise the library; one that does not leave is killed.
-    pub(super) fn dismiss(self) {
+    /// How a worker that is lost has ended; one that only hangs is killed.
+    pub(super) async fn last_words(mut self) -> Option<String> {
+        let a_moment = self.clock.sleep_until(self.clock.mono().plus(REAPING));
+        tokio::select! {
+            ended = self.child.wait() => ended.ok().map(|status| format!("the worker ended: {status}")),
+            () = a_moment => None,
+        }
+    }
+
+    /// Closes the door and waits until the worker has finalised the library; one that does not leave is killed.
+    pub(super) async fn leave(self) {
         let Self { door, mut child, clock } = self;
         drop(door);
+        tokio::select! {
+            _ended = child.wait() => {}
+            () = clock.sleep_until(clock.mono().plus(FAREWELL)) => {}
+        }
+    }
+
+    /// Closes the door and gives the worker time to finalise the library; one that does not leave is killed.
+    pub(super) fn dismiss(self) {
         // Without a runtime, at the end of the program, dropping the child kills it.
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                tokio::select! {
-                    _ended = child.wait() => {}
-                    () = clock.sleep_until(clock.mono().plus(FAREWELL)) => {}
-                }
-            });
+            runtime.spawn(self.leave());
         }
     }
 }
@@ -167,6 +185,11 @@ impl Link {
             Reply::Token(facts) => Ok(Answer::Token(facts)),
             Reply::Key(attributes) => Ok(Answer::Key(attributes)),
             Reply::Bytes(bytes) => Ok(Answer::Bytes(SecretBytes::copy_of(bytes))),
+            Reply::Took(nanos) => Ok(Answer::Took(Duration::from_nanos(nanos))),
+            Reply::Sessions { opened, code } => Ok(Answer::Sessions { opened, code }),
+            Reply::Library(facts) => Ok(Answer::Library(facts)),
+            Reply::Slot(facts) => Ok(Answer::Slot(facts)),
+            Reply::Mechanisms(list) => Ok(Answer::Mechanisms(list)),
             Reply::Failed(fault) => Err(Trouble::Fault(fault)),
         }
     }
@@ -188,5 +211,7 @@ fn nonsense() -> Trouble {
     Trouble::Lost("the worker's answer makes no sense".into())
 }
 
+/// A process that crashed is a zombie at once, but not before its core is looked at.
+const REAPING: Duration = Duration::from_millis(500);
 /// A little longer than the worker itself takes before it gives up on its library.
 const FAREWELL: Duration = Duration::from_secs(5);

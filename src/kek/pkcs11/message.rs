@@ -7,9 +7,10 @@ use super::attributes::KeyAttributes;
 use super::fault::Fault;
 use super::frame::{Fields, Frame, Malformed};
 use super::recipe::{KeyRole, Recipe};
+use super::survey::{LibraryFacts, MechanismFacts, SlotFacts};
 
 /// The version of this protocol; both sides are the same binary, so any other one is an error.
-pub const PROTOCOL: u16 = 2;
+pub const PROTOCOL: u16 = 3;
 
 /// What the sidecar asks.
 #[derive(Debug, PartialEq, Eq)]
@@ -82,6 +83,49 @@ pub enum Request<'a> {
     },
     /// Makes a key.
     Create(NewKey<'a>),
+    /// Makes a key that goes with its session, for a trial.
+    Temporary(NewKey<'a>),
+    /// Removes the temporary keys.
+    Discard,
+    /// Unwraps the same blob again and again, to learn how long the token takes without the way to the worker.
+    Repeat {
+        /// How.
+        recipe: Recipe,
+        /// The KEK's label.
+        label: &'a str,
+        /// What a wrap returned.
+        blob: &'a [u8],
+        /// The encoded binding.
+        aad: &'a [u8],
+        /// How often.
+        times: u16,
+    },
+    /// Opens sessions beside those that are open, and closes them again.
+    Sessions {
+        /// How many at most.
+        most: u16,
+    },
+    /// Loads the library to look at it, instead of [`Self::Load`].
+    Survey {
+        /// The library.
+        module: &'a str,
+        /// C_Initialize's pReserved; empty for none.
+        reserved: &'a str,
+        /// Whether C_Initialize gets CKF_OS_LOCKING_OK.
+        os_locking: bool,
+    },
+    /// Asks for one of the slots that a survey found.
+    Slot {
+        /// Which, counted from 0: never a slot's number.
+        index: u16,
+    },
+    /// Asks for the mechanisms of a slot, as many as fit.
+    Mechanisms {
+        /// Which slot, counted from 0.
+        index: u16,
+        /// How many to leave out.
+        from: u16,
+    },
 }
 
 impl<'a> Request<'a> {
@@ -126,6 +170,44 @@ impl<'a> Request<'a> {
                 frame.put_u8(9)?;
                 put_new_key(frame, new)
             }
+            Self::Temporary(new) => {
+                frame.put_u8(11)?;
+                put_new_key(frame, new)
+            }
+            Self::Discard => frame.put_u8(12),
+            Self::Repeat { recipe, label, blob, aad, times } => {
+                put_crypt(frame, 13, *recipe, [label.as_bytes(), blob, aad])?;
+                frame.put_u16(*times)
+            }
+            Self::Sessions { .. } | Self::Survey { .. } | Self::Slot { .. } | Self::Mechanisms { .. } => {
+                self.put_look(frame)
+            }
+        }
+    }
+
+    /// The requests that only look.
+    fn put_look(&self, frame: &mut Frame) -> Result<(), Malformed> {
+        match self {
+            Self::Sessions { most } => {
+                frame.put_u8(14)?;
+                frame.put_u16(*most)
+            }
+            Self::Survey { module, reserved, os_locking } => {
+                frame.put_u8(15)?;
+                frame.put_bytes(module.as_bytes())?;
+                frame.put_bytes(reserved.as_bytes())?;
+                frame.put_u8(u8::from(*os_locking))
+            }
+            Self::Slot { index } => {
+                frame.put_u8(16)?;
+                frame.put_u16(*index)
+            }
+            Self::Mechanisms { index, from } => {
+                frame.put_u8(17)?;
+                frame.put_u16(*index)?;
+                frame.put_u16(*from)
+            }
+            _ => Err(Malformed),
         }
     }
 
@@ -160,6 +242,19 @@ impl<'a> Request<'a> {
             8 => Self::Random { len: fields.u16()? },
             9 => Self::Create(take_new_key(&mut fields)?),
             10 => Self::PublicKey { label: fields.text()? },
+            11 => Self::Temporary(take_new_key(&mut fields)?),
+            12 => Self::Discard,
+            13 => Self::Repeat {
+                recipe: Recipe::take(&mut fields)?,
+                label: fields.text()?,
+                blob: fields.bytes()?,
+                aad: fields.bytes()?,
+                times: fields.u16()?,
+            },
+            14 => Self::Sessions { most: fields.u16()? },
+            15 => Self::Survey { module: fields.text()?, reserved: fields.text()?, os_locking: fields.flag()? },
+            16 => Self::Slot { index: fields.u16()? },
+            17 => Self::Mechanisms { index: fields.u16()?, from: fields.u16()? },
             _ => return Err(Malformed),
         };
         fields.end()?;
@@ -246,6 +341,21 @@ pub enum Reply<'a> {
     Bytes(&'a [u8]),
     /// It did not work.
     Failed(Fault),
+    /// How long repeated unwraps took, in nanoseconds.
+    Took(u64),
+    /// How many sessions could be opened, and what ended it; 0: nothing did.
+    Sessions {
+        /// Beside those that were open.
+        opened: u16,
+        /// The return code of the one too many.
+        code: u64,
+    },
+    /// The library, looked at.
+    Library(LibraryFacts),
+    /// A slot.
+    Slot(SlotFacts),
+    /// Mechanisms of a slot; none when there are no more.
+    Mechanisms(Vec<MechanismFacts>),
 }
 
 impl<'a> Reply<'a> {
@@ -275,6 +385,28 @@ impl<'a> Reply<'a> {
                 frame.put_u8(6)?;
                 fault.put(frame)
             }
+            Self::Took(nanos) => {
+                frame.put_u8(7)?;
+                frame.put_u64(*nanos)
+            }
+            Self::Sessions { opened, code } => {
+                frame.put_u8(8)?;
+                frame.put_u16(*opened)?;
+                frame.put_u64(*code)
+            }
+            Self::Library(facts) => {
+                frame.put_u8(9)?;
+                facts.put(frame)
+            }
+            Self::Slot(facts) => {
+                frame.put_u8(10)?;
+                facts.put(frame)
+            }
+            Self::Mechanisms(list) => {
+                frame.put_u8(11)?;
+                frame.put_u16(u16::try_from(list.len()).map_err(|_| Malformed)?)?;
+                list.iter().try_for_each(|mechanism| mechanism.put(frame))
+            }
         }
     }
 
@@ -294,6 +426,14 @@ impl<'a> Reply<'a> {
             4 => Self::Key(KeyAttributes::take(&mut fields)?),
             5 => Self::Bytes(fields.bytes()?),
             6 => Self::Failed(Fault::take(&mut fields)?),
+            7 => Self::Took(fields.u64()?),
+            8 => Self::Sessions { opened: fields.u16()?, code: fields.u64()? },
+            9 => Self::Library(LibraryFacts::take(&mut fields)?),
+            10 => Self::Slot(SlotFacts::take(&mut fields)?),
+            11 => {
+                let count = fields.u16()?;
+                Self::Mechanisms((0..count).map(|_| MechanismFacts::take(&mut fields)).collect::<Result<_, _>>()?)
+            }
             _ => return Err(Malformed),
         };
         fields.end()?;
@@ -333,6 +473,21 @@ mod tests {
                 id: &[3; 16],
                 unmodifiable: true,
             }),
+            Request::Temporary(NewKey {
+                role: KeyRole::Wrapper,
+                mechanism: 0x1080,
+                key_type: 0x1F,
+                bits: 256,
+                label: "t",
+                id: &[],
+                unmodifiable: false,
+            }),
+            Request::Discard,
+            Request::Repeat { recipe, label: "kek-1", blob: &[2; 60], aad: b"", times: 500 },
+            Request::Sessions { most: 65 },
+            Request::Survey { module: "/m.so", reserved: "", os_locking: false },
+            Request::Slot { index: 1 },
+            Request::Mechanisms { index: 1, from: 100 },
         ]
     }
 
@@ -349,6 +504,11 @@ mod tests {
             Reply::Failed(Fault::ManyKeys),
             Reply::Failed(Fault::NotOurs),
             Reply::Failed(Fault::IvMode),
+            Reply::Took(7),
+            Reply::Sessions { opened: 63, code: 0xB1 },
+            Reply::Library(LibraryFacts { slots: 2, version: "2.6".into(), ..LibraryFacts::default() }),
+            Reply::Slot(SlotFacts { label: "t".into(), initialized: true, ..SlotFacts::default() }),
+            Reply::Mechanisms(vec![MechanismFacts { number: 0x1087, min: 16, max: 32, flags: 0x300 }; 2]),
         ]
     }
 

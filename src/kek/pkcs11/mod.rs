@@ -6,7 +6,6 @@ mod attend;
 mod attributes;
 mod board;
 mod bound;
-mod breaker;
 mod canary;
 mod cipher;
 mod descriptors;
@@ -23,7 +22,9 @@ mod opening;
 mod recipe;
 mod seat;
 mod settings;
+mod survey;
 mod token;
+mod workbench;
 mod worker;
 
 use std::sync::Arc;
@@ -44,12 +45,18 @@ use board::Board;
 use finishing::Finishing;
 use keeper::{Keeper, Work};
 use message::{NewKey, Request};
-use recipe::KeyRole;
 
 pub use attributes::KeyAttributes;
 pub use login::{PinSource, clear_login};
 pub use settings::Pkcs11Settings;
 pub use worker::worker_main;
+
+// For the probe, which tries what a profile says with keys of its own.
+pub(in crate::kek) use fault::{Fault, code_name};
+pub(in crate::kek) use link::Trouble;
+pub(in crate::kek) use recipe::KeyRole;
+pub(in crate::kek) use survey::{LibraryFacts, MechanismFacts, SlotFacts};
+pub(in crate::kek) use workbench::{Lane, Module, Workbench};
 
 /// A KEK in a token.
 pub struct Pkcs11Kek {

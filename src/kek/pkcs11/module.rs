@@ -8,8 +8,8 @@ use std::mem::ManuallyDrop;
 use std::ptr;
 
 use cryptoki_sys::{
-    CK_ATTRIBUTE, CK_BBOOL, CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM, CK_SESSION_INFO,
-    CK_TOKEN_INFO, CK_ULONG,
+    CK_ATTRIBUTE, CK_BBOOL, CK_C_INITIALIZE_ARGS, CK_FUNCTION_LIST, CK_INFO, CK_MECHANISM, CK_MECHANISM_INFO,
+    CK_SESSION_INFO, CK_SLOT_INFO, CK_TOKEN_INFO, CK_ULONG,
 };
 
 use super::fault::Fault;
@@ -96,12 +96,44 @@ impl Module {
         unsafe { call!(self, C_Finalize(ptr::null_mut())) }
     }
 
-    /// The library's version, as `major.minor`.
-    pub fn version(&self) -> Result<String, Fault> {
+    /// What the library says of itself.
+    pub fn info(&self) -> Result<CK_INFO, Fault> {
         let mut info = CK_INFO::default();
         // SAFETY: a valid place for one CK_INFO.
         unsafe { call!(self, C_GetInfo(&raw mut info)) }?;
-        Ok(format!("{}.{}", info.libraryVersion.major, info.libraryVersion.minor))
+        Ok(info)
+    }
+
+    /// The library's version, as `major.minor`.
+    pub fn version(&self) -> Result<String, Fault> {
+        let version = self.info()?.libraryVersion;
+        Ok(format!("{}.{}", version.major, version.minor))
+    }
+
+    /// What a slot says of itself.
+    pub fn slot(&self, slot: SlotId) -> Result<CK_SLOT_INFO, Fault> {
+        let mut info = CK_SLOT_INFO::default();
+        // SAFETY: a valid place for one CK_SLOT_INFO.
+        unsafe { call!(self, C_GetSlotInfo(slot.0, &raw mut info)) }?;
+        Ok(info)
+    }
+
+    /// The mechanisms of a slot.
+    pub fn mechanisms(&self, slot: SlotId) -> Result<Vec<u64>, Fault> {
+        let mut numbers = vec![0; MAX_MECHANISMS];
+        let mut count = ulong(numbers.len());
+        // SAFETY: `count` holds the number of entries that the array has room for; the library writes at most those.
+        unsafe { call!(self, C_GetMechanismList(slot.0, numbers.as_mut_ptr(), &raw mut count)) }?;
+        numbers.truncate(length(count)?);
+        Ok(numbers)
+    }
+
+    /// What a slot says of a mechanism.
+    pub fn mechanism(&self, slot: SlotId, number: u64) -> Result<CK_MECHANISM_INFO, Fault> {
+        let mut info = CK_MECHANISM_INFO::default();
+        // SAFETY: a valid place for one CK_MECHANISM_INFO.
+        unsafe { call!(self, C_GetMechanismInfo(slot.0, number, &raw mut info)) }?;
+        Ok(info)
     }
 
     /// Slots with a token.
@@ -233,14 +265,14 @@ impl Module {
         Ok(ObjectId(key))
     }
 
-    /// Makes a key pair; the private key.
+    /// Makes a key pair; the private key and the public one.
     pub fn generate_pair(
         &self,
         session: SessionId,
         mechanism: u64,
         public: &[Attribute<'_>],
         private: &[Attribute<'_>],
-    ) -> Result<ObjectId, Fault> {
+    ) -> Result<(ObjectId, ObjectId), Fault> {
         let (mut public, mut private) = (raw_template(public), raw_template(private));
         let mut mechanism = CK_MECHANISM { mechanism, pParameter: ptr::null_mut(), ulParameterLen: 0 };
         let (mut public_key, mut private_key) = (0, 0);
@@ -261,7 +293,7 @@ impl Module {
                 )
             )
         }?;
-        Ok(ObjectId(private_key))
+        Ok((ObjectId(private_key), ObjectId(public_key)))
     }
 
     /// Makes an object, here a key of known value.
@@ -328,6 +360,8 @@ static TRUE: CK_BBOOL = cryptoki_sys::CK_TRUE;
 static FALSE: CK_BBOOL = cryptoki_sys::CK_FALSE;
 /// More slots than any product shows at once; a library with more answers CKR_BUFFER_TOO_SMALL.
 const MAX_SLOTS: usize = 256;
+/// The standard names some 400 mechanisms; no product has them all.
+const MAX_MECHANISMS: usize = 1024;
 /// CKA_ID and CKA_LABEL as people set them; the modulus of an RSA key has at most 1,024 bytes.
 const MAX_ATTRIBUTE: usize = 1024;
 /// How tokens say that they do not report an attribute: sensitive, unknown type, and too long for the buffer.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::clock::{Clock, SystemClock};
 use crate::secret::SecretBytes;
 
 use super::attributes::KeyAttributes;
@@ -77,18 +78,36 @@ impl Seat {
         if !module.find(session, &[class(new.role), label_is(&label)])?.is_empty() {
             return Err(Fault::KeyExists);
         }
-        let mut template = kek_template(new, &label);
-        if new.unmodifiable {
-            template.push(Attribute::Flag(cryptoki_sys::CKA_MODIFIABLE, false));
-        }
-        let key = match new.role {
-            KeyRole::Private => {
-                let public = public_template(new, &label);
-                module.generate_pair(session, new.mechanism, &public, &template)?
-            }
-            KeyRole::Cipher | KeyRole::Wrapper | KeyRole::Mac => module.generate(session, new.mechanism, &template)?,
-        };
-        attributes(module, session, key)
+        let made = generate(module, session, new, &label, true)?;
+        attributes(module, session, first(&made)?)
+    }
+
+    /// Makes a key that goes with its session; other sessions see it as long as that one is open.
+    pub fn temporary(&mut self, new: &NewKey<'_>) -> Result<KeyAttributes, Fault> {
+        let module = &self.token.module;
+        let label = label_of(new.role, new.label);
+        let (session, made) = self.token.temporary(|session| generate(module, session, new, &label, false))?;
+        attributes(module, session, first(&made)?)
+    }
+
+    /// Removes the temporary keys.
+    pub fn discard(&mut self) -> Result<(), Fault> {
+        self.renew();
+        self.token.discard()
+    }
+
+    /// Unwraps the same blob `times` times in one session; how many nanoseconds that took.
+    pub fn repeat(&mut self, recipe: Recipe, label: &str, blob: &[u8], aad: &[u8], times: u16) -> Result<u64, Fault> {
+        self.working(&roles(recipe, label), |at| {
+            let start = SystemClock.mono();
+            (0..times).try_for_each(|_| methods::unwrap(at, recipe, blob, aad).map(drop))?;
+            Ok(u64::try_from(SystemClock.mono().since(start).as_nanos()).unwrap_or(u64::MAX))
+        })
+    }
+
+    /// How many more sessions the token gives, and the code that ended it.
+    pub fn sessions(&self, most: u16) -> Result<(u16, u64), Fault> {
+        self.token.count_sessions(most)
     }
 
     /// Runs a call in the session with the keys that it needs, and drops the session if the call failed: an operation may
@@ -128,6 +147,34 @@ impl Seat {
         }
         Ok((session, keys))
     }
+}
+
+/// The key, and the public one of a pair behind it.
+fn generate(
+    module: &Module,
+    session: SessionId,
+    new: &NewKey<'_>,
+    label: &str,
+    lasting: bool,
+) -> Result<Vec<ObjectId>, Fault> {
+    let mut template = kek_template(new, label, lasting);
+    if new.unmodifiable {
+        template.push(Attribute::Flag(cryptoki_sys::CKA_MODIFIABLE, false));
+    }
+    match new.role {
+        KeyRole::Private => {
+            let public = public_template(new, label, lasting);
+            let (private, public) = module.generate_pair(session, new.mechanism, &public, &template)?;
+            Ok(vec![private, public])
+        }
+        KeyRole::Cipher | KeyRole::Wrapper | KeyRole::Mac => {
+            Ok(vec![module.generate(session, new.mechanism, &template)?])
+        }
+    }
+}
+
+fn first(made: &[ObjectId]) -> Result<ObjectId, Fault> {
+    made.first().copied().ok_or_else(|| Fault::Protocol("nothing was made".into()))
 }
 
 /// The keys that a recipe needs, in the order of `At::keys`.
@@ -187,13 +234,13 @@ const fn class(role: KeyRole) -> Attribute<'static> {
 }
 
 /// What the key may do and nothing else, never to leave the token.
-fn kek_template<'a>(new: &NewKey<'a>, label: &'a str) -> Vec<Attribute<'a>> {
+fn kek_template<'a>(new: &NewKey<'a>, label: &'a str, lasting: bool) -> Vec<Attribute<'a>> {
     let mut template = vec![
         class(new.role),
         Attribute::Number(cryptoki_sys::CKA_KEY_TYPE, new.key_type),
         label_is(label),
         Attribute::Bytes(cryptoki_sys::CKA_ID, new.id),
-        Attribute::Flag(cryptoki_sys::CKA_TOKEN, true),
+        Attribute::Flag(cryptoki_sys::CKA_TOKEN, lasting),
         Attribute::Flag(cryptoki_sys::CKA_PRIVATE, true),
         Attribute::Flag(cryptoki_sys::CKA_SENSITIVE, true),
         Attribute::Flag(cryptoki_sys::CKA_EXTRACTABLE, false),
@@ -224,13 +271,13 @@ fn kek_template<'a>(new: &NewKey<'a>, label: &'a str) -> Vec<Attribute<'a>> {
     template
 }
 
-fn public_template<'a>(new: &NewKey<'a>, label: &'a str) -> Vec<Attribute<'a>> {
+fn public_template<'a>(new: &NewKey<'a>, label: &'a str, lasting: bool) -> Vec<Attribute<'a>> {
     vec![
         Attribute::Number(cryptoki_sys::CKA_CLASS, cryptoki_sys::CKO_PUBLIC_KEY),
         Attribute::Number(cryptoki_sys::CKA_KEY_TYPE, new.key_type),
         label_is(label),
         Attribute::Bytes(cryptoki_sys::CKA_ID, new.id),
-        Attribute::Flag(cryptoki_sys::CKA_TOKEN, true),
+        Attribute::Flag(cryptoki_sys::CKA_TOKEN, lasting),
         Attribute::Flag(cryptoki_sys::CKA_ENCRYPT, true),
         Attribute::Flag(cryptoki_sys::CKA_WRAP, false),
         Attribute::Flag(cryptoki_sys::CKA_VERIFY, false),

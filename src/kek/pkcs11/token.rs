@@ -9,7 +9,7 @@ use cryptoki_sys::CK_TOKEN_INFO;
 
 use super::fault::Fault;
 use super::message::TokenFacts;
-use super::module::{Module, SessionId, SlotId};
+use super::module::{Module, ObjectId, SessionId, SlotId};
 
 /// A token that was found. Every thread of the worker works on it in a session of its own.
 pub struct Token {
@@ -18,6 +18,13 @@ pub struct Token {
     read_write: bool,
     // Stays open, since closing the last session would log out.
     login: Mutex<Option<SessionId>>,
+    temporary: Mutex<Option<Temporary>>,
+}
+
+/// Keys that go with their session, and that session.
+struct Temporary {
+    session: SessionId,
+    keys: Vec<ObjectId>,
 }
 
 /// How to load the library and find the token.
@@ -54,8 +61,9 @@ impl Token {
         match matching.as_slice() {
             [] => Err(Fault::NoToken),
             [(slot, info)] => {
-                let token = Self { module, slot: *slot, read_write: lookup.read_write, login: Mutex::new(None) };
-                Ok((token, facts(info, library)))
+                let (slot, read_write) = (*slot, lookup.read_write);
+                let (login, temporary) = (Mutex::new(None), Mutex::new(None));
+                Ok((Self { module, slot, read_write, login, temporary }, facts(info, library)))
             }
             _ => Err(Fault::ManyTokens),
         }
@@ -78,6 +86,58 @@ impl Token {
         self.module.open_session(self.slot, true)
     }
 
+    /// Makes keys in the session of the temporary ones and remembers them: `make` gives every handle that it got.
+    pub fn temporary(
+        &self,
+        make: impl FnOnce(SessionId) -> Result<Vec<ObjectId>, Fault>,
+    ) -> Result<(SessionId, Vec<ObjectId>), Fault> {
+        let mut held = self.temporary.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = match &*held {
+            Some(temporary) => temporary.session,
+            None => self.read_write_session()?,
+        };
+        let temporary = held.get_or_insert_with(|| Temporary { session, keys: Vec::new() });
+        let made = make(session)?;
+        temporary.keys.extend(&made);
+        // A token that keeps what was to go with its session would be left with our rubbish.
+        for key in &made {
+            if self.module.flag(session, *key, cryptoki_sys::CKA_TOKEN)? == Some(true) {
+                return Err(Fault::Protocol("the token keeps keys that were to go with their session".into()));
+            }
+        }
+        Ok((session, made))
+    }
+
+    /// Removes the temporary keys, by the handles that making them returned, and their session.
+    pub fn discard(&self) -> Result<(), Fault> {
+        let Some(Temporary { session, keys }) = self.temporary.lock().unwrap_or_else(PoisonError::into_inner).take()
+        else {
+            return Ok(());
+        };
+        let destroyed: Vec<_> = keys.into_iter().map(|key| self.module.destroy_object(session, key)).collect();
+        self.module.close_session(session)?;
+        destroyed.into_iter().collect()
+    }
+
+    /// How many more sessions the token gives, up to `most`, and the code that ended it; all are closed again.
+    pub fn count_sessions(&self, most: u16) -> Result<(u16, u64), Fault> {
+        let mut open = Vec::new();
+        let mut ended = 0;
+        for _ in 0..most {
+            match self.session() {
+                Ok(session) => open.push(session),
+                Err(Fault::Code { code, .. }) => {
+                    ended = code;
+                    break;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        let count = u16::try_from(open.len()).unwrap_or(u16::MAX);
+        open.into_iter().try_for_each(|session| self.module.close_session(session))?;
+        Ok((count, ended))
+    }
+
     /// Leaves the library in order; nobody may be in a call, and the process ends next.
     pub fn finalize(&self) {
         // Nothing is left to be done about a library that does not end well.
@@ -97,7 +157,7 @@ fn facts(info: &CK_TOKEN_INFO, library: String) -> TokenFacts {
 }
 
 /// PKCS#11 pads texts with blanks; some products use NUL.
-fn padded_text(bytes: &[u8]) -> String {
+pub(super) fn padded_text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).trim_end_matches([' ', '\0']).to_owned()
 }
 

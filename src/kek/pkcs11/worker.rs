@@ -21,6 +21,7 @@ use super::fault::Fault;
 use super::frame::{Frame, Malformed};
 use super::message::{PROTOCOL, Reply, Request};
 use super::seat::Seat;
+use super::survey::Survey;
 use super::token::{Lookup, Token};
 
 /// The whole of `keyward kek-worker`: standard input is the door to the sidecar. To be called first thing in `main`,
@@ -38,6 +39,8 @@ pub fn worker_main() -> ExitCode {
 #[derive(Default)]
 struct Shared {
     token: Mutex<Option<Arc<Token>>>,
+    // A library that is only looked at; such a worker has no token.
+    survey: Mutex<Option<Arc<Survey>>>,
     // Read by whoever is in a call, written by whoever finalises.
     calls: RwLock<()>,
 }
@@ -45,6 +48,10 @@ struct Shared {
 impl Shared {
     fn token(&self) -> Option<Arc<Token>> {
         self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn survey(&self) -> Option<Arc<Survey>> {
+        self.survey.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     #[expect(
@@ -55,6 +62,9 @@ impl Shared {
         let _nobody_calls = self.calls.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(token) = self.token() {
             token.finalize();
+        }
+        if let Some(survey) = self.survey() {
+            survey.finalize();
         }
         // The lock is kept: a lane that waits for it must not call a finalised library. Exiting ends that lane.
         std::process::exit(code)
@@ -181,12 +191,52 @@ impl Lane {
             }
             Request::PublicKey { label } => Ok(Reply::Bytes(&self.seat()?.public_key(label)?).put(out)),
             Request::Random { len } => Ok(Reply::Bytes(self.seat()?.random(len)?.expose()).put(out)),
+            Request::Survey { module, reserved, os_locking } => {
+                self.survey(module, reserved, os_locking).map(|reply| reply.put(out))
+            }
+            Request::Temporary(_)
+            | Request::Discard
+            | Request::Repeat { .. }
+            | Request::Sessions { .. }
+            | Request::Slot { .. }
+            | Request::Mechanisms { .. } => self.probe(request).map(|reply| reply.put(out)),
         }
+    }
+
+    /// What only a probe asks for: nothing here is secret.
+    fn probe(&mut self, request: &Request<'_>) -> Result<Reply<'static>, Fault> {
+        match *request {
+            Request::Temporary(ref new) => Ok(Reply::Key(self.seat()?.temporary(new)?)),
+            Request::Discard => self.seat()?.discard().map(|()| Reply::Done),
+            Request::Repeat { recipe, label, blob, aad, times } => {
+                Ok(Reply::Took(self.seat()?.repeat(recipe, label, blob, aad, times)?))
+            }
+            Request::Sessions { most } => {
+                let (opened, code) = self.seat()?.sessions(most)?;
+                Ok(Reply::Sessions { opened, code })
+            }
+            Request::Slot { index } => Ok(Reply::Slot(self.shared.survey().ok_or_else(not_loaded)?.slot(index)?)),
+            Request::Mechanisms { index, from } => {
+                let survey = self.shared.survey().ok_or_else(not_loaded)?;
+                Ok(Reply::Mechanisms(survey.mechanisms(index, from)?))
+            }
+            _ => Err(out_of_turn("a request that is no probe's")),
+        }
+    }
+
+    fn survey(&self, module: &str, reserved: &str, os_locking: bool) -> Result<Reply<'static>, Fault> {
+        let mut survey = self.shared.survey.lock().unwrap_or_else(PoisonError::into_inner);
+        if survey.is_some() || self.shared.token().is_some() {
+            return Err(out_of_turn("a second load"));
+        }
+        let (found, facts) = Survey::start(module, reserved, os_locking)?;
+        *survey = Some(Arc::new(found));
+        Ok(Reply::Library(facts))
     }
 
     fn load(&self, lookup: &Lookup<'_>) -> Result<Reply<'static>, Fault> {
         let mut token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner);
-        if token.is_some() {
+        if token.is_some() || self.shared.survey().is_some() {
             return Err(out_of_turn("a second load"));
         }
         let (found, facts) = Token::find(lookup)?;

@@ -2,6 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::clock::Wall;
 use crate::kek::{KekFacts, KekHealth};
 
 /// The latest knowledge.
@@ -14,6 +15,8 @@ struct Known {
     facts: KekFacts,
     admitted: bool,
     min_decryption_version: u32,
+    canary: Option<Wall>,
+    logins: u64,
 }
 
 /// What an admission changed.
@@ -31,7 +34,8 @@ impl Board {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
         let facts = KekFacts { kind: "transit", ..KekFacts::default() };
-        Self(Mutex::new(Known { health: None, facts, admitted: false, min_decryption_version: 0 }))
+        let (health, canary) = (None, None);
+        Self(Mutex::new(Known { health, facts, admitted: false, min_decryption_version: 0, canary, logins: 0 }))
     }
 
     /// The KEK was reached and proven.
@@ -52,6 +56,22 @@ impl Board {
     /// A call failed; whether that is news.
     pub(super) fn worsen(&self, health: KekHealth) -> bool {
         self.known().health.replace(health) != Some(health)
+    }
+
+    /// A canary opened.
+    pub(super) fn canary_opened(&self, at: Wall) {
+        self.known().canary = Some(at);
+    }
+
+    /// A login succeeded.
+    pub(super) fn logged_in(&self) {
+        self.known().logins += 1;
+    }
+
+    /// When a canary last opened, and how many logins there were.
+    pub(super) fn counts(&self) -> (Option<Wall>, u64) {
+        let known = self.known();
+        (known.canary, known.logins)
     }
 
     /// Whether the KEK was ever proven.

@@ -7,12 +7,12 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::clock::{Deadline, Mono, SharedClock};
-use crate::kek::{EventSink, KekError, KekEvent, KekFacts, KekHealth};
+use crate::kek::breaker::{Breaker, part_of};
+use crate::kek::{BreakerState, EventSink, KekError, KekEvent, KekFacts, KekHealth, KekStatus, Recoveries};
 use crate::secret::SecretBytes;
 
 use super::api::{self, KeyInfo};
 use super::board::{Board, News};
-use super::breaker::{Breaker, part_of};
 use super::canary::{self, Canary};
 use super::ciphertext::Ciphertext;
 use super::client::Connections;
@@ -133,7 +133,7 @@ impl Keeper {
         if let Some(session) = self.session() {
             return Ok(session);
         }
-        if let Some(error) = self.held().breaker.refusal(self.clock.mono()) {
+        if let Some(error) = self.held().breaker.error(self.clock.mono()) {
             return Err(error);
         }
         self.open().await.map_err(|setback| self.set_back(None, &setback))
@@ -151,6 +151,7 @@ impl Keeper {
     async fn log_in(&self) -> Result<Arc<Session>, Setback> {
         let login = login::login(&self.connections, &self.settings.auth, self.clock.mono());
         let login = self.limited(login, Setback::Away(LATE.into())).await?;
+        self.board.logged_in();
         Ok(Arc::new(Session::new(login)))
     }
 
@@ -204,6 +205,7 @@ impl Keeper {
                 let made = canary::make(&session.caller, &self.settings);
                 let canary = self.limited(made, Setback::Away(LATE.into())).await?;
                 self.held().canary = Some(Arc::new(canary));
+                self.board.canary_opened(self.clock.wall());
                 Ok(())
             }
         }
@@ -264,7 +266,23 @@ impl Keeper {
     }
 
     async fn check(&self, session: &Session, canary: &Canary) -> Result<(), Fault> {
-        self.limited(canary::check(&session.caller, &self.settings, canary), late()).await
+        self.limited(canary::check(&session.caller, &self.settings, canary), late()).await?;
+        self.board.canary_opened(self.clock.wall());
+        Ok(())
+    }
+
+    /// What health and metrics show; no call is made for it.
+    pub(super) fn status(&self) -> KekStatus {
+        let now = self.clock.mono();
+        let held = self.held();
+        let breaker = match (&held.session, held.breaker.until()) {
+            (Some(_), _) | (None, None) => BreakerState::Closed,
+            (None, Some(until)) if now < until => BreakerState::Open { until },
+            (None, Some(_)) => BreakerState::HalfOpen,
+        };
+        let (last_canary, logins) = self.board.counts();
+        let recoveries = Recoveries { logins: logins.saturating_sub(1), ..Recoveries::default() };
+        KekStatus { health: self.board.health(), last_canary, breaker, sessions_in_use: 0, sessions: 0, recoveries }
     }
 
     /// What an error means, and what is done about it; None if the work is worth another attempt.
@@ -403,7 +421,7 @@ impl Keeper {
     fn next(&self) -> Mono {
         let held = self.held();
         match &held.session {
-            None => held.breaker.opens_at().unwrap_or_else(|| self.clock.mono()),
+            None => held.breaker.until().unwrap_or_else(|| self.clock.mono()),
             Some(session) => session.lease().renew_at.map_or(held.prove_at, |at| at.min(held.prove_at)),
         }
     }
@@ -453,6 +471,6 @@ fn replaced() -> Setback {
 const CALL_LIMIT: Duration = Duration::from_secs(5);
 const LATE: &str = "no answer within 5 s";
 /// The longest idle time in which an outage stays unseen.
-const PROOF_EVERY: Duration = Duration::from_secs(30);
+const PROOF_EVERY: Duration = Duration::from_secs(10);
 /// After a renewal that failed.
 const RENEW_AGAIN: Duration = Duration::from_secs(10);

@@ -12,10 +12,10 @@ use crate::clock::Mono;
 use crate::kek::private_file;
 use crate::secret::SecretBytes;
 
-use super::breaker::part_of;
 use super::client::{Caller, Connections};
 use super::fault::{Fault, Setback};
 use super::settings::Auth;
+use crate::kek::breaker::part_of;
 
 /// A token and what is known of its life.
 pub(super) struct Login {

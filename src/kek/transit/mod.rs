@@ -13,7 +13,6 @@
 
 mod api;
 mod board;
-mod breaker;
 mod canary;
 mod ciphertext;
 mod client;
@@ -33,7 +32,9 @@ use crate::crypto::DataKey;
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-use super::{Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, Method, StartError, Wrap, WrapBinding};
+use super::{
+    Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, KekStatus, Method, StartError, Wrap, WrapBinding,
+};
 
 use ciphertext::Ciphertext;
 use client::Connections;
@@ -159,6 +160,10 @@ impl Kek for TransitKek {
 
     fn health(&self) -> KekHealth {
         self.keeper.board.health()
+    }
+
+    fn status(&self) -> KekStatus {
+        self.keeper.status()
     }
 }
 

@@ -7,7 +7,7 @@ use crate::crypto;
 use crate::kek::KekError;
 
 /// Failures in a row and the pause after them.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Breaker {
     failures: u32,
     open: Option<(Mono, KekError)>,
@@ -41,11 +41,16 @@ impl Breaker {
 
 /// Between half of a duration and all of it.
 pub(super) fn jittered(pause: Duration) -> Duration {
+    pause / 2 + part_of(pause / 2)
+}
+
+/// A random part of a duration.
+pub(super) fn part_of(whole: Duration) -> Duration {
     let mut random = [0; 1];
-    // Without randomness the pause is merely not spread.
+    // Without randomness nothing is spread, and nothing else is wrong.
     let _spread = crypto::random(&mut random);
     let [random] = random;
-    pause / 2 + (pause / 2) * u32::from(random) / u32::from(u8::MAX)
+    whole * u32::from(random) / u32::from(u8::MAX)
 }
 
 const PAUSE: Duration = Duration::from_millis(100);
