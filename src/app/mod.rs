@@ -22,7 +22,9 @@ use crate::service::Service;
 use crate::{kek, store};
 
 pub use found::{FoundError, Founded, found};
-pub use keks::{KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_worker};
+pub use keks::{
+    KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems, kek_worker,
+};
 pub use protect::{ProtectError, protect};
 pub use start::{StartError, policy_settings};
 

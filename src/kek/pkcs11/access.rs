@@ -312,9 +312,9 @@ impl Access {
         let Pkcs11Settings { token_label, token_serial, env, .. } = &self.settings;
         let serial = token_serial.as_ref().map_or(String::new(), |serial| format!(" and serial {serial}"));
         let mut untold = self.profile.module.env.iter().filter(|name| env.iter().all(|(given, _)| given != *name));
-        let untold = untold.next().map_or(String::new(), |name| {
-            format!("; {name} does not reach the library unless `env` sets it")
-        });
+        let untold = untold
+            .next()
+            .map_or(String::new(), |name| format!("; {name} does not reach the library unless `env` sets it"));
         format!("no token has the configured label {token_label}{serial}{untold}")
     }
 

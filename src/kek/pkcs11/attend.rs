@@ -9,11 +9,11 @@ use super::keeper::{Keeper, Work};
 
 /// Looks after the token until the keeper is gone.
 pub(super) async fn attend(keeper: Weak<Keeper>, clock: SharedClock) {
-    while let Some((point, changed)) = keeper.upgrade().map(|keeper| (keeper.next_look(), keeper.changed.clone())) {
+    while let Some((point, failed)) = keeper.upgrade().map(|keeper| (keeper.next_look(), keeper.failed.clone())) {
         tokio::select! {
             () = clock.sleep_until(point) => {}
-            // The breaker now says when to look; a token that comes back is not kept waiting for the next canary.
-            () = changed.notified() => continue,
+            // The look that was due while all was well may be far away.
+            () = failed.notified() => {}
         }
         let Some(keeper) = keeper.upgrade() else { return };
         if keeper.is_due() {

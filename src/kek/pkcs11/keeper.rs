@@ -44,8 +44,8 @@ pub(super) struct Keeper {
     pub(super) events: EventSink,
     pub(super) board: Arc<Board>,
     pub(super) opening: Turn<()>,
-    /// Told when a call has found the token gone: what was planned for a healthy one no longer holds.
-    pub(super) changed: Arc<Notify>,
+    /// A call failed: whoever looks after the token may have to look sooner.
+    pub(super) failed: Arc<Notify>,
     seats: Semaphore,
     state: Mutex<State>,
 }
@@ -99,7 +99,7 @@ impl Keeper {
     /// A keeper without a worker.
     pub(super) fn new(access: Access, events: EventSink, board: Arc<Board>) -> Self {
         let seats = Semaphore::new(access.pool());
-        Self { access, events, board, seats, opening: Turn::new(()), changed: Arc::default(), state: Mutex::default() }
+        Self { access, events, board, opening: Turn::new(()), failed: Arc::default(), seats, state: Mutex::default() }
     }
 
     /// Opens and admits the token for the first time.
@@ -353,7 +353,7 @@ impl Keeper {
             });
         }
         state.breaker.trip(self.access.clock.mono(), error.clone());
-        self.changed.notify_one();
+        self.failed.notify_one();
         error
     }
 

@@ -2,7 +2,7 @@
 //! This module never touches a token.
 
 use crate::kek::pkcs11::{Fault, KeyAttributes, KeyRole, Trouble};
-use crate::kek::profile::{AttributeName, ErrorClass, IvMode, Profile, WrapMethod};
+use crate::kek::profile::{self, AttributeName, ErrorClass, IvMode, Profile, WrapMethod};
 
 use super::names::{self, hexadecimal, truly};
 use super::report::{Finding, Mechanism, Random, Sessions};

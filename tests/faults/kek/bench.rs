@@ -72,9 +72,9 @@ pub const TAKEN_AWAY: Fault<'_> = Fault { uncached: Unavailable, readiness: AWAY
 pub const REFUSED: Fault<'_> =
     Fault { cached: Unavailable, uncached: Unavailable, readiness: REFUSES, records: REFUSAL, ..UNNOTICED };
 /// Longer than anything takes that is not away.
-const PATIENT: u32 = 5_000;
+const PATIENT: u32 = 10_000;
 /// Less than the profiles give a call before the worker is replaced.
-pub const HASTY: u32 = 600;
+pub const HASTY: u32 = 400;
 
 /// While a token is away, and while nothing is wrong.
 pub const AWAY: (u16, &str) = (200, "[degraded] kek primary: unreachable: cached keys serve until they expire");
