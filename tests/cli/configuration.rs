@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use std::os::unix::fs::PermissionsExt;
+
 use crate::support::Setup;
 use crate::{ours, run, text};
 
@@ -46,10 +48,30 @@ fn the_shipped_example_is_good_with_the_shipped_policies() {
     let policies = policies(dir.path());
     let shipped = std::fs::read_to_string(ours("examples/keyward.toml")).unwrap();
     let text_of = shipped.replace("/etc/keyward/policies", &policies);
+    let text_of = text_of.replace("/etc/keyward", &text(dir.path()));
+    for pin in ["pin", "backup-pin"] {
+        let path = dir.path().join(pin);
+        std::fs::write(&path, "12345678\n").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
     let config = dir.path().join("keyward.toml");
-    std::fs::write(&config, text_of).unwrap();
+    std::fs::write(&config, &text_of).unwrap();
     let (code, shown, said) = run(&["check", "--config", &text(&config)]);
     assert_eq!(code, Some(0), "{said}");
+    let refusal = |from: &str, to: &str| {
+        assert!(text_of.contains(from), "{from}");
+        std::fs::write(&config, text_of.replacen(from, to, 1)).unwrap();
+        let (code, _, said) = run(&["check", "--config", &text(&config)]);
+        assert_ne!(code, Some(0), "{to}");
+        said
+    };
+    // What is wrong with a token's settings is found without the token.
+    assert!(refusal("profile = \"softhsm2\"", "profile = \"softhsm3\"").contains("keyward ships no profile softhsm3"));
+    assert!(refusal("# method = \"aes-gcm\"", "method = \"aes-gmc\"").contains("has no method aes-gmc"));
+    assert!(refusal("keyward-kek-{version}\"", "kek\"\nkey_version = 2").contains("needs {version} in key_label"));
+    assert!(refusal("token_label = \"keyward\"", "token_label = \"keyward\"\nmodule = \"/no.so\"").contains("/no.so"));
+    std::fs::set_permissions(dir.path().join("pin"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    assert!(refusal("schema = 1", "schema = 1").contains("has mode 0644"));
     assert!(shown.contains("environment    production"), "{shown}");
 
     // The example as it is, on a machine where nobody has written policies yet.

@@ -49,6 +49,36 @@ async fn a_wrap_of_an_older_profile_opens_and_new_ones_are_made_as_the_newer_say
 }
 
 #[tokio::test]
+async fn a_version_that_wraps_otherwise_does_not_strand_the_one_before_it() {
+    let token = Softhsm::new();
+    let key = data_key();
+    let mut older = Vec::new();
+    let methods = ["rsa-oaep", "unwrap-getattr", "aes-cbc-hmac", "aes-gcm"];
+    for (method, key_version) in methods.into_iter().zip(1..) {
+        let method = Some(method.to_owned());
+        let settings = Pkcs11Settings { key_label: "kek-{version}".into(), key_version, method, ..token.settings() };
+        create(&settings).await;
+        let kek = start(settings).await.unwrap();
+        older.push(kek.wrap(&key, &binding(), soon()).await.unwrap());
+        for wrap in &older {
+            opens(kek.as_ref(), wrap, &key).await.unwrap();
+        }
+        assert_eq!(kek.health(), KekHealth::Reachable);
+    }
+}
+
+#[tokio::test]
+async fn a_configuration_that_was_set_back_is_no_tampering() {
+    let token = Softhsm::new();
+    let version = |key_version| Pkcs11Settings { key_label: "kek-{version}".into(), key_version, ..token.settings() };
+    create(&version(1)).await;
+    create(&version(2)).await;
+    let newer = start(version(2)).await.unwrap().wrap(&data_key(), &binding(), soon()).await.unwrap();
+    let told = start(version(1)).await.unwrap().unwrap(&newer, &binding(), soon()).await.err().unwrap();
+    assert!(matches!(&told, KekError::Unsupported(what) if what.contains("key_version says 1")), "{told}");
+}
+
+#[tokio::test]
 async fn an_older_version_that_is_gone_from_the_token_is_named_and_the_newer_one_serves_on() {
     let token = Softhsm::new();
     let version = |key_version| Pkcs11Settings { key_label: "kek-{version}".into(), key_version, ..token.settings() };

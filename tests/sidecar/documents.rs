@@ -7,7 +7,7 @@ use std::process::Command;
 use keyward::fields::{self, FieldMap, Plan, SealedSelection, lines};
 
 use crate::softhsm::{KEY_LABEL, MODULE, Softhsm, TOKEN_LABEL};
-use crate::support::{KEYWARD, Setup, keyward_ok};
+use crate::support::{KEYWARD, Serving, Setup, keyward_ok, post};
 
 pub const PROFILES: [&str; 2] = ["direct-identifiers", "safe-harbor"];
 
@@ -140,4 +140,43 @@ fn the_demo_runs_with_a_key_in_a_token() {
         assert!(told.contains(claim), "{claim}: {told}");
     }
     assert!(token.pkcs11_tool(&["--list-objects", "--type", "secrkey"]).contains("never extractable"));
+}
+
+/// Before the keyrings are open policy knows none of them: `denied` would be believed.
+#[test]
+fn a_sidecar_that_starts_without_its_token_answers_unavailable_and_never_denied() {
+    let token = Softhsm::new();
+    let setup = setup_with(&token);
+    let serving = setup.serve();
+    keyward_ok(&["keyring", "create", "letters", "--config", &setup.config()]);
+    let (status, sealed) =
+        post(&setup.data(), "/v1/keyrings/letters/seal", r#"{"context":{},"items":[{"text":"Ada"}]}"#);
+    assert_eq!(status, 200, "{sealed}");
+    let sealed = &sealed["items"][0]["sealed"];
+    let open = format!(r#"{{"context":{{}},"purpose":"TREAT","items":[{{"sealed":{sealed}}}]}}"#);
+    assert_eq!(serving.stop(), Some(0));
+    token.pull();
+    let _serving =
+        Serving { child: Command::new(KEYWARD).args(["serve", "--config", &setup.config()]).spawn().unwrap() };
+    let patience = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let mut heard = std::collections::BTreeSet::new();
+    let mut plugged = false;
+    loop {
+        assert!(std::time::Instant::now() < patience, "{heard:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        if std::os::unix::net::UnixStream::connect(setup.data()).is_err() {
+            continue;
+        }
+        let (status, answer) = post(&setup.data(), "/v1/open", &open);
+        heard.insert(status);
+        match status {
+            200 => break,
+            _ => assert_eq!((status, answer["code"].as_str()), (503, Some("unavailable")), "{answer}"),
+        }
+        if !plugged {
+            token.plug_in();
+            plugged = true;
+        }
+    }
+    assert_eq!(heard.into_iter().collect::<Vec<_>>(), [200, 503]);
 }

@@ -44,6 +44,8 @@ pub(super) struct Library {
 pub(super) enum Setback {
     /// It is away: wait.
     Away(String),
+    /// It is away, and stays so until an operator acts: an attempt whose end is not known is not repeated.
+    Stuck(String),
     /// It said no: an operator.
     Denied(String),
     /// It holds something that must not be used: an operator, and at start a refusal.
@@ -87,7 +89,9 @@ impl Setback {
     pub(super) fn as_kek_error(&self, kek: &KekName) -> KekError {
         let kek = kek.clone();
         match self {
-            Self::Away(detail) | Self::Library(detail) => KekError::Unreachable { kek, detail: detail.clone() },
+            Self::Away(detail) | Self::Stuck(detail) | Self::Library(detail) => {
+                KekError::Unreachable { kek, detail: detail.clone() }
+            }
             Self::Denied(detail) | Self::Unfit(detail) => KekError::Denied { kek, detail: detail.clone() },
         }
     }
@@ -95,14 +99,18 @@ impl Setback {
     /// In words.
     pub(super) fn detail(&self) -> &str {
         match self {
-            Self::Away(detail) | Self::Denied(detail) | Self::Unfit(detail) | Self::Library(detail) => detail,
+            Self::Away(detail)
+            | Self::Stuck(detail)
+            | Self::Denied(detail)
+            | Self::Unfit(detail)
+            | Self::Library(detail) => detail,
         }
     }
 
     /// What stops a start.
     pub(super) fn as_start_error(&self, kek: &KekName) -> StartError {
         match self {
-            Self::Away(_) | Self::Denied(_) => StartError::Kek(self.as_kek_error(kek)),
+            Self::Away(_) | Self::Stuck(_) | Self::Denied(_) => StartError::Kek(self.as_kek_error(kek)),
             Self::Unfit(problem) | Self::Library(problem) => {
                 StartError::Unfit { kek: kek.clone(), problem: problem.clone() }
             }
@@ -362,7 +370,10 @@ impl Access {
             }
             Err(Trouble::Fault(fault @ Fault::Code { .. })) => self.refused(login, serial, fault).await,
             // The latch stays pending: whether the token has counted a failure is not known.
-            Err(trouble) => Err(self.setback(trouble)),
+            Err(trouble) => {
+                login.end_turn();
+                Err(self.setback(trouble))
+            }
         }
     }
 
@@ -387,7 +398,8 @@ async fn begin(login: &Arc<Login>, serial: &str) -> Result<Arc<SecretBytes>, Set
     let (login, serial) = (login.clone(), serial.to_owned());
     blocking(move || login.begin(&serial)).await?.map_err(|blocked| match blocked {
         // Nobody has said no yet: cached keys and the escrow serve on while an operator looks.
-        Blocked::Latched(Latch::Pending) | Blocked::Disk(_) => Setback::Away(blocked.to_string()),
+        Blocked::Latched(Latch::Pending) => Setback::Stuck(blocked.to_string()),
+        Blocked::Disk(_) => Setback::Away(blocked.to_string()),
         Blocked::Latched(Latch::Refused) => Setback::Denied(blocked.to_string()),
     })
 }

@@ -67,10 +67,9 @@ impl KeyAttributes {
         if secret && self.value_len.is_some_and(|len| len != KEY_BYTES) {
             return Some("it is not a 256-bit key".into());
         }
-        if self.private == Some(false) && profile.login.user == User::User {
-            return Some("PRIVATE is false, must be true: it could be used without the PIN".into());
-        }
-        self.wrong_use(role).or_else(|| self.known_elsewhere(&profile.attributes.reported))
+        let public = (self.private == Some(false) && profile.login.user == User::User)
+            .then(|| "PRIVATE is false, must be true: it could be used without the PIN".to_owned());
+        self.wrong_use(role).or(public).or_else(|| self.known_elsewhere(&profile.attributes.reported))
     }
 
     fn wrong_use(&self, role: KeyRole) -> Option<String> {

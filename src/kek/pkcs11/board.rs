@@ -18,6 +18,7 @@ struct Known {
     attributes: Option<KeyAttributes>,
     worker: Option<u32>,
     counts: Counts,
+    stuck: bool,
 }
 
 /// Counters and times for health and metrics.
@@ -37,7 +38,14 @@ impl Board {
     /// Nothing is known yet.
     pub(super) fn new() -> Self {
         let facts = KekFacts { kind: "pkcs11", ..KekFacts::default() };
-        Self(Mutex::new(Known { health: None, facts, attributes: None, worker: None, counts: Counts::default() }))
+        Self(Mutex::new(Known {
+            health: None,
+            facts,
+            attributes: None,
+            worker: None,
+            counts: Counts::default(),
+            stuck: false,
+        }))
     }
 
     /// The KEK was reached and proven.
@@ -46,11 +54,15 @@ impl Board {
         known.facts = facts;
         known.attributes = Some(attributes);
         known.health = Some(KekHealth::Reachable);
+        known.stuck = false;
     }
 
-    /// A call failed; whether that is news.
-    pub(super) fn worsen(&self, health: KekHealth) -> bool {
-        self.known().health.replace(health) != Some(health)
+    /// A call failed; whether that is news: another state, or the same one that now ends only when somebody acts.
+    pub(super) fn worsen(&self, health: KekHealth, stuck: bool) -> bool {
+        let mut known = self.known();
+        let news = known.health.replace(health) != Some(health) || (stuck && !known.stuck);
+        known.stuck |= stuck;
+        news
     }
 
     /// Which process is the worker.

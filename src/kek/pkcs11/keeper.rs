@@ -345,7 +345,7 @@ impl Keeper {
             _ => KekHealth::Unreachable,
         };
         self.board.worker_is(None);
-        if self.board.worsen(health) {
+        if self.board.worsen(health, matches!(setback, Setback::Stuck(_))) {
             let (kek, detail) = (kek.clone(), setback.detail().to_owned());
             self.events.emit(match health {
                 KekHealth::Denied => KekEvent::Refused { kek, detail },

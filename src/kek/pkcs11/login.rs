@@ -115,7 +115,8 @@ impl Login {
         Ok(())
     }
 
-    fn end_turn(&self) {
+    /// The attempt is over, however it ended.
+    pub(super) fn end_turn(&self) {
         *self.turn.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
@@ -372,6 +373,21 @@ mod tests {
         assert!(place.with_file().begin("43").is_ok());
         place.write_pin("87654321 is longer");
         assert_eq!(login.begin("42").unwrap().expose(), b"87654321 is longer", "the running sidecar sees the new PIN");
+    }
+
+    #[test]
+    fn a_pin_refused_under_one_name_is_not_tried_under_another_and_logins_take_turns() {
+        let place = Place::new();
+        let login = place.with_file();
+        login.begin("42").unwrap();
+        let named = |name: &str| {
+            let (kek, source) = (name.parse().unwrap(), PinSource::File(place.pin()));
+            Login::read(&kek, &source, &rules(PinShape::Free), place.0.path(), Disk::real()).unwrap()
+        };
+        assert!(matches!(named("backup").begin("42").err(), Some(Blocked::Disk(why)) if why.contains("another login")));
+        login.refuse("42");
+        assert_eq!(named("backup").begin("42").err(), Some(Blocked::Latched(Latch::Refused)));
+        assert!(named("backup").begin("43").is_ok(), "another token");
     }
 
     #[test]

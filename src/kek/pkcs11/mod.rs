@@ -93,7 +93,7 @@ impl Pkcs11Kek {
         let board = Arc::new(Board::new());
         let keeper = Arc::new(Keeper::new(access, events, board.clone()));
         match keeper.start().await {
-            Ok(()) | Err(Setback::Away(_)) => {}
+            Ok(()) | Err(Setback::Away(_) | Setback::Stuck(_)) => {}
             Err(setback) => return Err(setback.as_start_error(&name)),
         }
         tokio::spawn(attend::attend(Arc::downgrade(&keeper), clock.clone()));
@@ -201,14 +201,14 @@ impl Pkcs11Kek {
         crypto::random(ours.expose_mut()).map_err(failed)?;
         fresh.expose_mut().iter_mut().zip(ours.expose()).for_each(|(byte, other)| *byte ^= other);
         let sealed = bound::seal(&fresh, binding, key).map_err(failed)?;
-        let aad = self.authenticated(binding, &sealed);
+        let aad = Self::authenticated(self.keeper.access.recipe, binding, &sealed);
         let by_token = self.ask(Work::Wrap { plain: fresh, aad }, deadline).await?;
         bound::join(by_token.expose(), &sealed).ok_or(KekError::BadWrap)
     }
 
     /// What the MAC beside an RSA wrap covers: the sealed key too, since anybody can make the rest.
-    fn authenticated(&self, binding: &[u8], sealed: &[u8]) -> Vec<u8> {
-        if self.keeper.access.recipe.has_mac() { [binding, sealed].concat() } else { Vec::new() }
+    fn authenticated(recipe: Recipe, binding: &[u8], sealed: &[u8]) -> Vec<u8> {
+        if recipe.has_mac() { [binding, sealed].concat() } else { Vec::new() }
     }
 
     async fn unwrap_key(&self, wrap: &Wrap, binding: &WrapBinding, deadline: Deadline) -> Result<DataKey, KekError> {
@@ -243,7 +243,7 @@ impl Pkcs11Kek {
         } else {
             let parts = bound::split(&wrap.blob).filter(|(by_token, _)| recipe.fits(by_token.len()));
             let (by_token, sealed) = parts.ok_or(KekError::BadWrap)?;
-            let aad = self.authenticated(&bytes, sealed);
+            let aad = Self::authenticated(recipe, &bytes, sealed);
             let work = Work::Unwrap { recipe, version, blob: by_token.to_vec(), aad };
             let fresh = self.ask(work, deadline).await?;
             bound::open(&fresh, &bytes, sealed).map_err(|_| KekError::BadWrap)?
