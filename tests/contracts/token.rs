@@ -98,6 +98,16 @@ async fn an_extractable_key_and_one_that_may_wrap_are_refused_by_name() {
 }
 
 #[tokio::test]
+async fn a_token_label_that_no_token_has_is_refused_and_those_that_are_there_are_named() {
+    let token = token_with_key().await;
+    let error = refusal(Pkcs11Settings { token_label: "kek-tset".into(), ..token.settings() }).await.to_string();
+    assert!(error.contains("no token has the configured label kek-tset"), "{error}");
+    assert!(error.contains("there are kek-test (serial "), "{error}");
+    let serial = refusal(Pkcs11Settings { token_serial: Some("0".into()), ..token.settings() }).await.to_string();
+    assert!(serial.contains("label kek-test and serial 0"), "{serial}");
+}
+
+#[tokio::test]
 async fn a_label_that_names_no_key_or_two_and_a_token_label_that_names_two_are_refused() {
     let token = token_with_key().await;
     let missing = refusal(Pkcs11Settings { key_label: "none".into(), ..token.settings() }).await.to_string();

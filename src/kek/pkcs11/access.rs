@@ -344,6 +344,8 @@ impl Access {
             },
             Fault::Module(_) => Setback::Library(told),
             Fault::NoToken => Setback::Away(self.no_token()),
+            // A mistake at the start; later the token has been pulled out from beside its neighbours.
+            Fault::OtherTokens(there) => Setback::Library(format!("{}; there are {there}", self.no_token())),
             Fault::LoggedOut | Fault::Protocol(_) => Setback::Away(told),
             Fault::NoKey => {
                 let label = self.label_of(self.settings.key_version);

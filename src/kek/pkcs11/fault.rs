@@ -20,6 +20,8 @@ pub enum Fault {
     Module(String),
     /// No token has the label.
     NoToken,
+    /// No token has the label, and these are there.
+    OtherTokens(String),
     /// Several tokens have the label.
     ManyTokens,
     /// No key has the label.
@@ -51,6 +53,7 @@ impl Fault {
             Self::LoggedOut => (8, 0, ""),
             Self::Protocol(text) => (9, 0, text.as_str()),
             Self::NotOurs => (10, 0, ""),
+            Self::OtherTokens(text) => (12, 0, text.as_str()),
             Self::IvMode => (11, 0, ""),
         };
         frame.put_u8(kind)?;
@@ -72,6 +75,7 @@ impl Fault {
             8 => Self::LoggedOut,
             10 => Self::NotOurs,
             11 => Self::IvMode,
+            12 => return if code == 0 { Ok(Self::OtherTokens(text.into())) } else { Err(Malformed) },
             9 => return if code == 0 { Ok(Self::Protocol(text.into())) } else { Err(Malformed) },
             _ => return Err(Malformed),
         };
@@ -85,6 +89,7 @@ impl fmt::Display for Fault {
             Self::Code { call, code } => write!(f, "{call} answered {} ({code:#x})", code_name(*code)),
             Self::Module(text) => write!(f, "the library cannot be used: {text}"),
             Self::NoToken => f.write_str("no token has the configured label"),
+            Self::OtherTokens(there) => write!(f, "no token has the configured label; there are {there}"),
             Self::ManyTokens => f.write_str("several tokens have the configured label"),
             Self::NoKey => f.write_str("no key in the token has the configured label"),
             Self::ManyKeys => f.write_str("several keys in the token have the configured label"),

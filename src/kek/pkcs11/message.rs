@@ -503,6 +503,7 @@ mod tests {
             Reply::Failed(Fault::Module("no such file".into())),
             Reply::Failed(Fault::ManyKeys),
             Reply::Failed(Fault::NotOurs),
+            Reply::Failed(Fault::OtherTokens("kek (serial 1)".into())),
             Reply::Failed(Fault::IvMode),
             Reply::Took(7),
             Reply::Sessions { opened: 63, code: 0xB1 },

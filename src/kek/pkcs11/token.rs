@@ -49,17 +49,21 @@ impl Token {
         let module = Module::load(lookup.module)?;
         module.initialize(lookup.reserved, lookup.os_locking)?;
         let library = module.version()?;
-        let mut matching = Vec::new();
+        let (mut matching, mut others) = (Vec::new(), Vec::new());
         for slot in module.slots()? {
             // A neighbour that is broken or being removed must not hide the token that we want.
             let Ok(info) = module.token(slot) else { continue };
             let serial = padded_text(&info.serialNumber);
-            if padded_text(&info.label) == lookup.label && (lookup.serial.is_empty() || serial == lookup.serial) {
+            let label = padded_text(&info.label);
+            if label == lookup.label && (lookup.serial.is_empty() || serial == lookup.serial) {
                 matching.push((slot, info));
+            } else if !label.is_empty() {
+                others.push(printable(&format!("{label} (serial {serial})")));
             }
         }
         match matching.as_slice() {
-            [] => Err(Fault::NoToken),
+            [] if others.is_empty() => Err(Fault::NoToken),
+            [] => Err(Fault::OtherTokens(others.join(", "))),
             [(slot, info)] => {
                 let (slot, read_write) = (*slot, lookup.read_write);
                 let (login, temporary) = (Mutex::new(None), Mutex::new(None));
