@@ -91,6 +91,9 @@ pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, Found
         Some(settings) => Some(start(settings).await?),
         None => None,
     };
+    if let Some(escrow) = &escrow {
+        super::standing::independent(&*primary, &**escrow)?;
+    }
     let store = store::sqlite::create(&super::store_settings(config)).await?;
     let told = [Some(&primary), escrow.as_ref()].into_iter().flatten().map(|kek| in_words(&kek.facts()));
     let told = told.collect::<Vec<_>>().join(", escrow ");

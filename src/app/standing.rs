@@ -46,6 +46,9 @@ impl Standing {
             None => None,
         };
         let standing = Self { primary, escrow };
+        if let Some(escrow) = &standing.escrow {
+            independent(&*standing.primary.kek, &*escrow.kek)?;
+        }
         if standing.in_one_token() {
             tracing::warn!("primary and escrow are keys of one token: whoever loses it loses both");
         }
@@ -72,4 +75,18 @@ impl Standing {
     pub(super) fn iter(&self) -> impl Iterator<Item = &One> {
         std::iter::once(&self.primary).chain(&self.escrow)
     }
+}
+
+/// An escrow that is the primary's key under other settings, as the token or server says; one that is away says nothing.
+pub(super) fn independent(primary: &dyn Kek, escrow: &dyn Kek) -> Result<(), kek::StartError> {
+    let place = |kek: &dyn Kek| {
+        let facts = kek.facts();
+        let known = !facts.serial.is_empty() && !facts.key.is_empty();
+        known.then_some((facts.manufacturer, facts.model, facts.serial, facts.key))
+    };
+    if place(primary).is_some() && place(primary) == place(escrow) {
+        let problem = "it is the primary's key, by what the token says: a second wrap by it saves nothing".into();
+        return Err(kek::StartError::Unfit { kek: escrow.name().clone(), problem });
+    }
+    Ok(())
 }

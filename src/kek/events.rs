@@ -20,7 +20,7 @@ pub enum KekEvent {
         /// Its version.
         version: u32,
         /// What it says of itself.
-        facts: KekFacts,
+        facts: Box<KekFacts>,
         /// The KEK's attributes as the token reports them (`sensitive=true`, ...); empty for a file.
         attributes: Vec<String>,
     },

@@ -74,6 +74,8 @@ pub struct KekFacts {
     pub module_sha256: String,
     /// The certificate that the operator names, such as `CMVP #4523`; empty where none is.
     pub certificate: String,
+    /// Which key of the token or server, as it says itself; empty where unknown.
+    pub key: String,
     /// Whether only development may use it.
     pub development_only: bool,
 }

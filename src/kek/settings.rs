@@ -143,7 +143,7 @@ pub async fn start(
             events.emit(KekEvent::Admitted {
                 kek: settings.name,
                 version: super::software::VERSION,
-                facts: kek.facts(),
+                facts: Box::new(kek.facts()),
                 attributes: Vec::new(),
             });
             Ok(Arc::new(kek))

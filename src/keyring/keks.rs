@@ -21,6 +21,8 @@ pub struct Keks {
     events: EventSink,
     /// The primary refused, and has opened nothing since.
     refused: AtomicBool,
+    /// How often it refused: a yes to what was asked before a refusal does not take that back.
+    refusals: AtomicU64,
     /// The escrow opened something for the primary, which has opened nothing since.
     passed_over: AtomicBool,
     failovers: AtomicU64,
@@ -60,6 +62,7 @@ impl Keks {
             escrow,
             events,
             refused: AtomicBool::new(false),
+            refusals: AtomicU64::new(0),
             passed_over: AtomicBool::new(false),
             failovers: AtomicU64::new(0),
         }
@@ -94,6 +97,7 @@ impl Keks {
     /// A KEK refused. Only the primary's refusal outlives the call: the escrow is asked last anyway.
     pub(super) fn note_refusal(&self, kek: &KekName) {
         if kek == self.primary() {
+            self.refusals.fetch_add(1, Ordering::AcqRel);
             self.refused.store(true, Ordering::Release);
         }
     }
@@ -140,6 +144,7 @@ impl Keks {
             let (kek, wrap) = escrow.ok_or(NotGiven::Foreign)?;
             return ask(clock, kek, wrap, owner, deadline).await.map_err(|error| not_given(kek.name(), error));
         };
+        let refusals = self.refusals.load(Ordering::Acquire);
         let asked = if escrow.is_some() && !self.refused() {
             // A primary that hangs must leave time for the escrow.
             let first = self.share(clock, deadline);
@@ -153,7 +158,9 @@ impl Keks {
         };
         let error = match asked {
             Ok(given) => {
-                self.note_recovery(self.primary());
+                if self.refusals.load(Ordering::Acquire) == refusals {
+                    self.note_recovery(self.primary());
+                }
                 return Ok(given);
             }
             Err(error) => error,

@@ -43,7 +43,9 @@ async fn unwrap(kek: &Pkcs11Kek, wrap: &Wrap) -> Result<(), KekError> {
 async fn recovers(kek: &Pkcs11Kek, wrap: &Wrap) {
     for _ in 0..600 {
         match unwrap(kek, wrap).await {
-            Ok(()) => return assert_eq!(kek.health(), KekHealth::Reachable),
+            Ok(()) if kek.health() == KekHealth::Reachable => return,
+            // The canary of the background met the fault meanwhile, in a lane of its own.
+            Ok(()) => tokio::time::sleep(Duration::from_millis(10)).await,
             Err(KekError::Unreachable { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
             Err(other) => panic!("{other}"),
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::requests::records;
-use crate::softhsm::{KEY_LABEL, PIN, Softhsm, TOKEN_LABEL};
+use crate::softhsm::{KEY_LABEL, MODULE, PIN, Softhsm, TOKEN_LABEL};
 use crate::support::{KEYWARD, Serving, Setup, http, keyward, keyward_ok, parse_http, post};
 
 /// A sidecar over two tokens; keys stay in its cache for a second.
@@ -300,6 +300,23 @@ fn init_without_the_escrow_is_refused_and_names_it() {
     let refused = keyward(&["init", "--config", &pair.setup.config()]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(!refused.status.success() && said.contains("backup is unreachable"), "{said}");
+}
+
+#[test]
+fn an_escrow_that_the_token_knows_as_the_primary_is_refused_whatever_its_settings_say() {
+    let pair = Pair::unfounded();
+    // The same token and key by another path of its library.
+    let module = pair.setup.dir.path().join("library.so");
+    std::os::unix::fs::symlink(MODULE, &module).unwrap();
+    pair.setup.edit_config(|text| {
+        let (before, rest) = text.split_once("[kek.backup]").unwrap();
+        let (_own, after) = rest.split_once("[keyring]").unwrap();
+        let same = section("backup", &pair.primary);
+        format!("{before}{}module = \"{}\"\n\n[keyring]{after}", same.trim_end().to_owned() + "\n", module.display())
+    });
+    let refused = keyward(&["init", "--config", &pair.setup.config()]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("it is the primary's key"), "{said}");
 }
 
 #[test]

@@ -424,6 +424,7 @@ pub(super) fn facts(access: &Access, token: &TokenFacts) -> KekFacts {
         module: access.library.path.clone(),
         module_sha256: access.library.sha256.clone(),
         certificate: access.settings.certificate.clone().unwrap_or_default(),
+        key: String::new(),
         development_only: false,
     }
 }

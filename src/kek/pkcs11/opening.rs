@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::crypto::RsaPublicKey;
 use crate::kek::profile::ErrorClass;
-use crate::kek::{KekError, KekEvent, KekHealth};
+use crate::kek::{KekError, KekEvent, KekFacts, KekHealth};
 
 use super::access::{Setback, facts};
 use super::attributes::KeyAttributes;
@@ -119,12 +119,13 @@ impl Keeper {
     fn announce(&self, token: &TokenFacts, attributes: KeyAttributes) {
         let settings = &self.access.settings;
         let (kek, version) = (settings.name.clone(), settings.key_version);
-        let facts = facts(&self.access, token);
+        let key = format!("{} {}", attributes.label, hex::encode(&attributes.id));
+        let facts = KekFacts { key, ..facts(&self.access, token) };
         let (known, health) = (self.board.attributes().is_some(), self.board.health());
         let lines = attributes.lines();
         self.board.admit(facts.clone(), attributes);
         if !known {
-            self.events.emit(KekEvent::Admitted { kek, version, facts, attributes: lines });
+            self.events.emit(KekEvent::Admitted { kek, version, facts: Box::new(facts), attributes: lines });
         } else if health != KekHealth::Reachable {
             self.events.emit(KekEvent::Recovered { kek });
         }

@@ -223,6 +223,7 @@ impl Keeper {
             kind: "transit",
             manufacturer: self.settings.address.host(),
             model: format!("{} version {}", info.kind, info.latest_version),
+            key: self.settings.key.clone(),
             serial: place.into_iter().flatten().collect::<Vec<_>>().join("/"),
             version: super::fault::clean(&format!("{version} {cluster}")),
             ..KekFacts::default()
@@ -236,7 +237,12 @@ impl Keeper {
         match self.board.admit(facts.clone(), info.min_decryption_version) {
             News::Admitted => {
                 let attributes = [info.lines(), session.lease().lines(&self.settings.auth)].concat();
-                self.events.emit(KekEvent::Admitted { kek, version: info.latest_version, facts, attributes });
+                self.events.emit(KekEvent::Admitted {
+                    kek,
+                    version: info.latest_version,
+                    facts: Box::new(facts),
+                    attributes,
+                });
             }
             News::Recovered => self.events.emit(KekEvent::Recovered { kek }),
             News::None => {}
