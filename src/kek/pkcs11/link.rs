@@ -228,7 +228,8 @@ fn nonsense() -> Trouble {
 
 /// A process that crashed is a zombie at once, but not before its core is looked at.
 const REAPING: Duration = Duration::from_millis(500);
-/// About what falling asleep and being woken costs on both sides; a token that needs longer costs this much of a processor more.
-const GLANCE: Duration = Duration::from_micros(50);
+/// Long enough for every token to which falling asleep and being woken would matter; slower ones cost this much of a
+/// processor more for each call.
+const GLANCE: Duration = Duration::from_micros(100);
 /// A little longer than the worker itself takes before it gives up on its library.
 const FAREWELL: Duration = Duration::from_secs(5);
