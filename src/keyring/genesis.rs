@@ -18,7 +18,7 @@ use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
 use crate::kek::Kek;
 use crate::names::{KeyVersionId, StoreId};
-use crate::store::{GenesisRow, Image, SealedKey, Tag, Write, Writer};
+use crate::store::{self, Counts, GenesisRow, Image, Opened, SealedKey, Tag, Write};
 
 /// What the wraps of keyward's own keys are bound to.
 const STORE_KEY: &str = "kw.store";
@@ -32,13 +32,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Makes the genesis of an empty store.
 pub(super) async fn found(
-    writer: &dyn Writer,
+    store: Opened,
     keks: &Keks,
     clock: &SharedClock,
     settings: &Settings,
 ) -> Result<Genesis, ApplyError> {
     check_keks(keks, settings.environment)?;
-    if writer.image().await? != Image::default() {
+    let (reader, writer) = (store.reader(), store.into_writer());
+    if reader.counts().await? != Counts::default() {
         return Err(ApplyError::Founded);
     }
     let mut store = StoreId([0; 16]);
@@ -120,7 +121,7 @@ pub(super) async fn admit(inner: &Inner) -> Result<Genesis, ApplyError> {
 
 async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     check_keks(&inner.keks, inner.settings.environment)?;
-    let image = inner.writer.image().await?;
+    let image = store::image(&*inner.reader, &*inner.writer).await?;
     let Some(row) = &image.genesis else { return Err(no_genesis(&image)) };
     let wrong = |what: &str| Damage::of(GENESIS.to_owned(), what);
     let body: GenesisBody = bodies::decode(&row.body).map_err(|why| Damage::unreadable(GENESIS.to_owned(), why))?;
@@ -150,7 +151,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
 
 /// Reads and verifies everything again after another sidecar's change.
 pub(super) async fn reload(inner: &Inner, old: &Snapshot) -> Result<(), ApplyError> {
-    let image = inner.writer.image().await?;
+    let image = store::image(&*inner.reader, &*inner.writer).await?;
     let genesis = image.genesis.as_ref().ok_or_else(|| no_genesis(&image))?;
     let edited = |_| Damage::of(GENESIS.to_owned(), "its seal does not verify");
     old.system.rows.verify(Row::Genesis(genesis)).map_err(edited)?;

@@ -29,7 +29,7 @@ use self::snapshot::Snapshot;
 use crate::clock::SharedClock;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
-use crate::store::{Opened, Writer};
+use crate::store::{Opened, Reader, Writer};
 
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
@@ -138,6 +138,7 @@ pub struct Keyrings {
 
 /// What tasks that outlive a request share with [`Keyrings`].
 struct Inner {
+    reader: Arc<dyn Reader>,
     writer: Arc<dyn Writer>,
     keks: Keks,
     clock: SharedClock,
@@ -163,7 +164,7 @@ impl Keyrings {
         clock: SharedClock,
         settings: &Settings,
     ) -> Result<Genesis, ApplyError> {
-        genesis::found(&*store.into_writer(), keks, &clock, settings).await
+        genesis::found(store, keks, &clock, settings).await
     }
 
     /// Opens a founded store. Returns at once; if no KEK can be reached, [`Self::admit`] is to be tried again.
@@ -171,6 +172,7 @@ impl Keyrings {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
+            reader: store.reader(),
             writer: store.into_writer(),
             keks,
             clock,

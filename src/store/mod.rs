@@ -38,20 +38,52 @@ impl Opened {
 pub trait Reader: Send + Sync {
     /// The genesis row; None before the founding.
     fn genesis(&self) -> BoxFuture<'_, Result<Option<GenesisRow>, StoreError>>;
-    /// Every keyring's head row, by name.
-    fn keyrings(&self) -> BoxFuture<'_, Result<Vec<KeyringRow>, StoreError>>;
-    /// Every key, by id, without its wraps.
-    fn keys(&self) -> BoxFuture<'_, Result<Vec<KeyRow>, StoreError>>;
+    /// At most `limit` heads whose name stands after `after`, by name (bytewise).
+    fn keyrings(&self, after: Option<String>, limit: u32) -> BoxFuture<'_, Result<Vec<KeyringRow>, StoreError>>;
+    /// At most `limit` keys whose id stands after `after`, by id, without their wraps.
+    fn keys(&self, after: Option<KeyVersionId>, limit: u32) -> BoxFuture<'_, Result<Vec<KeyRow>, StoreError>>;
     /// At most `limit` changes with a sequence number above `after`, in order.
     fn changes(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<ChangeRow>, StoreError>>;
+    /// How many rows each table has.
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, StoreError>>;
 }
 
 /// Changes rows and reads wraps.
 pub trait Writer: Send + Sync {
     /// All rows of the batch or none, durable when this returns. Row generations are the expectation: see [`Write`].
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<(), StoreError>>;
-    /// Everything, wraps included, as of one moment: what `keyring` verifies.
-    fn image(&self) -> BoxFuture<'_, Result<Image, StoreError>>;
+    /// All rows of the batch or none, each as it is: none of them may exist yet, whatever its generation. For copies of
+    /// a whole store.
+    fn import(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// The newest change there is: where the chain ends now. Never from a mirror.
+    fn last_change(&self) -> BoxFuture<'_, Result<Option<ChangeRow>, StoreError>>;
+    /// A keyring's head with all of its keys, as of one moment.
+    fn ring(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>>;
+    /// Keyrings whose name stands after `after`, by name, whole, each as of one moment: as many as have at most `keys`
+    /// keys together, and at least one unless there is none.
+    fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>>;
+    /// A partition of a keyring. Never from a mirror: what was shredded must be seen to be.
+    fn partition(
+        &self,
+        keyring: String,
+        name: PartitionName,
+    ) -> BoxFuture<'_, Result<Option<PartitionRow>, StoreError>>;
+    /// At most `limit` partitions of a keyring whose name stands after `after`, by name; with `parent`, only those that
+    /// this key wraps.
+    fn partitions(
+        &self,
+        keyring: String,
+        parent: Option<KeyVersionId>,
+        after: Option<PartitionName>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<PartitionRow>, StoreError>>;
+    /// What every sidecar counted of one key; of all keys without one. By key, then by sidecar.
+    fn usage(&self, key: Option<KeyVersionId>) -> BoxFuture<'_, Result<Vec<UsageRow>, StoreError>>;
+    /// Every sidecar that ever registered, by id.
+    fn sidecars(&self) -> BoxFuture<'_, Result<Vec<SidecarRow>, StoreError>>;
+    /// Resolves when somebody else may have changed something: a hint to look sooner than the next poll, never a
+    /// promise. A store without such hints never resolves.
+    fn hint(&self) -> BoxFuture<'_, ()>;
 }
 
 /// One row of a batch. A row of generation 1 must not exist yet; a row of generation n replaces generation n - 1.
@@ -64,6 +96,12 @@ pub enum Write {
     Keyring(KeyringRow),
     /// A key with its wraps. Purpose and keyring of a key never change.
     Key(SealedKey),
+    /// A partition of a keyring.
+    Partition(PartitionRow),
+    /// What one sidecar counted of one key.
+    Usage(UsageRow),
+    /// What one sidecar says of itself.
+    Sidecar(SidecarRow),
     /// The next link of the chain: its sequence number is one more than the last one's.
     Change(ChangeRow),
 }
@@ -71,6 +109,14 @@ pub enum Write {
 /// A row's authentication tag (HMAC-SHA-256). Made in `keyring/seal.rs` and nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub [u8; 32]);
+
+/// A partition's name in the store: a keyed digest, so that no patient is named in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionName(pub [u8; 16]);
+
+/// Which sidecar of a fleet: the volume id of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SidecarId(pub [u8; 16]);
 
 /// What the store is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,11 +147,11 @@ pub struct KeyringRow {
 pub struct KeyRow {
     /// Unique in the store.
     pub id: KeyVersionId,
-    /// `data`, `store`, `pseudonym`, `look-up`, `partition`, `caller`, `log`.
+    /// `data`, `store`, `pseudonym`, `look-up`, `caller`, `log`.
     pub purpose: String,
     /// The keyring whose head counts it.
     pub keyring: String,
-    /// What wraps it: `kek:NAME` or `key:ID`.
+    /// What wraps it: `kek:NAME`, the primary one.
     pub parent: String,
     /// The state's name.
     pub state: String,
@@ -126,6 +172,64 @@ pub struct SealedKey {
     pub wraps: Vec<u8>,
 }
 
+/// A keyring with its keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingRows {
+    /// The head.
+    pub head: KeyringRow,
+    /// By id.
+    pub keys: Vec<SealedKey>,
+}
+
+/// A partition key: wrapped by a data key, or shredded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionRow {
+    /// The keyring that it is a part of.
+    pub keyring: String,
+    /// Unique in the keyring.
+    pub name: PartitionName,
+    /// The data key version that wraps it.
+    pub parent: KeyVersionId,
+    /// The state's name: `active` or `destroyed`.
+    pub state: String,
+    /// Counts the changes of this partition.
+    pub generation: u64,
+    /// Canonical JSON.
+    pub body: String,
+    /// The wrap; empty when shredded.
+    pub wrap: Vec<u8>,
+    /// Over every field.
+    pub tag: Tag,
+}
+
+/// What one sidecar has counted of one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsageRow {
+    /// The key.
+    pub key: KeyVersionId,
+    /// Who counted.
+    pub sidecar: SidecarId,
+    /// Counts the changes of this row.
+    pub generation: u64,
+    /// Canonical JSON.
+    pub body: String,
+    /// Over every field.
+    pub tag: Tag,
+}
+
+/// What a sidecar says of itself to the fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SidecarRow {
+    /// Who.
+    pub id: SidecarId,
+    /// Counts the changes of this row.
+    pub generation: u64,
+    /// Canonical JSON.
+    pub body: String,
+    /// Over every field.
+    pub tag: Tag,
+}
+
 /// One link of the append-only chain of changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeRow {
@@ -139,7 +243,26 @@ pub struct ChangeRow {
     pub tag: Tag,
 }
 
-/// The whole store as of one moment.
+/// How many rows there are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// 0 before the founding, then 1.
+    pub genesis: u64,
+    /// Heads.
+    pub keyrings: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Partitions, shredded ones included.
+    pub partitions: u64,
+    /// Rows of usage.
+    pub usage: u64,
+    /// Sidecars.
+    pub sidecars: u64,
+    /// Changes.
+    pub changes: u64,
+}
+
+/// All rows of a small store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Image {
     /// None before the founding.
@@ -150,6 +273,31 @@ pub struct Image {
     pub keys: Vec<SealedKey>,
     /// In order.
     pub changes: Vec<ChangeRow>,
+}
+
+/// Reads heads, keys and the chain into memory, page by page: as of one moment only while nobody changes the store.
+pub async fn image(reader: &dyn Reader, writer: &dyn Writer) -> Result<Image, StoreError> {
+    const PAGE: u32 = 1_000;
+    let mut image = Image { genesis: reader.genesis().await?, ..Image::default() };
+    loop {
+        let after = image.keyrings.last().map(|head| head.name.clone());
+        let rings = writer.rings(after, PAGE).await?;
+        if rings.is_empty() {
+            break;
+        }
+        for ring in rings {
+            image.keyrings.push(ring.head);
+            image.keys.extend(ring.keys);
+        }
+    }
+    image.keys.sort_by_key(|key| key.row.id);
+    loop {
+        let links = reader.changes(image.changes.last().map_or(0, |link| link.seq), PAGE).await?;
+        if links.is_empty() {
+            return Ok(image);
+        }
+        image.changes.extend(links);
+    }
 }
 
 /// Why a store did not do what it was asked.

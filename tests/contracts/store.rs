@@ -48,6 +48,10 @@ impl Halves {
     fn of(opened: Opened) -> Self {
         Self { reader: opened.reader(), writer: opened.into_writer() }
     }
+
+    async fn image(&self) -> Result<keyward::store::Image, StoreError> {
+        keyward::store::image(&*self.reader, &*self.writer).await
+    }
 }
 
 fn head(name: &str, generation: u64) -> Write {
@@ -85,10 +89,10 @@ fn tag(byte: u8) -> Tag {
 async fn a_new_store_is_empty() {
     let (_place, store) = Place::fresh().await;
     assert_eq!(store.reader.genesis().await.unwrap(), None);
-    assert_eq!(store.reader.keyrings().await.unwrap(), []);
-    assert_eq!(store.reader.keys().await.unwrap(), []);
+    assert_eq!(store.reader.keyrings(None, 1_000).await.unwrap(), []);
+    assert_eq!(store.reader.keys(None, 1_000).await.unwrap(), []);
     assert_eq!(store.reader.changes(0, 10).await.unwrap(), []);
-    assert_eq!(store.writer.image().await.unwrap(), keyward::store::Image::default());
+    assert_eq!(store.image().await.unwrap(), keyward::store::Image::default());
 }
 
 #[tokio::test]
@@ -97,7 +101,7 @@ async fn a_committed_batch_reads_back_as_it_was_given_also_after_reopening() {
     let genesis = GenesisRow { generation: 1, body: "{\"é\":\"\u{1f511}\"}".to_owned(), tag: tag(9) };
     let batch = vec![Write::Genesis(genesis.clone()), key(7, "default/a", 1, b"wrap"), head("default/a", 1), change(1)];
     store.writer.commit(batch).await.unwrap();
-    let before = store.writer.image().await.unwrap();
+    let before = store.image().await.unwrap();
     assert_eq!(before.genesis, Some(genesis));
     let [Write::Key(sealed), Write::Keyring(keyring), Write::Change(link)] =
         [key(7, "default/a", 1, b"wrap"), head("default/a", 1), change(1)]
@@ -108,7 +112,7 @@ async fn a_committed_batch_reads_back_as_it_was_given_also_after_reopening() {
     assert_eq!(before.keyrings, [keyring]);
     assert_eq!(before.changes, [link]);
     drop(store);
-    assert_eq!(place.reopen().await.writer.image().await.unwrap(), before);
+    assert_eq!(place.reopen().await.image().await.unwrap(), before);
 }
 
 #[tokio::test]
@@ -121,7 +125,7 @@ async fn a_row_that_exists_is_not_created_again() {
     let genesis = || Write::Genesis(GenesisRow { generation: 1, body: String::new(), tag: tag(0) });
     store.writer.commit(vec![genesis()]).await.unwrap();
     assert_eq!(store.writer.commit(vec![genesis()]).await, Err(StoreError::Conflict));
-    assert_eq!(store.writer.image().await.unwrap().keys[0].wraps, b"first");
+    assert_eq!(store.image().await.unwrap().keys[0].wraps, b"first");
 }
 
 #[tokio::test]
@@ -134,7 +138,7 @@ async fn a_row_is_replaced_only_by_its_next_generation() {
     }
     store.writer.commit(vec![head("default/a", 2), key(1, "default/a", 2, b"two")]).await.unwrap();
     assert_eq!(store.writer.commit(vec![head("default/a", 2)]).await, Err(StoreError::Conflict));
-    let image = store.writer.image().await.unwrap();
+    let image = store.image().await.unwrap();
     assert_eq!((image.keyrings[0].generation, image.keys[0].wraps.as_slice()), (2, b"two".as_slice()));
 }
 
@@ -149,21 +153,21 @@ async fn a_key_never_moves_to_another_keyring() {
 async fn a_key_without_its_keyring_is_refused() {
     let (_place, store) = Place::fresh().await;
     assert_eq!(store.writer.commit(vec![key(1, "default/nowhere", 1, b"")]).await, Err(StoreError::Conflict));
-    assert_eq!(store.reader.keys().await.unwrap(), []);
+    assert_eq!(store.reader.keys(None, 1_000).await.unwrap(), []);
 }
 
 #[tokio::test]
 async fn one_conflict_in_a_batch_writes_nothing_of_it() {
     let (_place, store) = Place::fresh().await;
     store.writer.commit(vec![head("default/a", 1), change(1)]).await.unwrap();
-    let before = store.writer.image().await.unwrap();
+    let before = store.image().await.unwrap();
     let batches = [
         vec![head("default/b", 1), key(1, "default/b", 1, b""), change(2), head("default/a", 1)],
         vec![head("default/a", 2), key(1, "default/a", 1, b""), change(3)],
     ];
     for batch in batches {
         assert_eq!(store.writer.commit(batch).await, Err(StoreError::Conflict));
-        assert_eq!(store.writer.image().await.unwrap(), before);
+        assert_eq!(store.image().await.unwrap(), before);
     }
 }
 
@@ -207,7 +211,7 @@ async fn a_reader_sees_what_another_opening_of_the_store_committed() {
     let (place, store) = Place::fresh().await;
     let other = place.reopen().await;
     other.writer.commit(vec![head("default/a", 1)]).await.unwrap();
-    assert_eq!(store.reader.keyrings().await.unwrap().len(), 1);
+    assert_eq!(store.reader.keyrings(None, 1_000).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -217,12 +221,12 @@ async fn a_reader_never_shows_a_wrap() {
     store.writer.commit(vec![head("default/a", 1), key(1, "default/a", 1, wrap), change(1)]).await.unwrap();
     let shown = format!(
         "{:?}{:?}{:?}",
-        store.reader.keys().await.unwrap(),
-        store.reader.keyrings().await.unwrap(),
+        store.reader.keys(None, 1_000).await.unwrap(),
+        store.reader.keyrings(None, 1_000).await.unwrap(),
         store.reader.changes(0, 10).await.unwrap()
     );
     assert!(!shown.contains(&format!("{:?}", wrap.as_slice()).replace(['[', ']'], "")));
-    assert!(format!("{:?}", store.writer.image().await.unwrap()).contains("87, 82, 65, 80"), "the check would see it");
+    assert!(format!("{:?}", store.image().await.unwrap()).contains("87, 82, 65, 80"), "the check would see it");
 }
 
 #[tokio::test]
@@ -232,7 +236,7 @@ async fn work_that_was_queued_is_done_when_its_caller_has_gone() {
     let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(commit.as_mut().poll(cx).is_pending())).await;
     drop(commit);
     // The writer's own queue orders the image behind the commit.
-    assert_eq!(store.writer.image().await.unwrap().keyrings.len(), 1, "pending at the first poll: {polled}");
+    assert_eq!(store.image().await.unwrap().keyrings.len(), 1, "pending at the first poll: {polled}");
 }
 
 #[tokio::test]
@@ -246,7 +250,7 @@ async fn sqlite_creates_a_file_for_its_owner_alone_and_never_overwrites() {
     }
     let again = sqlite::create(&place.settings).await.err();
     assert_eq!(again, Some(StoreError::Exists(place.path().to_owned())));
-    assert_eq!(place.reopen().await.reader.keyrings().await.unwrap().len(), 1);
+    assert_eq!(place.reopen().await.reader.keyrings(None, 1_000).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -75,12 +75,12 @@ async fn a_full_disk_is_an_error_that_loses_nothing_and_ends_with_the_shortage()
         };
     };
     assert!(matches!(refused, StoreError::Full(_)), "{refused:?}");
-    assert_eq!(reader.keys().await.unwrap().len(), acknowledged.len());
+    assert_eq!(reader.keys(None, 10_000).await.unwrap().len(), acknowledged.len());
     empty(&ballast);
     let (id, batch) = batch("0-full", acknowledged.len(), 1 + acknowledged.len() as u64);
     writer.commit(batch).await.unwrap();
     acknowledged.insert(id);
-    check(&writer.image().await.unwrap(), &acknowledged);
+    check(&keyward::store::image(&*reader, &*writer).await.unwrap(), &acknowledged);
     drop((reader, writer));
     check(&image(dir.path()).await, &acknowledged);
 }
@@ -96,7 +96,7 @@ async fn child_that_commits() {
     // Far more than any round waits for, so that a child never ends by itself unless the store fails.
     for n in 0..1_000_000 {
         let next = loop {
-            let seq = writer.image().await.unwrap().changes.last().map_or(1, |row| row.seq + 1);
+            let seq = writer.last_change().await.unwrap().map_or(1, |link| link.seq + 1);
             let (id, batch) = batch(&name, n, seq);
             match writer.commit(batch).await {
                 Err(StoreError::Conflict) => {}
@@ -174,7 +174,9 @@ fn check(image: &Image, acknowledged: &BTreeSet<String>) {
 
 /// Opening checks the integrity of the file.
 async fn image(dir: &Path) -> Image {
-    sqlite::open(&settings(dir)).await.unwrap().into_writer().image().await.unwrap()
+    let opened = sqlite::open(&settings(dir)).await.unwrap();
+    let (reader, writer) = (opened.reader(), opened.into_writer());
+    keyward::store::image(&*reader, &*writer).await.unwrap()
 }
 
 fn settings(dir: &Path) -> sqlite::Settings {

@@ -48,7 +48,7 @@ fn why(result: Result<(), UnlockError>) -> String {
 #[tokio::test]
 async fn every_key_is_wrapped_by_both_and_the_primary_is_asked_alone_while_it_answers() {
     let (world, keyrings) = World::ready_with_escrow(&["patients"]).await;
-    let image = keyrings.inner.writer.image().await.unwrap();
+    let image = crate::store::image(&*keyrings.inner.reader, &*keyrings.inner.writer).await.unwrap();
     assert_eq!(image.keys.len(), 3, "the store key, the pseudonym key and a data key");
     for key in &image.keys {
         let wraps = wraps::decode(&key.wraps).unwrap();

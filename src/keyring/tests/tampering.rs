@@ -131,7 +131,7 @@ async fn an_older_copy_of_the_whole_store_passes_but_its_head_is_another() {
 pub(super) async fn set_state(keyrings: &Keyrings, keyring: &str, state: KeyState) {
     let inner = &keyrings.inner;
     let snapshot = inner.snapshot.load_full().unwrap();
-    let image = inner.writer.image().await.unwrap();
+    let image = crate::store::image(&*inner.reader, &*inner.writer).await.unwrap();
     let head = image.keyrings.iter().find(|head| head.name == keyring).unwrap();
     let keys = image.keys.iter().filter(|key| key.row.keyring == keyring).cloned().map(|mut key| {
         key.row.state = state.name().to_owned();

@@ -136,7 +136,7 @@ async fn a_wrap_that_does_not_open_is_tampering_and_not_an_outage() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let inner = &keyrings.inner;
     let snapshot = inner.snapshot.load_full().unwrap();
-    let image = inner.writer.image().await.unwrap();
+    let image = crate::store::image(&*inner.reader, &*inner.writer).await.unwrap();
     let head = image.keyrings.iter().find(|head| head.name == "default/patients").unwrap();
     let mut key = image.keys.iter().find(|key| key.row.keyring == "default/patients").unwrap().clone();
     let last = key.wraps.len() - 40;

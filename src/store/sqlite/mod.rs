@@ -12,12 +12,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use self::worker::Worker;
-use super::{ChangeRow, GenesisRow, Image, KeyRow, KeyringRow, Opened, Reader, StoreError, Write, Writer};
+use super::{
+    ChangeRow, Counts, GenesisRow, KeyRow, KeyringRow, Opened, PartitionName, PartitionRow, Reader, RingRows,
+    SidecarRow, StoreError, UsageRow, Write, Writer,
+};
 use crate::clock::BoxFuture;
 use crate::durable::{Disk, DurableError};
+use crate::names::KeyVersionId;
 
 /// The part's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,16 +76,20 @@ impl Reader for SqliteReader {
         self.0.read(|connection| rows::genesis(connection))
     }
 
-    fn keyrings(&self) -> BoxFuture<'_, Result<Vec<KeyringRow>, StoreError>> {
-        self.0.read(|connection| rows::keyrings(connection))
+    fn keyrings(&self, after: Option<String>, limit: u32) -> BoxFuture<'_, Result<Vec<KeyringRow>, StoreError>> {
+        self.0.read(move |connection| rows::keyrings(connection, after.as_deref(), limit))
     }
 
-    fn keys(&self) -> BoxFuture<'_, Result<Vec<KeyRow>, StoreError>> {
-        self.0.read(|connection| rows::keys(connection))
+    fn keys(&self, after: Option<KeyVersionId>, limit: u32) -> BoxFuture<'_, Result<Vec<KeyRow>, StoreError>> {
+        self.0.read(move |connection| rows::keys(connection, after, limit))
     }
 
     fn changes(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<ChangeRow>, StoreError>> {
         self.0.read(move |connection| rows::changes(connection, after, limit))
+    }
+
+    fn counts(&self) -> BoxFuture<'_, Result<Counts, StoreError>> {
+        self.0.read(|connection| rows::counts(connection))
     }
 }
 
@@ -89,31 +97,74 @@ struct SqliteWriter(Worker);
 
 impl Writer for SqliteWriter {
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.0.write(move |connection| commit(connection, &batch))
+        self.0.write(move |connection| all_or_none(connection, &batch, rows::write))
     }
 
-    fn image(&self) -> BoxFuture<'_, Result<Image, StoreError>> {
-        self.0.read(image)
+    fn import(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.write(move |connection| all_or_none(connection, &batch, rows::insert))
+    }
+
+    fn last_change(&self) -> BoxFuture<'_, Result<Option<ChangeRow>, StoreError>> {
+        self.0.read(|connection| rows::last_change(connection))
+    }
+
+    fn ring(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>> {
+        self.0.read(move |connection| {
+            let moment = connection.transaction().map_err(wrong)?;
+            rows::ring(&moment, &name)
+        })
+    }
+
+    fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>> {
+        self.0.read(move |connection| {
+            let moment = connection.transaction().map_err(wrong)?;
+            rows::rings(&moment, after.as_deref(), keys)
+        })
+    }
+
+    fn partition(
+        &self,
+        keyring: String,
+        name: PartitionName,
+    ) -> BoxFuture<'_, Result<Option<PartitionRow>, StoreError>> {
+        self.0.read(move |connection| rows::partition(connection, &keyring, name))
+    }
+
+    fn partitions(
+        &self,
+        keyring: String,
+        parent: Option<KeyVersionId>,
+        after: Option<PartitionName>,
+        limit: u32,
+    ) -> BoxFuture<'_, Result<Vec<PartitionRow>, StoreError>> {
+        self.0.read(move |connection| rows::partitions(connection, &keyring, parent, after, limit))
+    }
+
+    fn usage(&self, key: Option<KeyVersionId>) -> BoxFuture<'_, Result<Vec<UsageRow>, StoreError>> {
+        self.0.read(move |connection| rows::usage(connection, key))
+    }
+
+    fn sidecars(&self) -> BoxFuture<'_, Result<Vec<SidecarRow>, StoreError>> {
+        self.0.read(|connection| rows::sidecars(connection))
+    }
+
+    fn hint(&self) -> BoxFuture<'_, ()> {
+        // One process has the file at a time (`state/lock`): nobody else changes it.
+        Box::pin(std::future::pending())
     }
 }
 
-fn commit(connection: &mut Connection, batch: &[Write]) -> Result<(), StoreError> {
+fn all_or_none(
+    connection: &mut Connection,
+    batch: &[Write],
+    one: impl Fn(&Transaction<'_>, &Write) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     for write in batch {
-        rows::write(&transaction, write)?;
+        one(&transaction, write)?;
     }
     // Crash state: until this returns, the rows are either all in the WAL behind a commit mark or not there.
     transaction.commit().map_err(wrong)
-}
-
-fn image(connection: &mut Connection) -> Result<Image, StoreError> {
-    let moment = connection.transaction().map_err(wrong)?;
-    Ok(Image {
-        genesis: rows::genesis(&moment)?,
-        keyrings: rows::keyrings(&moment)?,
-        keys: rows::sealed_keys(&moment)?,
-        changes: rows::changes(&moment, 0, u32::MAX)?,
-    })
 }
 
 fn connect(settings: &Settings) -> Result<Connection, StoreError> {
