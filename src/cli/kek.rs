@@ -105,7 +105,7 @@ fn failed(error: &app::KekError) -> Failure {
 }
 
 fn print(key: &app::TokenKey) {
-    let app::TokenKey { facts, attributes, objection } = key;
+    let app::TokenKey { facts, attributes, objection, .. } = key;
     println!("token       {} {} serial {} ({})", facts.manufacturer, facts.model, facts.serial, facts.version);
     for line in attributes.lines() {
         println!("            {line}");

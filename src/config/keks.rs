@@ -157,7 +157,10 @@ fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &m
         found.need(&format!("{path}.token_label"), raw.token_label.clone(), "the label given when the token was made");
     let key = found.need(&format!("{path}.key_label"), raw.key_label.clone(), "the label of the key in the token");
     let module = raw.module.as_ref().map(|file| absolute(&format!("{path}.module"), file, found));
-    let version = count(&format!("{path}.key_version"), raw.key_version, 1, found);
+    let version = match raw.key_version {
+        Some(version) => Some(count(&format!("{path}.key_version"), Some(version), 1, found)?),
+        None => None,
+    };
     let pool = match raw.sessions {
         Some(sessions) => Some(count(&format!("{path}.sessions"), Some(sessions), 1, found)?),
         None => None,
@@ -173,7 +176,7 @@ fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &m
         token_label: token?,
         token_serial: raw.token_serial.clone(),
         key_label: key?,
-        key_version: version?,
+        key_version: version,
         method: raw.method.clone(),
         pool,
         pin,

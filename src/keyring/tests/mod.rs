@@ -117,6 +117,10 @@ impl Kek for Tempered {
         self.real.random(deadline)
     }
 
+    fn current_version(&self) -> Option<u32> {
+        self.real.current_version()
+    }
+
     fn health(&self) -> KekHealth {
         self.real.health()
     }
