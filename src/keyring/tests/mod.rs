@@ -4,6 +4,7 @@ mod admission;
 mod caching;
 mod changing;
 mod failover;
+mod rewrapping;
 mod tampering;
 mod unlocking;
 
