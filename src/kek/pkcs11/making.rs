@@ -8,7 +8,7 @@ use crate::clock::SharedClock;
 use crate::crypto;
 use crate::durable::Disk;
 use crate::kek::profile::{AttributeName, WrapMethod};
-use crate::kek::{Deployment, KekFacts, StartError};
+use crate::kek::{Deployment, KekFacts, KekVersion, StartError};
 
 use super::access::{Access, GAP, Setback, facts};
 use super::attributes::KeyAttributes;
@@ -31,18 +31,7 @@ pub struct TokenKey {
     /// Why it must not be used as a KEK; None if it may.
     pub objection: Option<String>,
     /// Every version that is there, ascending.
-    pub versions: Vec<TokenVersion>,
-}
-
-/// A version of a KEK in a token.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenVersion {
-    /// 1, 2, ...
-    pub number: u32,
-    /// Its label.
-    pub label: String,
-    /// Why it neither wraps nor unwraps; None if it does.
-    pub objection: Option<String>,
+    pub versions: Vec<KekVersion>,
 }
 
 /// A version that is there now.
@@ -52,8 +41,6 @@ pub struct Made {
     pub key: TokenKey,
     /// The labels of what was made; empty if all of it was there.
     pub labels: Vec<String>,
-    /// The version before it; None for the first.
-    pub previous: Option<u32>,
 }
 
 impl Pkcs11Kek {
@@ -97,8 +84,7 @@ impl Pkcs11Kek {
         }
         let labels = bench.complete(version).await?;
         bench.prove(version).await?;
-        let previous = version.checked_sub(1).filter(|previous| *previous > 0);
-        Ok(Made { key: bench.shown(version).await?, labels, previous })
+        Ok(Made { key: bench.shown(version).await?, labels })
     }
 
     /// What the token holds under the configured label.
@@ -225,7 +211,7 @@ impl Bench {
                 Err(setback @ (Setback::Unfit(_) | Setback::Missing(_))) => Some(setback.detail().to_owned()),
                 Err(setback) => return Err(self.error(&setback)),
             };
-            versions.push(TokenVersion { number, label: self.access.label_of(number), objection });
+            versions.push(KekVersion { number, about: self.access.label_of(number), objection });
         }
         Ok(TokenKey { facts: facts(&self.access, &self.token), version, attributes, objection, versions })
     }

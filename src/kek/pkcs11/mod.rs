@@ -47,7 +47,7 @@ use keeper::{Done, Keeper, Work};
 
 pub use attributes::KeyAttributes;
 pub use login::{PinSource, clear_login};
-pub use making::{Made, TokenKey, TokenVersion};
+pub use making::{Made, TokenKey};
 pub use settings::Pkcs11Settings;
 pub use worker::worker_main;
 

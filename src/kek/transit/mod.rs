@@ -19,6 +19,7 @@ mod client;
 mod fault;
 mod keeper;
 mod login;
+mod offline;
 mod session;
 mod settings;
 mod versions;
