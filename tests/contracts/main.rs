@@ -7,6 +7,7 @@ mod methods;
 mod openbao;
 mod outages;
 mod probe;
+mod rotation;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
