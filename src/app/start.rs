@@ -154,6 +154,7 @@ impl App {
         };
         jobs.spawn(board::refresh(watched));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
+        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
@@ -228,7 +229,10 @@ fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
     let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
     let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
     match (fact("store"), fact("store_key_check")) {
-        (Some(store), Some(store_key_check)) => Ok(Pinned { store, store_key_check, head }),
+        (Some(store), Some(store_key_check)) => {
+            let log = log.verifier_key().origin().as_str().to_owned();
+            Ok(Pinned { store, store_key_check, head, log })
+        }
         _ => Err(StartError::Unpinned),
     }
 }

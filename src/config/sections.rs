@@ -196,8 +196,16 @@ fn principal(path: &str, raw: &RawPrincipal, found: &mut Found) -> Option<identi
 fn cache(raw: &RawConfig, environment: Option<Environment>, found: &mut Found) -> Option<keyring::Settings> {
     let ttl = time("cache.ttl", raw.cache.ttl.as_deref(), Duration::from_secs(300), found);
     let keys = count("cache.keys", raw.cache.keys, 1024, found);
-    Some(keyring::Settings { environment: environment?, cache_ttl: ttl?, cache_keys: keys? })
+    Some(keyring::Settings {
+        environment: environment?,
+        cache_ttl: ttl?,
+        cache_keys: keys?,
+        data_key_period: DATA_KEY_PERIOD,
+    })
 }
+
+/// SP 800-57 part 1, 5.3.6, asks for at most two years of originator use; a quarter is what guides ask for.
+const DATA_KEY_PERIOD: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 #[expect(clippy::option_option, reason = "None is a problem, Some(None) is a store key that is not pinned")]
 fn store_key_check(text: Option<&str>, found: &mut Found) -> Option<Option<[u8; 16]>> {

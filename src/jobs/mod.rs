@@ -11,6 +11,8 @@ use crate::keyring::{ApplyError, Genesis, Keyrings};
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A token that comes back is noticed within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// Another sidecar's change is learnt within this time.
+const POLL: Duration = Duration::from_secs(2);
 /// Expired keys leave the memory within this time even if nobody asks for any key.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -26,6 +28,24 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
         }
         clock.sleep_until(clock.mono().plus(wait)).await;
         wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+    }
+}
+
+/// Learns what other sidecars changed, for ever: at each hint of the store, and at least this often.
+pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
+    loop {
+        tokio::select! {
+            () = clock.sleep_until(clock.mono().plus(POLL)) => {}
+            () = keyrings.hint() => {}
+        }
+        match keyrings.catch_up().await {
+            // Before the admission there is nothing to follow; readiness says why.
+            Ok(()) | Err(ApplyError::Unavailable(_)) => {}
+            Err(error) => {
+                tracing::error!(%error, "the store is refused");
+                keyrings.shut(&error.to_string());
+            }
+        }
     }
 }
 

@@ -155,6 +155,7 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "operations"),
     ("server", "control::CreateKeyring"),
     ("server", "crypto::Suite"),
+    ("server", "keyring::KeyLimits"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
     ("server", "keyring::Suite"),
