@@ -11,6 +11,27 @@ use std::sync::Arc;
 use crate::clock::BoxFuture;
 use crate::names::KeyVersionId;
 
+/// Which store, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settings {
+    /// A file of this machine, for one sidecar.
+    Sqlite(sqlite::Settings),
+}
+
+/// Makes an empty store and opens it. Never overwrites one.
+pub async fn create(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        Settings::Sqlite(settings) => sqlite::create(settings).await,
+    }
+}
+
+/// Opens a store that exists, and never makes one.
+pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        Settings::Sqlite(settings) => sqlite::open(settings).await,
+    }
+}
+
 /// A store opened for reading and for its one writer.
 pub struct Opened {
     reader: Arc<dyn Reader>,
