@@ -4,6 +4,7 @@
 
 mod claims;
 mod pages;
+mod postgresql;
 mod sqlite;
 
 use std::sync::Arc;
@@ -63,7 +64,7 @@ macro_rules! every_store {
     };
 }
 
-every_store! { sqlite_file }
+every_store! { sqlite_file postgresql_database postgresql_of_another_owner }
 
 /// Where a fresh store is; opens it again, as a restart or a second sidecar would.
 struct Place {
@@ -75,6 +76,19 @@ impl Place {
     async fn sqlite_file() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self::create(Settings::Sqlite(sqlite::settings(dir.path())), dir).await
+    }
+
+    async fn postgresql_database() -> Self {
+        let server = crate::postgres::Postgres::shared();
+        let settings = Settings::Postgresql(Box::new(server.settings(&server.database())));
+        Self::create(settings, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Served by a role that owns nothing, with a password, over TLS.
+    async fn postgresql_of_another_owner() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = postgresql::of_another_owner(dir.path());
+        Self::create(Settings::Postgresql(Box::new(settings)), dir).await
     }
 
     async fn create(settings: Settings, dir: tempfile::TempDir) -> Self {
