@@ -193,6 +193,7 @@ impl Postgres {
             statement_timeout: Duration::from_secs(20),
             connections: 4,
             poll: Duration::from_secs(2),
+            mirror: None,
         }
     }
 

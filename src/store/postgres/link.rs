@@ -64,14 +64,9 @@ impl Link {
     /// Connects and logs in; whoever calls drives the wire.
     pub(super) async fn connect(settings: &Settings) -> Result<(Self, Wire), StoreError> {
         let config = config(settings)?;
-        let (client, wire) = match &settings.place {
-            Place::Tcp { tls: Tls::VerifyFull { ca_file }, .. } => {
-                let made = config.connect(connector(ca_file)?).await;
-                made.map(|(client, wire)| (client, Wire::Tls(Box::new(wire))))
-            }
-            Place::Tcp { tls: Tls::Off, .. } | Place::Socket { .. } => {
-                config.connect(NoTls).await.map(|(client, wire)| (client, Wire::Plain(wire)))
-            }
+        let (client, wire) = match authority(settings)? {
+            Some(tls) => config.connect(tls).await.map(|(client, wire)| (client, Wire::Tls(Box::new(wire)))),
+            None => config.connect(NoTls).await.map(|(client, wire)| (client, Wire::Plain(wire))),
         }
         .map_err(|error| connecting(&error))?;
         Ok((Self { client, prepared: Mutex::default() }, wire))
@@ -121,7 +116,8 @@ impl Link {
     }
 }
 
-fn config(settings: &Settings) -> Result<Config, StoreError> {
+/// Everything that the driver is told, the password too.
+pub(super) fn config(settings: &Settings) -> Result<Config, StoreError> {
     let mut config = Config::new();
     config
         .user(&settings.user)
@@ -170,6 +166,14 @@ fn password(path: &Path) -> Result<Vec<u8>, StoreError> {
         password.pop();
     }
     Ok(password)
+}
+
+/// The authorities that a server is believed by, if it is asked for a certificate.
+pub(super) fn authority(settings: &Settings) -> Result<Option<MakeRustlsConnect>, StoreError> {
+    match &settings.place {
+        Place::Tcp { tls: Tls::VerifyFull { ca_file }, .. } => connector(ca_file).map(Some),
+        Place::Tcp { tls: Tls::Off, .. } | Place::Socket { .. } => Ok(None),
+    }
 }
 
 fn connector(ca_file: &Path) -> Result<MakeRustlsConnect, StoreError> {

@@ -64,6 +64,11 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
     Ok(opened(pool))
 }
 
+/// What shows of the settings without a server: files that cannot be used.
+pub fn problems(settings: &Settings) -> Vec<StoreError> {
+    link::config(settings).err().into_iter().chain(link::authority(settings).err()).collect()
+}
+
 /// What the owner of the schema runs, in `psql` say: from schema number `from` (0: there is none) to the newest, and the
 /// rights of the role that serves. None if this keyward knows no newer one.
 pub fn script(from: u32, role: &str) -> Option<String> {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub connections: usize,
     /// How often somebody else's changes are looked for while no hint comes.
     pub poll: Duration,
+    /// The file that keeps keyrings for the time when the database is away; None keeps none.
+    pub mirror: Option<PathBuf>,
 }
 
 /// How the server is reached.

@@ -326,3 +326,29 @@ async fn a_keyring_of_five_hundred_keys_is_written_in_one_batch_and_read_whole()
     assert_eq!(ring.keys.len(), 500);
     assert!(ring.keys.is_sorted_by_key(|key| key.row.id));
 }
+
+/// Every block of SQL of the page for operators is run as it stands, and the schema is made in between.
+#[tokio::test]
+async fn the_page_for_operators_says_what_suffices() {
+    let page = include_str!("../../../docs/postgresql.md");
+    let blocks: Vec<&str> = page.split("```sql\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let [roles, rights] = blocks[..] else { panic!("roles, then rights: {blocks:?}") };
+    let server = Postgres::new();
+    for statement in roles.split_inclusive(";\n") {
+        server.sql("postgres", statement);
+    }
+    let whole = script(0, "keyward").unwrap();
+    assert!(whole.ends_with(&format!("{rights}COMMIT;\n")), "{whole}");
+    server.sql("keyward", &format!("SET ROLE keyward_owner; {whole}"));
+    let dir = tempfile::tempdir().unwrap();
+    let tls = Tls::VerifyFull { ca_file: server.ca_file() };
+    server.sql("postgres", "ALTER ROLE keyward PASSWORD 'another'");
+    let settings = Settings { user: "keyward".to_owned(), ..server.over_tcp("keyward", "localhost", tls, dir.path()) };
+    unavailable(create(&settings).await.err(), "refuses the login");
+    let password = crate::postgres::quoted(crate::postgres::PASSWORD);
+    server.sql("postgres", &format!("ALTER ROLE keyward PASSWORD {password}"));
+    let store = Halves::of(create(&settings).await.unwrap());
+    store.commit(vec![genesis(1), head("default/a", 1), change(1)]).await;
+    drop(store);
+    assert_eq!(open(&settings).await.unwrap().reader().counts().await.unwrap().keyrings, 1);
+}
