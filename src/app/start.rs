@@ -78,6 +78,13 @@ impl StartError {
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
+            Self::Store(StoreError::Unavailable(_)) => {
+                "see that the database of [store] can be reached, then start again"
+            }
+            Self::Store(StoreError::Unsuitable(_)) => "change the database or its roles as docs/postgresql.md says",
+            Self::Store(StoreError::NewerSchema { .. }) => {
+                "another keyward has migrated the store: run that version here"
+            }
             Self::Store(_) => "restore the store from a backup if it is damaged",
             Self::Kek(_) => "check [kek.NAME] of that key, the token and the attributes of the key in it",
             Self::Unpinned => "this is not the log of a sidecar; look at `keyward audit verify`",
@@ -122,7 +129,7 @@ impl App {
                 return Err(error);
             }
         };
-        let store = store::sqlite::open(&super::store_settings(&config)).await?;
+        let store = store::open(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);

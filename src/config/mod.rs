@@ -6,6 +6,7 @@ mod parse;
 mod problems;
 mod raw;
 mod sections;
+mod store;
 mod transit;
 mod units;
 
@@ -32,6 +33,8 @@ pub struct Config {
     pub server: server::Settings,
     /// The key-encryption keys.
     pub keks: Keks,
+    /// Where sealed rows rest.
+    pub store: crate::store::Settings,
     /// The check value that the store key must have; None trusts what record 0 of the log says.
     pub store_key_check: Option<[u8; 16]>,
     /// Where policies are, and what they may look at.
@@ -86,6 +89,11 @@ impl StateDir {
     /// The SQLite database.
     pub fn store(&self) -> PathBuf {
         self.0.join("store.db")
+    }
+
+    /// What is kept here of a database elsewhere.
+    pub fn mirror(&self) -> PathBuf {
+        self.0.join("mirror.sqlite")
     }
 
     /// The audit log's directory.

@@ -10,7 +10,7 @@ use crate::{audit, identity, keyring, secret, server, telemetry};
 use super::problems::Found;
 use super::raw::{RawAudit, RawConfig, RawListen, RawPrincipal};
 use super::units;
-use super::{Config, PolicyFiles, SCHEMA, StateDir, keks};
+use super::{Config, PolicyFiles, SCHEMA, StateDir, keks, store};
 
 pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Found) -> Option<Config> {
     schema(raw.schema, found);
@@ -22,6 +22,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let identity = principals(&raw.principal, environment, found);
     let keyring = cache(raw, environment, found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
+    let store = state.as_ref().and_then(|state| store::store(&raw.store, environment, state, found));
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
     let store_key_pinned = raw.keyring.store_key_check.is_some();
     let place = |state| keks::Place { environment, state, worker, store_key_pinned };
@@ -34,6 +35,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         state: state?,
         server: server?,
         keks: keks?,
+        store: store?,
         store_key_check: store_key_check?,
         policy: policy?,
         identity: identity?,
