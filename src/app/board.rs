@@ -48,7 +48,7 @@ impl Watched {
     }
 
     fn kek_parts(&self) -> Vec<Part> {
-        let about: Vec<(&One, KekStatus)> = self.keks.iter().map(|one| (one, one.kek.status())).collect();
+        let about: Vec<(&One, KekStatus)> = self.keks.wrapping().map(|one| (one, one.kek.status())).collect();
         let reached = about.iter().any(|(_, status)| status.health == KekHealth::Reachable);
         let cached = self.keyrings.cache_stats().keys > 0;
         about
@@ -73,7 +73,21 @@ impl Watched {
                 let text = format!("{word}; {}", self.details(&status));
                 part(&format!("kek {}", one.kek.name()), state, &text)
             })
+            .chain(self.keks.retiring.iter().map(|one| self.retiring_part(one)))
             .collect()
+    }
+
+    /// Nothing waits for it but what is not rewrapped yet.
+    fn retiring_part(&self, one: &One) -> Part {
+        let status = one.kek.status();
+        let (state, word) = match status.health {
+            KekHealth::Reachable => (State::Ok, "reachable, retiring"),
+            KekHealth::Denied => (State::Degraded, "retiring, and refuses: what it alone has wrapped does not open"),
+            KekHealth::Unreachable => {
+                (State::Degraded, "retiring, and unreachable: what it alone has wrapped does not open")
+            }
+        };
+        part(&format!("kek {}", one.kek.name()), state, &format!("{word}; {}", self.details(&status)))
     }
 
     /// The facts behind the word, for a person at three in the morning.

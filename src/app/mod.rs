@@ -24,7 +24,8 @@ use crate::service::Service;
 
 pub use found::{FoundError, Founded, found};
 pub use keks::{
-    KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems, kek_worker,
+    KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,
+    kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
 pub use start::{StartError, policy_settings};

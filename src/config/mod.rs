@@ -62,12 +62,14 @@ pub struct Keks {
     pub primary: kek::Settings,
     /// Wraps every key beside it, and is asked while the primary is away.
     pub escrow: Option<kek::Settings>,
+    /// Open what no other one has wrapped yet, and wrap nothing.
+    pub retiring: Vec<kek::Settings>,
 }
 
 impl Keks {
     /// All of them, the primary first.
     pub fn iter(&self) -> impl Iterator<Item = &kek::Settings> {
-        std::iter::once(&self.primary).chain(&self.escrow)
+        std::iter::once(&self.primary).chain(&self.escrow).chain(&self.retiring)
     }
 
     /// The one with this name.

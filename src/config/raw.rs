@@ -85,6 +85,7 @@ pub struct RawKek {
 pub struct RawKeyring {
     pub primary: Option<String>,
     pub escrow: Option<String>,
+    pub retiring: Vec<String>,
     pub store_key_check: Option<String>,
 }
 

@@ -164,8 +164,10 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "keyring::KeyringView"),
     ("server", "keyring::Suite"),
     ("server", "keyring::VersionView"),
-    // What a token says about its key, for people.
-    ("cli", "kek::pkcs11::TokenKey"),
+    // What a token or server says about its key, for people.
+    ("cli", "kek::KekReport"),
+    ("cli", "kek::Rotated"),
+    ("cli", "kek::Uptake"),
 ];
 
 /// A library or effect and the modules that may name it; the longest path that fits decides.

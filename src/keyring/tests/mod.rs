@@ -4,6 +4,7 @@ mod admission;
 mod caching;
 mod changing;
 mod failover;
+mod rewrapping;
 mod tampering;
 mod unlocking;
 
@@ -116,6 +117,10 @@ impl Kek for Tempered {
 
     fn random<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<u8>, KekError>> {
         self.real.random(deadline)
+    }
+
+    fn current_version(&self) -> Option<u32> {
+        self.real.current_version()
     }
 
     fn health(&self) -> KekHealth {
