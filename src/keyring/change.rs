@@ -10,7 +10,7 @@ use crate::audit::IntentReceipt;
 use crate::clock::Deadline;
 use crate::crypto;
 use crate::names::{KeyVersionId, KeyringName, MAX_CALLER_PAIRS, RESERVED_PREFIX};
-use crate::policy::{Action, Authority, Permit};
+use crate::policy::{Action, Authority};
 use crate::store::{SealedKey, StoreError};
 
 /// How often a change starts over because another sidecar was first. Each time somebody got through; eight in a row is
@@ -25,9 +25,9 @@ impl Keyrings {
         authority: &Authority,
         intent: IntentReceipt,
     ) -> Result<Applied, ApplyError> {
-        let permit = covered(change, authority)?;
+        let deadline = covered(change, authority)?;
         check(change)?;
-        let work = carry_out(Arc::clone(&self.inner), change.clone(), intent.index(), permit.deadline());
+        let work = carry_out(Arc::clone(&self.inner), change.clone(), intent.index(), deadline);
         let ended = |_| Err(ApplyError::Unsettled("the change was cut off".to_owned()));
         tokio::spawn(work).await.unwrap_or_else(ended)
     }
@@ -39,12 +39,11 @@ impl Keyrings {
     }
 }
 
-pub(super) fn covered<'a>(change: &Change, authority: &'a Authority) -> Result<&'a Permit, ApplyError> {
-    let Authority::Founding(founding) = authority;
-    let permit = founding.permit();
+/// Until when the authority lasts, if it covers the change.
+pub(super) fn covered(change: &Change, authority: &Authority) -> Result<Deadline, ApplyError> {
     let Change::Create { name, .. } = change;
-    let covers = permit.action() == Action::KeyringCreate && permit.keyring() == Some(name);
-    if covers { Ok(permit) } else { Err(ApplyError::NotCovered) }
+    let covers = authority.action() == Action::KeyringCreate && authority.keyring() == Some(name);
+    if covers { Ok(authority.deadline()) } else { Err(ApplyError::NotCovered) }
 }
 
 /// A keyring that no value could satisfy, or whose pseudonyms nobody could compute, is refused before it exists.

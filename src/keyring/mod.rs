@@ -10,6 +10,7 @@ mod change;
 mod draft;
 mod genesis;
 mod keks;
+pub mod life;
 mod pseudonym;
 mod seal;
 mod snapshot;
@@ -34,8 +35,9 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use keks::Keks;
+pub use life::KeyState;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
-pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView};
+pub use views::{Environment, Genesis, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView};
 
 /// The part's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
