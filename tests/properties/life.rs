@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 const START: u64 = 1_780_315_200_000_000;
 const DAY: u64 = 86_400_000_000;
-const YEAR: u64 = 365 * DAY;
+const YEAR: i64 = 365 * DAY.cast_signed();
 
 /// The edges of SP 800-57, said a second time.
 const EDGES: &[(KeyState, KeyState)] = &[
@@ -278,7 +278,7 @@ fn step() -> impl Strategy<Value = Step> {
 
 fn happening() -> impl Strategy<Value = Happening> {
     let version = 0_usize..8;
-    let jump = prop_oneof![Just(0_i64), Just(YEAR as i64), Just(-(YEAR as i64)), -600_000_000_i64..600_000_000];
+    let jump = prop_oneof![Just(0_i64), Just(YEAR), Just(-YEAR), -600_000_000_i64..600_000_000];
     prop_oneof![
         1 => Just(Happening::Create),
         2 => prop::sample::select(Trigger::ALL).prop_map(Happening::Rotate),
@@ -329,7 +329,7 @@ fn a_life_in_good_order_ends_and_each_obstacle_stops_it() {
     };
     assert_eq!(end(&good), Some(KeyState::Destroyed));
     // What passes only in a clock's mind, or while no sidecar runs, does not count.
-    let (ahead, back) = (Happening::Jump(YEAR as i64), Happening::Jump(-(YEAR as i64)));
+    let (ahead, back) = (Happening::Jump(YEAR), Happening::Jump(-YEAR));
     let restart = Happening::Restart(0, DAY);
     let obstacles: &[(usize, usize, &[Happening])] = &[
         (1, 1, &[Happening::Partitions(0, 1)]),
@@ -338,8 +338,8 @@ fn a_life_in_good_order_ends_and_each_obstacle_stops_it() {
         (5, 5, &[Happening::Take(0, Step::CancelDestroy)]),
         (5, 6, &[Happening::Pass(DAY), ahead.clone()]),
         (5, 6, &[Happening::Pass(DAY), ahead, restart.clone()]),
-        (6, 6, &[back.clone()]),
-        (6, 6, &[back, restart.clone()]),
+        (6, 6, std::slice::from_ref(&back)),
+        (6, 6, &[back.clone(), restart.clone()]),
         (5, 6, &[restart, Happening::Pass(6 * DAY + DAY / 2)]),
     ];
     for (from, to, obstacle) in obstacles {

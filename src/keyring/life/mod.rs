@@ -9,7 +9,8 @@
 mod destroy;
 mod forbidden;
 mod reason;
-mod ring;
+mod rotation;
+
 mod time;
 
 use crate::clock::Wall;
@@ -19,7 +20,7 @@ use crate::policy::Action;
 pub use destroy::{IDLE, MAX_WAIT_DAYS, MIN_WAIT_DAYS, Plan, Statement};
 pub use forbidden::Forbidden;
 pub use reason::{Reason, Trigger};
-pub use ring::{Rotation, active, rotate};
+pub use rotation::{Rotation, active, rotate};
 pub use time::{Certainty, Counted, Now, Timekeeper};
 
 /// States of a key version (NIST SP 800-57 part 1).
