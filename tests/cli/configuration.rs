@@ -150,7 +150,7 @@ keysRewrap       operator
 partitionShred   custodian
 inventoryRead    auditor, operator
 keyringList      auditor, operator
-keyringShow      operator, custodian
+keyringShow      custodian, operator
 auditRead        auditor
 table tests: 79 cases, 0 failed
 ";
