@@ -13,6 +13,7 @@ mod draft;
 mod follow;
 mod genesis;
 mod keks;
+pub mod life;
 mod plan;
 mod pseudonym;
 mod rings;
@@ -41,9 +42,10 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use keks::Keks;
+pub use life::KeyState;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use views::{
-    Environment, Genesis, KeyLimits, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
+    Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
 };
 
 /// The part's settings.
@@ -151,7 +153,16 @@ impl Change {
 
     /// What policy calls it.
     pub const fn action(&self) -> Action {
-        Action::KeyringCreate
+        match self {
+            Self::Create { .. } => Action::KeyringCreate,
+            Self::Rotate { .. } => Action::KeyringRotate,
+            Self::Configure { .. } => Action::KeyringConfigure,
+            Self::Move { to: KeyState::Suspended, .. } => Action::KeySuspend,
+            Self::Move { to: KeyState::Deactivated, .. } => Action::KeyDeactivate,
+            Self::Move { to: KeyState::Compromised, .. } => Action::KeyCompromise,
+            Self::Move { .. } => Action::KeyResume,
+            Self::ScheduleDestroy { .. } | Self::CancelDestroy { .. } | Self::Destroy { .. } => Action::KeyDestroy,
+        }
     }
 }
 
