@@ -2,6 +2,7 @@
 //! This module never creates anything and never starts weaker than it was told.
 
 mod keks;
+mod lifetimes;
 mod parse;
 mod problems;
 mod raw;

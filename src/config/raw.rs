@@ -110,6 +110,8 @@ pub struct RawPrincipal {
 #[serde(deny_unknown_fields, default)]
 pub struct RawCache {
     pub ttl: Option<String>,
+    pub offline_max: Option<String>,
+    pub store_offline_max: Option<String>,
     pub keys: Option<i64>,
 }
 

@@ -10,6 +10,8 @@ mod change;
 mod draft;
 mod genesis;
 mod keks;
+mod lease;
+mod offline;
 mod pseudonym;
 mod seal;
 mod snapshot;
@@ -34,6 +36,7 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use keks::Keks;
+pub use lease::{RevocationBound, StateLease, Unlocking};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView};
 
@@ -44,6 +47,10 @@ pub struct Settings {
     pub environment: Environment,
     /// Absolute lifetime of an unwrapped key, from its unwrapping.
     pub cache_ttl: Duration,
+    /// How much longer it may serve while its key-encryption key is out of reach.
+    pub offline_max: Duration,
+    /// How long the store's last word may be believed while it is out of reach.
+    pub store_offline_max: Duration,
     /// How many data keys may be unwrapped at once.
     pub cache_keys: usize,
 }
@@ -234,9 +241,7 @@ impl Keyrings {
         self.inner.wait(why.to_owned());
         self.inner.shut.store(true, Ordering::SeqCst);
         self.inner.snapshot.store(None);
-        for (_, kek) in self.inner.keks.each() {
-            self.inner.cache.evict(kek.name());
-        }
+        self.inner.cache.evict_all();
     }
 
     /// How the keyrings are doing.
@@ -257,9 +262,20 @@ impl Keyrings {
         self.inner.cache.stats()
     }
 
-    /// Wipes the keys whose lifetime has ended; a job calls it, so that an idle sidecar keeps nothing.
+    /// Wipes the keys whose lifetime has ended, and those that outlived it in an outage that is over; a job calls it, so
+    /// that an idle sidecar keeps nothing.
     pub fn sweep(&self) {
-        self.inner.cache.sweep();
+        self.inner.sweep();
+    }
+
+    /// How unlocking is doing; None until admitted.
+    pub fn unlocking(&self) -> Option<Unlocking> {
+        self.ready().ok().map(|()| self.inner.unlocking())
+    }
+
+    /// Wipes every cached data key: something may have been refused that nobody heard.
+    pub fn evict_all(&self) {
+        self.inner.cache.evict_all();
     }
 
     /// How many unwraps the escrow answered because the primary was away.
@@ -286,6 +302,8 @@ impl Keyrings {
     /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
     pub fn recovered(&self, kek: &KekName) {
         self.inner.keks.note_recovery(kek);
+        // What outlived its time meanwhile is fetched anew or not used again.
+        self.inner.sweep();
     }
 
     /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the

@@ -4,6 +4,7 @@ mod admission;
 mod caching;
 mod changing;
 mod failover;
+mod offline;
 mod tampering;
 mod unlocking;
 
@@ -29,6 +30,7 @@ use crate::store::sqlite;
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const TTL: Duration = Duration::from_secs(300);
+const OFFLINE: Duration = Duration::from_secs(900);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -36,6 +38,8 @@ struct Tempered {
     unwraps: AtomicUsize,
     held: watch::Sender<bool>,
     mood: Mutex<Mood>,
+    /// What the last call showed.
+    seen: Mutex<KekHealth>,
     hardware: AtomicBool,
 }
 
@@ -49,6 +53,8 @@ enum Mood {
     LateOnce,
     /// Gives back another key than it was asked for.
     Confused,
+    /// Says that the wrap does not open.
+    Corrupt,
 }
 
 impl Tempered {
@@ -60,9 +66,23 @@ impl Tempered {
         *self.mood.lock().unwrap() = mood;
     }
 
+    /// A canary does, without a caller.
+    fn look(&self) {
+        let _seen = self.failure();
+    }
+
     fn failure(&self) -> Result<(), KekError> {
         let (kek, detail) = (self.real.name().clone(), "told to".to_owned());
         let mut mood = self.mood.lock().unwrap();
+        let seen = match *mood {
+            Mood::Good | Mood::Confused | Mood::Corrupt => Some(KekHealth::Reachable),
+            Mood::Unreachable => Some(KekHealth::Unreachable),
+            Mood::Denied => Some(KekHealth::Denied),
+            Mood::Late | Mood::LateOnce => None,
+        };
+        if let Some(seen) = seen {
+            *self.seen.lock().unwrap() = seen;
+        }
         match *mood {
             Mood::LateOnce => {
                 *mood = Mood::Good;
@@ -72,6 +92,7 @@ impl Tempered {
             Mood::Unreachable => Err(KekError::Unreachable { kek, detail }),
             Mood::Denied => Err(KekError::Denied { kek, detail }),
             Mood::Late => Err(KekError::Deadline(kek)),
+            Mood::Corrupt => Err(KekError::BadWrap),
         }
     }
 }
@@ -118,7 +139,7 @@ impl Kek for Tempered {
     }
 
     fn health(&self) -> KekHealth {
-        self.real.health()
+        *self.seen.lock().unwrap()
     }
 }
 
@@ -138,7 +159,13 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let kek = software(&dir.path().join("kek"), "primary");
-        let settings = Settings { environment: Environment::Development, cache_ttl: TTL, cache_keys: 100 };
+        let settings = Settings {
+            environment: Environment::Development,
+            cache_ttl: TTL,
+            offline_max: OFFLINE,
+            store_offline_max: TTL,
+            cache_keys: 100,
+        };
         let (events, heard) = tokio::sync::mpsc::channel(16);
         let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
         Self { dir, kek, escrow: None, events, heard, clock, settings, policy: permissive() }
@@ -340,6 +367,7 @@ fn software(file: &std::path::Path, name: &str) -> Arc<Tempered> {
         unwraps: AtomicUsize::new(0),
         held: watch::Sender::new(false),
         mood: Mutex::new(Mood::Good),
+        seen: Mutex::new(KekHealth::Reachable),
         hardware: AtomicBool::new(false),
     })
 }
