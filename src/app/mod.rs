@@ -4,6 +4,7 @@ mod board;
 mod events;
 mod found;
 mod keks;
+mod outage;
 mod protect;
 mod standing;
 mod start;
@@ -26,7 +27,7 @@ pub use keks::{
     KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems, kek_worker,
 };
 pub use protect::{ProtectError, protect};
-pub use start::{StartError, policy_settings};
+pub use start::{StartError, policy_settings, revocation};
 
 /// A running sidecar.
 pub struct App {

@@ -37,6 +37,9 @@ events! {
     KekUnreachable = "kek.unreachable", Control;
     KekRecovered = "kek.recovered", Control;
     KekFailedOver = "kek.failed_over", Control;
+    CacheHealthy = "cache.healthy", Control;
+    CacheDegraded = "cache.degraded", Control;
+    CacheExpired = "cache.expired", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
@@ -107,6 +110,7 @@ pub const FACTS: &[&str] = &[
     "listener",
     "lost_events",
     "module_digest",
+    "offline_seconds",
     "origin",
     "policy_digest",
     "policy_files",
@@ -114,6 +118,7 @@ pub const FACTS: &[&str] = &[
     "range",
     "records",
     "required_context",
+    "revocation_seconds",
     "self_test",
     "signal",
     "store",

@@ -6,8 +6,11 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::UnlockError;
+use super::{Settings, UnlockError};
 use crate::clock::Mono;
+
+/// How often the store is asked for its head when nothing hints at a change.
+pub const STORE_POLL: Duration = Duration::from_secs(2);
 
 /// How long what was last read of the store may be believed. A state that a peer changes after that (suspended,
 /// compromised, destroyed) could not be seen here, so nothing unlocks until the store has been heard again.
@@ -64,7 +67,7 @@ impl StateLease {
 /// `t` was over, so `asked <= t` and no request unlocks the key at or after `t + ttl + offline_max`. A canary does not
 /// make this longer: it proves one version of a KEK, not each wrap. A refusal that we do hear drops the keys at once.
 ///
-/// *A change of state by a peer.* Whoever can reach the store looks at it every `poll`; whoever cannot has confirmed
+/// *A change of state by a peer.* Whoever can reach the store looks at it every [`STORE_POLL`]; whoever cannot has confirmed
 /// its head at `asked <= t` for the last time, and the lease that this began ends at `asked + store_offline_max`.
 ///
 /// *Work in hand.* A key that was unlocked before its end serves its request to the request's deadline, at most `drain`
@@ -82,19 +85,15 @@ pub struct RevocationBound {
 }
 
 impl RevocationBound {
-    /// Derived from the settings: see the type. `offline_max` is the largest of all keyrings.
-    pub fn of(
-        ttl: Duration,
-        offline_max: Duration,
-        store_offline_max: Duration,
-        poll: Duration,
-        drain: Duration,
-    ) -> Self {
+    /// Derived from the settings: see the type. A keyring's own `offline_max` is never longer than the settings'.
+    /// `drain` is the longest that a request may take.
+    pub fn of(settings: &Settings, drain: Duration) -> Self {
+        let Settings { cache_ttl: ttl, offline_max, store_offline_max, .. } = *settings;
         Self {
             unheard_refusal: ttl.saturating_add(offline_max).saturating_add(drain),
             refusal: ttl.saturating_add(drain),
             unheard_state: store_offline_max.saturating_add(drain),
-            state: poll.min(store_offline_max).saturating_add(drain),
+            state: STORE_POLL.min(store_offline_max).saturating_add(drain),
         }
     }
 
@@ -142,6 +141,7 @@ impl Unlocking {
 mod tests {
     use super::*;
     use crate::clock::{Clock, ManualClock, Wall};
+    use crate::keyring::Environment;
 
     const MAX: Duration = Duration::from_secs(300);
 
@@ -186,10 +186,17 @@ mod tests {
     #[test]
     fn the_bound_is_the_sum_of_what_can_pass_unheard() {
         let s = Duration::from_secs;
-        let bound = RevocationBound::of(s(300), s(900), s(300), s(2), s(10));
+        let settings = |ttl, offline, store| Settings {
+            environment: Environment::Production,
+            cache_ttl: s(ttl),
+            offline_max: s(offline),
+            store_offline_max: s(store),
+            cache_keys: 1,
+        };
+        let bound = RevocationBound::of(&settings(300, 900, 300), s(10));
         assert_eq!((bound.unheard_refusal, bound.refusal), (s(1_210), s(310)));
         assert_eq!((bound.unheard_state, bound.state), (s(310), s(12)));
         assert_eq!(bound.worst(), s(1_210));
-        assert_eq!(RevocationBound::of(s(1), s(0), s(300), s(600), s(0)).state, s(300), "the lease ends a slow poll");
+        assert_eq!(RevocationBound::of(&settings(1, 0, 1), s(0)).state, s(1), "the lease ends before the poll");
     }
 }

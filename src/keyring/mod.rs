@@ -16,6 +16,7 @@ mod pseudonym;
 mod seal;
 mod snapshot;
 mod unlock;
+mod usage;
 mod verify;
 mod views;
 mod wraps;
@@ -36,8 +37,9 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use keks::Keks;
-pub use lease::{RevocationBound, StateLease, Unlocking};
+pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
+pub use usage::{Counted, Day, Grant, Meter, Need, Reservation, UsageLimits};
 pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView};
 
 /// The part's settings.

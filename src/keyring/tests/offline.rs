@@ -74,7 +74,7 @@ async fn a_key_whose_kek_is_out_of_reach_serves_to_the_bound_and_at_no_time_afte
         world.advance_to(asked.plus(away_after));
         // Disabled in this moment, and nobody here can hear it.
         world.becomes(Mood::Unreachable);
-        let bound = RevocationBound::of(TTL, OFFLINE, TTL, TTL, Duration::ZERO);
+        let bound = RevocationBound::of(&world.settings, Duration::ZERO);
         assert_eq!(bound.unheard_refusal, TTL + OFFLINE);
         let end = asked.plus(bound.unheard_refusal);
         while world.clock.mono().plus(Duration::from_secs(7)) < end {
