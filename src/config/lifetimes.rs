@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use crate::jobs;
 use crate::keyring::{self, Environment};
 
 use super::problems::Found;
-use super::raw::RawCache;
+use super::raw::{RawCache, RawRotation};
 use super::sections::{count, time};
+use super::units;
 
 /// `[cache]`. Its durations add up to the time that a revocation may take to bite, so none of them is without a limit.
 pub(super) fn cache(raw: &RawCache, environment: Option<Environment>, found: &mut Found) -> Option<keyring::Settings> {
@@ -23,6 +25,41 @@ pub(super) fn cache(raw: &RawCache, environment: Option<Environment>, found: &mu
         cache_keys: keys?,
     })
 }
+
+/// `[rotation]`. No period is longer than the hard limit, which itself has one: a key of unlimited age is what auditors
+/// look for first.
+pub(super) fn rotation(raw: &RawRotation, found: &mut Found) -> Option<jobs::Settings> {
+    let hard = within("rotation.hard_limit", raw.hard_limit.as_deref(), HARD_LIMIT, (A_DAY, HARD_LIMIT), found);
+    let most = hard.unwrap_or(HARD_LIMIT);
+    let data = within("rotation.data_key", raw.data_key.as_deref(), DATA_KEY.min(most), (AN_HOUR, most), found);
+    let kek = within("rotation.kek", raw.kek.as_deref(), KEK.min(most), (A_DAY, most), found);
+    let check = within("rotation.check", raw.check.as_deref(), CHECK, (A_SECOND, AN_HOUR), found);
+    let messages = count("rotation.messages", raw.messages, MESSAGES, found);
+    let bytes = raw.bytes.as_deref().map_or(Ok(BYTES), units::bytes);
+    let bytes = found.check("rotation.bytes", bytes, "write a size, as in \"64TiB\"");
+    if bytes == Some(0) {
+        found.add("rotation.bytes", "is 0", "write a size, as in \"64TiB\"");
+    }
+    Some(jobs::Settings {
+        data_key: data?,
+        kek: kek?,
+        hard_limit: hard?,
+        messages: messages?,
+        bytes: bytes?,
+        check: check?,
+        enabled: raw.enabled.unwrap_or(true),
+    })
+}
+
+const A_DAY: Duration = Duration::from_secs(86_400);
+const DATA_KEY: Duration = Duration::from_secs(90 * 86_400);
+const KEK: Duration = Duration::from_secs(365 * 86_400);
+const HARD_LIMIT: Duration = Duration::from_secs(730 * 86_400);
+const CHECK: Duration = Duration::from_secs(60);
+/// What SP 800-38D allows a key with random nonces of 96 bits; those of the suites here are twice as long.
+const MESSAGES: u64 = 1 << 32;
+/// 2^42 blocks, far from the 2^64 at which blocks of one AES key begin to repeat; and each value has a subkey of its own.
+const BYTES: u64 = 1 << 46;
 
 const TTL: Duration = Duration::from_secs(300);
 /// Long enough for a token's restart, a cluster's failover and most incidents of a cloud; a key that was disabled behind
@@ -46,7 +83,7 @@ fn within(
         return Some(given);
     }
     let message = format!("is not between {} and {}", words(least), words(most));
-    found.add(path, message, "a lifetime without a limit would keep a revocation from biting");
+    found.add(path, message, "write a duration within these limits");
     None
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::keyring::Environment;
 use crate::names::KekName;
-use crate::{audit, identity, kek, keyring, secret, server, telemetry};
+use crate::{audit, identity, jobs, kek, keyring, secret, server, telemetry};
 
 pub use problems::{Problem, Problems};
 
@@ -41,6 +41,8 @@ pub struct Config {
     pub identity: identity::Settings,
     /// Lifetimes and bounds of unwrapped keys.
     pub keyring: keyring::Settings,
+    /// When keys are rotated.
+    pub rotation: jobs::Settings,
     /// The log.
     pub audit: audit::Settings,
     /// Locked memory.

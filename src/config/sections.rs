@@ -21,6 +21,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let policy = policy(raw, found);
     let identity = principals(&raw.principal, environment, found);
     let keyring = lifetimes::cache(&raw.cache, environment, found);
+    let rotation = lifetimes::rotation(&raw.rotation, found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
     let store_key_pinned = raw.keyring.store_key_check.is_some();
@@ -38,6 +39,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         policy: policy?,
         identity: identity?,
         keyring: keyring?,
+        rotation: rotation?,
         audit: audit?,
         memory: memory?,
         drain: drain?,
