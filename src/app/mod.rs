@@ -4,6 +4,7 @@ mod board;
 mod events;
 mod found;
 mod keks;
+mod outage;
 mod protect;
 mod standing;
 mod start;
@@ -28,7 +29,7 @@ pub use keks::{
     kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
-pub use start::{StartError, policy_settings};
+pub use start::{StartError, policy_settings, revocation};
 pub use store::{schema_script, store_problems};
 
 /// A running sidecar.

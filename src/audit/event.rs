@@ -52,6 +52,9 @@ events! {
     KekFailedOver = "kek.failed_over", Control;
     KekRotated = "kek.rotated", Control;
     KekRetired = "kek.retired", Control;
+    CacheHealthy = "cache.healthy", Control;
+    CacheDegraded = "cache.degraded", Control;
+    CacheExpired = "cache.expired", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
@@ -134,6 +137,7 @@ pub const FACTS: &[&str] = &[
     "listener",
     "lost_events",
     "module_digest",
+    "offline_seconds",
     "origin",
     "partition",
     "partitions",
@@ -145,6 +149,7 @@ pub const FACTS: &[&str] = &[
     "remaining",
     "required_context",
     "retired_version",
+    "revocation_seconds",
     "rewrapped",
     "self_test",
     "signal",

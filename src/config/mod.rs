@@ -2,6 +2,7 @@
 //! This module never creates anything and never starts weaker than it was told.
 
 mod keks;
+mod lifetimes;
 mod parse;
 mod problems;
 mod raw;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use crate::keyring::Environment;
 use crate::names::KekName;
-use crate::{audit, identity, kek, keyring, secret, server, telemetry};
+use crate::{audit, identity, jobs, kek, keyring, secret, server, telemetry};
 
 pub use problems::{Problem, Problems};
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub identity: identity::Settings,
     /// Lifetimes and bounds of unwrapped keys.
     pub keyring: keyring::Settings,
+    /// When keys are rotated.
+    pub rotation: jobs::Settings,
     /// The log.
     pub audit: audit::Settings,
     /// Locked memory.

@@ -1,11 +1,15 @@
 //! What happens without a request? One task each, started and ended by `app`: admission of the keyrings while the KEK
 //! is away, sweeping of expired keys. Jobs never open data.
 
+pub mod schedule;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
 use crate::keyring::{ApplyError, Genesis, Keyrings};
+
+pub use schedule::Settings;
 
 /// The first wait after a failed admission; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);

@@ -13,12 +13,15 @@ mod draft;
 mod follow;
 mod genesis;
 mod keks;
+mod lease;
 pub mod life;
+mod offline;
 mod plan;
 mod pseudonym;
 mod rings;
 mod seal;
 mod unlock;
+mod usage;
 mod verify;
 mod views;
 mod wraps;
@@ -42,8 +45,10 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use keks::Keks;
+pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
+pub use usage::{Counted, Day, Grant, Meter, Need, Reservation, UsageLimits};
 pub use views::{
     Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
 };
@@ -55,6 +60,10 @@ pub struct Settings {
     pub environment: Environment,
     /// Absolute lifetime of an unwrapped key, from its unwrapping.
     pub cache_ttl: Duration,
+    /// How much longer it may serve while its key-encryption key is out of reach.
+    pub offline_max: Duration,
+    /// How long the store's last word may be believed while it is out of reach.
+    pub store_offline_max: Duration,
     /// How many data keys may be unwrapped at once, and how many keyrings are kept in memory whole.
     pub cache_keys: usize,
     /// How long a data key version seals before it is to be rotated.
@@ -383,9 +392,7 @@ impl Keyrings {
         self.inner.wait(why.to_owned());
         self.inner.shut.store(true, Ordering::SeqCst);
         self.inner.open.store(None);
-        for (_, kek) in self.inner.keks.each() {
-            self.inner.cache.evict(kek.name());
-        }
+        self.inner.cache.evict_all();
     }
 
     /// How the keyrings are doing.
@@ -406,9 +413,20 @@ impl Keyrings {
         self.inner.cache.stats()
     }
 
-    /// Wipes the keys whose lifetime has ended; a job calls it, so that an idle sidecar keeps nothing.
+    /// Wipes the keys whose lifetime has ended, and those that outlived it in an outage that is over; a job calls it, so
+    /// that an idle sidecar keeps nothing.
     pub fn sweep(&self) {
-        self.inner.cache.sweep();
+        self.inner.sweep();
+    }
+
+    /// How unlocking is doing; None until admitted.
+    pub fn unlocking(&self) -> Option<Unlocking> {
+        self.ready().ok().map(|()| self.inner.unlocking())
+    }
+
+    /// Wipes every cached data key: something may have been refused that nobody heard.
+    pub fn evict_all(&self) {
+        self.inner.cache.evict_all();
     }
 
     /// How many unwraps the escrow answered because the primary was away.
@@ -433,6 +451,8 @@ impl Keyrings {
     /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
     pub fn recovered(&self, kek: &KekName) {
         self.inner.keks.note_recovery(kek);
+        // What outlived its time meanwhile is fetched anew or not used again.
+        self.inner.sweep();
     }
 
     /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::cache::{FlightError, Slot, Unwrapped};
+use super::cache::{FlightError, Look, Slot, Unwrapped};
 use super::keks::{Given, NotGiven};
 use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
@@ -198,21 +198,30 @@ impl Inner {
         if deadline.left(now).is_none() {
             return Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()));
         }
-        let slot = match self.cache.hit(id, now) {
-            Some(slot) => slot,
-            None => {
-                let unwrap = || Arc::clone(self).unwrap(Arc::clone(&version), deadline);
-                self.cache.fetch(id, deadline, unwrap).await?
+        let slot = match self.cache.look(id, now) {
+            Some(Look::Fresh(slot)) => slot,
+            Some(Look::Due(slot)) => {
+                self.renew(&version, now);
+                slot
             }
+            Some(Look::Old(slot)) if now < slot.ends(self.settings.offline_max) => {
+                self.bridge(&version, slot, deadline, now).await?
+            }
+            Some(Look::Old(_)) | None => self.fetch(&version, deadline, deadline).await?,
         };
         Ok(Unlocked { permit, ring, slot, version: id, suite })
     }
 
-    async fn unwrap(self: Arc<Self>, version: Arc<Version>, deadline: Deadline) -> Result<Unwrapped, FlightError> {
+    pub(super) async fn unwrap(
+        self: Arc<Self>,
+        version: Arc<Version>,
+        deadline: Deadline,
+    ) -> Result<Unwrapped, FlightError> {
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
+        let offline_max = self.settings.offline_max;
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
             Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, KeyClass::Field)
-                .map(|key| Unwrapped { key, kek: by, instead_of, asked })
+                .map(|key| Unwrapped { key, kek: by, instead_of, asked, offline_max })
                 .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
             Err(NotGiven::Late(_)) => Err(FlightError::Deadline),
             Err(NotGiven::BadWrap(_)) => Err(FlightError::Failed(UnlockError::Tampered)),

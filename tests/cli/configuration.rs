@@ -32,7 +32,12 @@ fn check_says_what_holds_and_touches_nothing() {
     assert_eq!(lines[1], "environment    development");
     assert_eq!(lines[2], format!("state          {}", text(&setup.root().join("state"))));
     assert!(lines[3].starts_with("policy set     ") && lines[3].ends_with(" (1 files)"), "{shown}");
-    assert_eq!(lines[4..], ["revocation     bites within 300 s (cache.ttl)"]);
+    assert_eq!(
+        lines[4..],
+        [
+            "revocation     bites within 310 s of a refusal, 1210 s if the refusal cannot be heard; 310 s of a change of state"
+        ]
+    );
     assert_eq!(listing(setup.dir.path()), before);
 
     std::fs::rename(setup.root().join("state"), setup.root().join("elsewhere")).unwrap();

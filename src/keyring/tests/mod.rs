@@ -4,6 +4,7 @@ mod admission;
 mod caching;
 mod changing;
 mod failover;
+mod offline;
 mod rewrapping;
 mod tampering;
 mod unlocking;
@@ -31,6 +32,7 @@ use crate::store::sqlite;
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const TTL: Duration = Duration::from_secs(300);
 const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const OFFLINE: Duration = Duration::from_secs(900);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -38,6 +40,8 @@ struct Tempered {
     unwraps: AtomicUsize,
     held: watch::Sender<bool>,
     mood: Mutex<Mood>,
+    /// What the last call showed.
+    seen: Mutex<KekHealth>,
     hardware: AtomicBool,
 }
 
@@ -51,6 +55,8 @@ enum Mood {
     LateOnce,
     /// Gives back another key than it was asked for.
     Confused,
+    /// Says that the wrap does not open.
+    Corrupt,
 }
 
 impl Tempered {
@@ -62,9 +68,23 @@ impl Tempered {
         *self.mood.lock().unwrap() = mood;
     }
 
+    /// A canary does, without a caller.
+    fn look(&self) {
+        let _seen = self.failure();
+    }
+
     fn failure(&self) -> Result<(), KekError> {
         let (kek, detail) = (self.real.name().clone(), "told to".to_owned());
         let mut mood = self.mood.lock().unwrap();
+        let seen = match *mood {
+            Mood::Good | Mood::Confused | Mood::Corrupt => Some(KekHealth::Reachable),
+            Mood::Unreachable => Some(KekHealth::Unreachable),
+            Mood::Denied => Some(KekHealth::Denied),
+            Mood::Late | Mood::LateOnce => None,
+        };
+        if let Some(seen) = seen {
+            *self.seen.lock().unwrap() = seen;
+        }
         match *mood {
             Mood::LateOnce => {
                 *mood = Mood::Good;
@@ -74,6 +94,7 @@ impl Tempered {
             Mood::Unreachable => Err(KekError::Unreachable { kek, detail }),
             Mood::Denied => Err(KekError::Denied { kek, detail }),
             Mood::Late => Err(KekError::Deadline(kek)),
+            Mood::Corrupt => Err(KekError::BadWrap),
         }
     }
 }
@@ -124,7 +145,7 @@ impl Kek for Tempered {
     }
 
     fn health(&self) -> KekHealth {
-        self.real.health()
+        *self.seen.lock().unwrap()
     }
 }
 
@@ -147,8 +168,10 @@ impl World {
         let settings = Settings {
             environment: Environment::Development,
             cache_ttl: TTL,
-            cache_keys: 100,
             data_key_period: QUARTER,
+            offline_max: OFFLINE,
+            store_offline_max: TTL,
+            cache_keys: 100,
         };
         let (events, heard) = tokio::sync::mpsc::channel(16);
         let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
@@ -367,6 +390,7 @@ fn software(file: &std::path::Path, name: &str) -> Arc<Tempered> {
         unwraps: AtomicUsize::new(0),
         held: watch::Sender::new(false),
         mood: Mutex::new(Mood::Good),
+        seen: Mutex::new(KekHealth::Reachable),
         hardware: AtomicBool::new(false),
     })
 }
