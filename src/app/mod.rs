@@ -4,9 +4,11 @@ mod board;
 mod events;
 mod found;
 mod keks;
+mod outage;
 mod protect;
 mod standing;
 mod start;
+mod store;
 
 use std::sync::Arc;
 
@@ -15,11 +17,11 @@ use tokio::task::JoinSet;
 use crate::audit::{Event, Log};
 use crate::config::Config;
 use crate::durable;
+use crate::kek;
 use crate::keyring::Environment;
 use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
-use crate::{kek, store};
 
 pub use found::{FoundError, Founded, found};
 pub use keks::{
@@ -27,7 +29,8 @@ pub use keks::{
     kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
-pub use start::{StartError, policy_settings};
+pub use start::{StartError, policy_settings, revocation};
+pub use store::{schema_script, store_problems};
 
 /// A running sidecar.
 pub struct App {
@@ -98,8 +101,4 @@ const fn deployment(environment: Environment) -> kek::Deployment {
         Environment::Development => kek::Deployment::Development,
         Environment::Production => kek::Deployment::Production,
     }
-}
-
-fn store_settings(config: &Config) -> store::sqlite::Settings {
-    store::sqlite::Settings { path: config.state.store(), busy_timeout: found::STORE_BUSY }
 }

@@ -10,7 +10,7 @@ use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
 use crate::kek;
-use crate::keyring::{Keyrings, Pinned};
+use crate::keyring::{Keyrings, Pinned, RevocationBound};
 use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
@@ -22,7 +22,7 @@ use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
 use super::standing::Standing;
-use super::{App, events, note};
+use super::{App, events, note, outage};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
 const KEK_EVENTS: usize = 256;
@@ -78,6 +78,13 @@ impl StartError {
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
+            Self::Store(StoreError::Unavailable(_)) => {
+                "see that the database of [store] can be reached, then start again"
+            }
+            Self::Store(StoreError::Unsuitable(_)) => "change the database or its roles as docs/postgresql.md says",
+            Self::Store(StoreError::NewerSchema { .. }) => {
+                "another keyward has migrated the store: run that version here"
+            }
             Self::Store(_) => "restore the store from a backup if it is damaged",
             Self::Kek(_) => "check [kek.NAME] of that key, the token and the attributes of the key in it",
             Self::Unpinned => "this is not the log of a sidecar; look at `keyward audit verify`",
@@ -110,7 +117,7 @@ impl App {
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = pinned(&log, opened.store_head.as_deref())?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
-        metrics.revocation_bound_seconds.set(config.keyring.cache_ttl.as_secs_f64());
+        metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
         let keks = match Standing::start(&config, &clock, &disk, &sink, &metrics).await {
             Ok(keks) => keks,
@@ -122,7 +129,7 @@ impl App {
                 return Err(error);
             }
         };
-        let store = store::sqlite::open(&super::store_settings(&config)).await?;
+        let store = store::open(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
@@ -154,6 +161,8 @@ impl App {
         };
         jobs.spawn(board::refresh(watched));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
+        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
+        jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
@@ -212,11 +221,31 @@ fn error_in_words(error: &StartError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
+/// The same for people.
+pub fn revocation(config: &Config) -> String {
+    let RevocationBound { unheard_refusal, refusal, unheard_state, .. } = bound(config);
+    format!(
+        "bites within {} s of a refusal, {} s if the refusal cannot be heard; {} s of a change of state",
+        refusal.as_secs(),
+        unheard_refusal.as_secs(),
+        unheard_state.as_secs()
+    )
+}
+
+/// How long a revoked key may go on working, at worst.
+fn bound(config: &Config) -> RevocationBound {
+    RevocationBound::of(&config.keyring, config.server.limits.request_timeout)
+}
+
 fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
+    let bound = bound(config);
+    let RevocationBound { unheard_refusal, unheard_state, .. } = bound;
+    tracing::info!(?unheard_refusal, ?unheard_state, worst = ?bound.worst(), "a revocation bites within");
     vec![
         ("config_digest", hex::encode(crypto::sha256(&[config.text.as_bytes()]))),
         ("environment", config.environment.name().to_owned()),
         ("program_version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("revocation_seconds", bound.worst().as_secs().to_string()),
     ]
 }
 
@@ -228,7 +257,10 @@ fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
     let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
     let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
     match (fact("store"), fact("store_key_check")) {
-        (Some(store), Some(store_key_check)) => Ok(Pinned { store, store_key_check, head }),
+        (Some(store), Some(store_key_check)) => {
+            let log = log.verifier_key().origin().as_str().to_owned();
+            Ok(Pinned { store, store_key_check, head, log })
+        }
         _ => Err(StartError::Unpinned),
     }
 }

@@ -2,10 +2,12 @@
 //! This module never creates anything and never starts weaker than it was told.
 
 mod keks;
+mod lifetimes;
 mod parse;
 mod problems;
 mod raw;
 mod sections;
+mod store;
 mod transit;
 mod units;
 
@@ -14,7 +16,7 @@ use std::time::Duration;
 
 use crate::keyring::Environment;
 use crate::names::KekName;
-use crate::{audit, identity, kek, keyring, secret, server, telemetry};
+use crate::{audit, identity, jobs, kek, keyring, secret, server, telemetry};
 
 pub use problems::{Problem, Problems};
 
@@ -32,6 +34,8 @@ pub struct Config {
     pub server: server::Settings,
     /// The key-encryption keys.
     pub keks: Keks,
+    /// Where sealed rows rest.
+    pub store: crate::store::Settings,
     /// The check value that the store key must have; None trusts what record 0 of the log says.
     pub store_key_check: Option<[u8; 16]>,
     /// Where policies are, and what they may look at.
@@ -40,6 +44,8 @@ pub struct Config {
     pub identity: identity::Settings,
     /// Lifetimes and bounds of unwrapped keys.
     pub keyring: keyring::Settings,
+    /// When keys are rotated.
+    pub rotation: jobs::Settings,
     /// The log.
     pub audit: audit::Settings,
     /// Locked memory.
@@ -88,6 +94,11 @@ impl StateDir {
     /// The SQLite database.
     pub fn store(&self) -> PathBuf {
         self.0.join("store.db")
+    }
+
+    /// What is kept here of a database elsewhere.
+    pub fn mirror(&self) -> PathBuf {
+        self.0.join("mirror.sqlite")
     }
 
     /// The audit log's directory.

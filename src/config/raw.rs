@@ -15,9 +15,11 @@ pub struct RawConfig {
     pub limits: RawLimits,
     pub kek: BTreeMap<String, RawKek>,
     pub keyring: RawKeyring,
+    pub store: RawStore,
     pub policy: RawPolicy,
     pub principal: Vec<RawPrincipal>,
     pub cache: RawCache,
+    pub rotation: RawRotation,
     pub audit: RawAudit,
     pub memory: RawMemory,
     pub log: RawLog,
@@ -88,6 +90,25 @@ pub struct RawKeyring {
     pub store_key_check: Option<String>,
 }
 
+/// `[store]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawStore {
+    pub kind: Option<String>,
+    pub host: Option<String>,
+    pub socket: Option<String>,
+    pub port: Option<i64>,
+    pub dbname: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<String>,
+    pub tls: Option<String>,
+    pub ca_file: Option<String>,
+    pub connect_timeout: Option<String>,
+    pub statement_timeout: Option<String>,
+    pub connections: Option<i64>,
+    pub poll: Option<String>,
+}
+
 /// `[policy]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -111,7 +132,22 @@ pub struct RawPrincipal {
 #[serde(deny_unknown_fields, default)]
 pub struct RawCache {
     pub ttl: Option<String>,
+    pub offline_max: Option<String>,
+    pub store_offline_max: Option<String>,
     pub keys: Option<i64>,
+}
+
+/// `[rotation]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRotation {
+    pub enabled: Option<bool>,
+    pub data_key: Option<String>,
+    pub kek: Option<String>,
+    pub hard_limit: Option<String>,
+    pub messages: Option<i64>,
+    pub bytes: Option<String>,
+    pub check: Option<String>,
 }
 
 /// `[audit]`

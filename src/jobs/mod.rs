@@ -1,16 +1,22 @@
 //! What happens without a request? One task each, started and ended by `app`: admission of the keyrings while the KEK
 //! is away, sweeping of expired keys. Jobs never open data.
 
+pub mod schedule;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
 use crate::keyring::{ApplyError, Genesis, Keyrings};
 
+pub use schedule::Settings;
+
 /// The first wait after a failed admission; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A token that comes back is noticed within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// Another sidecar's change is learnt within this time.
+const POLL: Duration = Duration::from_secs(2);
 /// Expired keys leave the memory within this time even if nobody asks for any key.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -26,6 +32,24 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
         }
         clock.sleep_until(clock.mono().plus(wait)).await;
         wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+    }
+}
+
+/// Learns what other sidecars changed, for ever: at each hint of the store, and at least this often.
+pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
+    loop {
+        tokio::select! {
+            () = clock.sleep_until(clock.mono().plus(POLL)) => {}
+            () = keyrings.hint() => {}
+        }
+        match keyrings.catch_up().await {
+            // Before the admission there is nothing to follow; readiness says why.
+            Ok(()) | Err(ApplyError::Unavailable(_)) => {}
+            Err(error) => {
+                tracing::error!(%error, "the store is refused");
+                keyrings.shut(&error.to_string());
+            }
+        }
     }
 }
 

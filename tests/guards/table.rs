@@ -119,6 +119,10 @@ const CONFIG: &[&str] = &[
     "service::Settings",
     "sinks::Settings",
     "store::Settings",
+    "store::postgres::Place",
+    "store::postgres::Settings",
+    "store::postgres::Tls",
+    "store::sqlite::Settings",
     "telemetry::Settings",
 ];
 
@@ -155,6 +159,7 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "operations"),
     ("server", "control::CreateKeyring"),
     ("server", "crypto::Suite"),
+    ("server", "keyring::KeyLimits"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
     ("server", "keyring::Suite"),
@@ -188,7 +193,10 @@ pub const DOORS: &[Door] = &[
     door("vaultrs", &["kek::transit"]),
     door("rustify", &["kek::transit"]),
     door("reqwest", &["kek::transit"]),
-    door("rustls", &["kek::transit"]),
+    // The database driver of a fleet, and TLS for it.
+    door("tokio_postgres", &["store"]),
+    door("tokio_postgres_rustls", &["store"]),
+    door("rustls", &["kek::transit", "store"]),
     door("hyper", &["server", "client"]),
     door("hyper_util", &["server", "client"]),
     door("http_body_util", &["server", "client"]),

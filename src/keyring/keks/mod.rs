@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::wraps::{self, Owner, WrapError};
 use crate::clock::{Deadline, Mono, SharedClock};
 use crate::crypto::DataKey;
-use crate::kek::{EventSink, Kek, KekError, KekEvent, Wrap, WrapRole};
+use crate::kek::{EventSink, Kek, KekError, KekEvent, KekHealth, Wrap, WrapRole};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
@@ -118,6 +118,24 @@ impl Keks {
     /// How often the primary has refused.
     fn refusals(&self) -> u64 {
         self.refusals.load(Ordering::Acquire)
+    }
+
+    /// Whether a KEK is known to be out of reach: not merely slow, and not refusing when it was last heard.
+    pub(super) fn away(&self, name: &KekName) -> bool {
+        let known = self.each().find(|(_, kek)| kek.name() == name);
+        let unreachable = known.is_some_and(|(_, kek)| kek.health() == KekHealth::Unreachable);
+        unreachable && !(name == self.primary() && self.refused())
+    }
+
+    /// Whether a KEK can be reached and does not refuse.
+    pub(super) fn answers(&self, name: &KekName) -> bool {
+        self.each().any(|(_, kek)| kek.name() == name && kek.health() == KekHealth::Reachable)
+            && !(name == self.primary() && self.refused())
+    }
+
+    /// Whether one of them does.
+    pub(super) fn any_answers(&self) -> bool {
+        self.each().any(|(_, kek)| self.answers(kek.name()))
     }
 
     /// A KEK refused. Only the primary's refusal outlives the call: the escrow is asked last anyway.
