@@ -18,6 +18,7 @@ pub mod life;
 mod offline;
 mod plan;
 mod pseudonym;
+mod rewrap;
 mod rings;
 mod seal;
 mod unlock;
@@ -47,6 +48,7 @@ pub use cache::CacheStats;
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
+pub use rewrap::RewrapReport;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Counted, Day, Grant, Meter, Need, Reservation, UsageLimits};
 pub use views::{
@@ -277,6 +279,8 @@ struct Inner {
     shut: AtomicBool,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
+    /// What the rewrapping that runs has done so far.
+    rewrapping: Mutex<Option<RewrapReport>>,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -305,6 +309,7 @@ impl Keyrings {
             cache,
             open: ArcSwapOption::empty(),
             damage: Mutex::new(None),
+            rewrapping: Mutex::new(None),
             waiting,
             shut: AtomicBool::new(false),
             pinned: OnceLock::new(),
@@ -343,7 +348,7 @@ impl Keyrings {
 
     /// Learns what other sidecars changed, and confirms that the store is where this sidecar believes it to be.
     pub async fn catch_up(&self) -> Result<(), ApplyError> {
-        let open = self.inner.opened().map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let open = self.inner.opened_to_change()?;
         self.inner.catch_up(&open).await
     }
 
@@ -467,6 +472,11 @@ impl Inner {
     /// The admitted store.
     fn opened(&self) -> Result<Arc<Open>, UnlockError> {
         self.open.load_full().ok_or_else(|| UnlockError::Unavailable(self.reason()))
+    }
+
+    /// The admitted store, for a change.
+    fn opened_to_change(&self) -> Result<Arc<Open>, ApplyError> {
+        self.opened().map_err(|error| ApplyError::Unavailable(error.to_string()))
     }
 
     /// Opens the store for everybody; not after [`Keyrings::shut`], however late an admission ends.

@@ -5,6 +5,7 @@ mod caching;
 mod changing;
 mod failover;
 mod offline;
+mod rewrap_job;
 mod rewrapping;
 mod tampering;
 mod unlocking;
