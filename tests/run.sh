@@ -23,7 +23,7 @@ STEPS=(packages format lint test docs deny fuzz)
 # What to look for, and the Debian package that brings it. The tokens, their daemons and OpenSC are for the tests of the
 # KEK (Kryoptic is built, see tests/tokens/kryoptic, and wants libclang, OpenSSL and SQLite), pip and openssl for its
 # OpenBao server, strace shows the order of sync and answer, jq and python3 read the log as an auditor would, g++ builds
-# the fuzzer.
+# the fuzzer. PostgreSQL's servers are started by the tests of a fleet's store.
 PACKAGES=(
   "cc gcc"
   "c++ g++"
@@ -59,6 +59,7 @@ PACKAGES=(
   "openssl openssl"
   "sqlite3 sqlite3"
   "curl curl"
+  "/usr/lib/postgresql postgresql"
 )
 
 summary=()
@@ -138,7 +139,15 @@ install_missing() {
     trap 'rm -f /usr/sbin/policy-rc.d' EXIT
   fi
   apt-get -o DPkg::Lock::Timeout=300 update -qq
+  if [[ " ${missing[*]} " == *" postgresql "* ]]; then no_default_cluster; fi
   apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends "${missing[@]}"
+}
+
+# The tests of the store run servers of their own: the package must not make one for the machine.
+no_default_cluster() {
+  apt-get -o DPkg::Lock::Timeout=300 install -y -qq --no-install-recommends postgresql-common
+  local settings=/etc/postgresql-common/createcluster.conf
+  if ! grep -q '^create_main_cluster' "$settings"; then echo 'create_main_cluster = false' >>"$settings"; fi
 }
 
 # The token that the shim stands before, from the registry, once for a target folder (about a minute of one processor).

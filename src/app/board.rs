@@ -48,7 +48,7 @@ impl Watched {
     }
 
     fn kek_parts(&self) -> Vec<Part> {
-        let about: Vec<(&One, KekStatus)> = self.keks.iter().map(|one| (one, one.kek.status())).collect();
+        let about: Vec<(&One, KekStatus)> = self.keks.wrapping().map(|one| (one, one.kek.status())).collect();
         let unlocking = self.keyrings.unlocking();
         let left = unlocking.and_then(|unlocking| unlocking.left(self.clock.mono()));
         let reached = about.iter().any(|(_, status)| status.health == KekHealth::Reachable);
@@ -76,7 +76,21 @@ impl Watched {
                 let text = format!("{word}{last}; {}", self.details(&status));
                 part(&format!("kek {}", one.kek.name()), state, &text)
             })
+            .chain(self.keks.retiring.iter().map(|one| self.retiring_part(one)))
             .collect()
+    }
+
+    /// Nothing waits for it but what is not rewrapped yet.
+    fn retiring_part(&self, one: &One) -> Part {
+        let status = one.kek.status();
+        let (state, word) = match status.health {
+            KekHealth::Reachable => (State::Ok, "reachable, retiring"),
+            KekHealth::Denied => (State::Degraded, "retiring, and refuses: what it alone has wrapped does not open"),
+            KekHealth::Unreachable => {
+                (State::Degraded, "retiring, and unreachable: what it alone has wrapped does not open")
+            }
+        };
+        part(&format!("kek {}", one.kek.name()), state, &format!("{word}; {}", self.details(&status)))
     }
 
     /// The facts behind the word, for a person at three in the morning.

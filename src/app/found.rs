@@ -1,7 +1,6 @@
 //! How does a new sidecar get its state? Store and log are made together, once, before the first start.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::clock::SharedClock;
 use crate::config::Config;
@@ -61,6 +60,12 @@ impl FoundError {
             Self::Kek(_) => {
                 "check [kek.NAME] of that key; in a token the key is made by `keyward kek create`".to_owned()
             }
+            Self::Store(StoreError::Exists(_)) => {
+                "that database has a store, whose keys may be in use: name an empty one in [store]".to_owned()
+            }
+            Self::Store(StoreError::Unavailable(_) | StoreError::Unsuitable(_)) => {
+                "correct [store] or the database, remove the unfinished state directory and run init again".to_owned()
+            }
             Self::Store(_) | Self::Keys(_) | Self::Log(_) => {
                 "remove the unfinished state directory and run init again".to_owned()
             }
@@ -94,7 +99,7 @@ pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, Found
     if let Some(escrow) = &escrow {
         super::standing::independent(&*primary, &**escrow)?;
     }
-    let store = store::sqlite::create(&super::store_settings(config)).await?;
+    let store = store::create(&config.store).await?;
     let told = [Some(&primary), escrow.as_ref()].into_iter().flatten().map(|kek| in_words(&kek.facts()));
     let told = told.collect::<Vec<_>>().join(", escrow ");
     let keks = Keks::new(primary, escrow, events);
@@ -119,6 +124,3 @@ pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, Found
 fn in_words(facts: &kek::KekFacts) -> String {
     [facts.kind, &*facts.manufacturer, &*facts.model].join(" ").trim().to_owned()
 }
-
-/// A KEK that is slow at the first wrap is still a KEK.
-pub(super) const STORE_BUSY: Duration = Duration::from_secs(5);

@@ -8,6 +8,7 @@ mod outage;
 mod protect;
 mod standing;
 mod start;
+mod store;
 
 use std::sync::Arc;
 
@@ -16,18 +17,20 @@ use tokio::task::JoinSet;
 use crate::audit::{Event, Log};
 use crate::config::Config;
 use crate::durable;
+use crate::kek;
 use crate::keyring::Environment;
 use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
-use crate::{kek, store};
 
 pub use found::{FoundError, Founded, found};
 pub use keks::{
-    KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems, kek_worker,
+    KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,
+    kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
 pub use start::{StartError, policy_settings, revocation};
+pub use store::{schema_script, store_problems};
 
 /// A running sidecar.
 pub struct App {
@@ -98,8 +101,4 @@ const fn deployment(environment: Environment) -> kek::Deployment {
         Environment::Development => kek::Deployment::Development,
         Environment::Production => kek::Deployment::Production,
     }
-}
-
-fn store_settings(config: &Config) -> store::sqlite::Settings {
-    store::sqlite::Settings { path: config.state.store(), busy_timeout: found::STORE_BUSY }
 }

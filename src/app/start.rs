@@ -78,6 +78,13 @@ impl StartError {
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
+            Self::Store(StoreError::Unavailable(_)) => {
+                "see that the database of [store] can be reached, then start again"
+            }
+            Self::Store(StoreError::Unsuitable(_)) => "change the database or its roles as docs/postgresql.md says",
+            Self::Store(StoreError::NewerSchema { .. }) => {
+                "another keyward has migrated the store: run that version here"
+            }
             Self::Store(_) => "restore the store from a backup if it is damaged",
             Self::Kek(_) => "check [kek.NAME] of that key, the token and the attributes of the key in it",
             Self::Unpinned => "this is not the log of a sidecar; look at `keyward audit verify`",
@@ -122,7 +129,7 @@ impl App {
                 return Err(error);
             }
         };
-        let store = store::sqlite::open(&super::store_settings(&config)).await?;
+        let store = store::open(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
@@ -155,6 +162,7 @@ impl App {
         jobs.spawn(board::refresh(watched));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
         jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
+        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
@@ -249,7 +257,10 @@ fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
     let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
     let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
     match (fact("store"), fact("store_key_check")) {
-        (Some(store), Some(store_key_check)) => Ok(Pinned { store, store_key_check, head }),
+        (Some(store), Some(store_key_check)) => {
+            let log = log.verifier_key().origin().as_str().to_owned();
+            Ok(Pinned { store, store_key_check, head, log })
+        }
         _ => Err(StartError::Unpinned),
     }
 }

@@ -20,9 +20,12 @@ impl Check {
         let config = load(&self.config.config)?;
         let settings = crate::app::policy_settings(&config).map_err(|error| super::policy::unread(&error))?;
         let policy = Policy::load(&settings).map_err(|error| super::policy::refused(&error))?;
-        let problems = crate::app::kek_problems(&config);
+        let keks = crate::app::kek_problems(&config);
+        let store = crate::app::store_problems(&config);
+        let problems = keks.iter().map(|problem| problem as &dyn std::error::Error);
+        let problems: Vec<_> = problems.chain(store.iter().map(|problem| problem as &dyn std::error::Error)).collect();
         if !problems.is_empty() {
-            let told: Vec<String> = problems.iter().map(|problem| chain(problem)).collect();
+            let told: Vec<String> = problems.iter().map(|problem| chain(*problem)).collect();
             return Err(Failure::new(Exit::Config, told.join("\n")));
         }
         println!("configuration  {} is good", self.config.config.display());

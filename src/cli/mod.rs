@@ -16,6 +16,7 @@ mod keyring;
 mod policy;
 mod probe;
 mod serve;
+mod store;
 mod value;
 
 use std::path::PathBuf;
@@ -51,6 +52,9 @@ enum Command {
     /// Make and show the key-encryption key in a token
     #[command(subcommand)]
     Kek(kek::KekCommand),
+    /// Move the store, and write out the schema of its database
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// What is known of each HSM product, and what a token shows of itself
     #[command(subcommand)]
     Hsm(hsm::Hsm),
@@ -105,6 +109,7 @@ impl Command {
             Self::Check(check) => check.run(),
             Self::Keyring(keyring) => keyring.run(),
             Self::Kek(kek) => kek.run(),
+            Self::Store(store) => store.run(),
             Self::Hsm(hsm) => hsm.run(),
             Self::Seal(seal) => seal.run(),
             Self::Open(open) => open.run(),

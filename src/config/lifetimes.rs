@@ -11,7 +11,12 @@ use super::sections::{count, time};
 use super::units;
 
 /// `[cache]`. Its durations add up to the time that a revocation may take to bite, so none of them is without a limit.
-pub(super) fn cache(raw: &RawCache, environment: Option<Environment>, found: &mut Found) -> Option<keyring::Settings> {
+pub(super) fn cache(
+    raw: &RawCache,
+    rotation: Option<&jobs::Settings>,
+    environment: Option<Environment>,
+    found: &mut Found,
+) -> Option<keyring::Settings> {
     let ttl = within("cache.ttl", raw.ttl.as_deref(), TTL, (A_SECOND, AN_HOUR), found);
     let offline = within("cache.offline_max", raw.offline_max.as_deref(), OFFLINE, (Duration::ZERO, AN_HOUR), found);
     let store = raw.store_offline_max.as_deref();
@@ -23,6 +28,7 @@ pub(super) fn cache(raw: &RawCache, environment: Option<Environment>, found: &mu
         offline_max: offline?,
         store_offline_max: store?,
         cache_keys: keys?,
+        data_key_period: rotation?.data_key,
     })
 }
 

@@ -7,6 +7,7 @@ mod parse;
 mod problems;
 mod raw;
 mod sections;
+mod store;
 mod transit;
 mod units;
 
@@ -33,6 +34,8 @@ pub struct Config {
     pub server: server::Settings,
     /// The key-encryption keys.
     pub keks: Keks,
+    /// Where sealed rows rest.
+    pub store: crate::store::Settings,
     /// The check value that the store key must have; None trusts what record 0 of the log says.
     pub store_key_check: Option<[u8; 16]>,
     /// Where policies are, and what they may look at.
@@ -62,12 +65,14 @@ pub struct Keks {
     pub primary: kek::Settings,
     /// Wraps every key beside it, and is asked while the primary is away.
     pub escrow: Option<kek::Settings>,
+    /// Open what no other one has wrapped yet, and wrap nothing.
+    pub retiring: Vec<kek::Settings>,
 }
 
 impl Keks {
     /// All of them, the primary first.
     pub fn iter(&self) -> impl Iterator<Item = &kek::Settings> {
-        std::iter::once(&self.primary).chain(&self.escrow)
+        std::iter::once(&self.primary).chain(&self.escrow).chain(&self.retiring)
     }
 
     /// The one with this name.
@@ -89,6 +94,11 @@ impl StateDir {
     /// The SQLite database.
     pub fn store(&self) -> PathBuf {
         self.0.join("store.db")
+    }
+
+    /// What is kept here of a database elsewhere.
+    pub fn mirror(&self) -> PathBuf {
+        self.0.join("mirror.sqlite")
     }
 
     /// The audit log's directory.

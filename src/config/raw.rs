@@ -15,6 +15,7 @@ pub struct RawConfig {
     pub limits: RawLimits,
     pub kek: BTreeMap<String, RawKek>,
     pub keyring: RawKeyring,
+    pub store: RawStore,
     pub policy: RawPolicy,
     pub principal: Vec<RawPrincipal>,
     pub cache: RawCache,
@@ -85,7 +86,27 @@ pub struct RawKek {
 pub struct RawKeyring {
     pub primary: Option<String>,
     pub escrow: Option<String>,
+    pub retiring: Vec<String>,
     pub store_key_check: Option<String>,
+}
+
+/// `[store]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawStore {
+    pub kind: Option<String>,
+    pub host: Option<String>,
+    pub socket: Option<String>,
+    pub port: Option<i64>,
+    pub dbname: Option<String>,
+    pub user: Option<String>,
+    pub password_file: Option<String>,
+    pub tls: Option<String>,
+    pub ca_file: Option<String>,
+    pub connect_timeout: Option<String>,
+    pub statement_timeout: Option<String>,
+    pub connections: Option<i64>,
+    pub poll: Option<String>,
 }
 
 /// `[policy]`

@@ -10,7 +10,7 @@ use crate::{audit, identity, secret, server, telemetry};
 use super::problems::Found;
 use super::raw::{RawAudit, RawConfig, RawListen, RawPrincipal};
 use super::units;
-use super::{Config, PolicyFiles, SCHEMA, StateDir, keks, lifetimes};
+use super::{Config, PolicyFiles, SCHEMA, StateDir, keks, lifetimes, store};
 
 pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Found) -> Option<Config> {
     schema(raw.schema, found);
@@ -20,9 +20,10 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let server = listeners(raw, environment, found);
     let policy = policy(raw, found);
     let identity = principals(&raw.principal, environment, found);
-    let keyring = lifetimes::cache(&raw.cache, environment, found);
     let rotation = lifetimes::rotation(&raw.rotation, found);
+    let keyring = lifetimes::cache(&raw.cache, rotation.as_ref(), environment, found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
+    let store = state.as_ref().and_then(|state| store::store(&raw.store, environment, state, found));
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
     let store_key_pinned = raw.keyring.store_key_check.is_some();
     let place = |state| keks::Place { environment, state, worker, store_key_pinned };
@@ -35,6 +36,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         state: state?,
         server: server?,
         keks: keks?,
+        store: store?,
         store_key_check: store_key_check?,
         policy: policy?,
         identity: identity?,

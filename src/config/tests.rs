@@ -32,6 +32,9 @@ fn the_example_with_every_comment_uncommented_has_only_the_choices_as_problems()
     let software = ["file", "insecure_software_kek_for_development"];
     let kek = transit.iter().chain(&software).chain(&more).chain(&["pin_fd"]);
     let mut choices: Vec<String> = kek.map(|name| format!("kek.primary.{name}")).collect();
+    let database = ["host", "socket", "port", "dbname", "user", "password_file", "tls", "ca_file"];
+    let times = ["connect_timeout", "statement_timeout", "connections", "poll"];
+    choices.extend(database.iter().chain(&times).map(|name| format!("store.{name}")));
     choices.push("listen.tcp".to_owned());
     choices.sort();
     assert_eq!(paths, choices);
@@ -94,7 +97,7 @@ fn production_refuses_a_software_key_and_plain_tcp() {
 /// Two keys of one token label each, and what `[keyring]` says of them.
 fn two_keks(keyring: &str) -> Vec<(String, String)> {
     let start = EXAMPLE.find("[keyring]").unwrap();
-    let end = EXAMPLE.find("[policy]").unwrap();
+    let end = EXAMPLE.find("[store]").unwrap();
     problems(&format!("{}[keyring]\n{keyring}\n{}", &EXAMPLE[..start], &EXAMPLE[end..]))
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::keyring::{ApplyError, Genesis, Keyrings};
+use crate::keyring::{ApplyError, Genesis, Keyrings, STORE_POLL};
 
 pub use schedule::Settings;
 
@@ -30,6 +30,24 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
         }
         clock.sleep_until(clock.mono().plus(wait)).await;
         wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+    }
+}
+
+/// Learns what other sidecars changed, for ever: at each hint of the store, and at least this often.
+pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
+    loop {
+        tokio::select! {
+            () = clock.sleep_until(clock.mono().plus(STORE_POLL)) => {}
+            () = keyrings.hint() => {}
+        }
+        match keyrings.catch_up().await {
+            // Before the admission there is nothing to follow; readiness says why.
+            Ok(()) | Err(ApplyError::Unavailable(_)) => {}
+            Err(error) => {
+                tracing::error!(%error, "the store is refused");
+                keyrings.shut(&error.to_string());
+            }
+        }
     }
 }
 

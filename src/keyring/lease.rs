@@ -192,6 +192,7 @@ mod tests {
             offline_max: s(offline),
             store_offline_max: s(store),
             cache_keys: 1,
+            data_key_period: s(1),
         };
         let bound = RevocationBound::of(&settings(300, 900, 300), s(10));
         assert_eq!((bound.unheard_refusal, bound.refusal), (s(1_210), s(310)));

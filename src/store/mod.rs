@@ -3,6 +3,7 @@
 //!
 //! Only `keyring` names [`Writer`]: it is the one way to a wrapped key and the one way to change a row.
 
+pub mod postgres;
 pub mod sqlite;
 
 use std::path::PathBuf;
@@ -10,6 +11,31 @@ use std::sync::Arc;
 
 use crate::clock::BoxFuture;
 use crate::names::KeyVersionId;
+
+/// Which store, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settings {
+    /// A file of this machine, for one sidecar.
+    Sqlite(sqlite::Settings),
+    /// A database that a fleet shares.
+    Postgresql(Box<postgres::Settings>),
+}
+
+/// Makes an empty store and opens it. Never overwrites one.
+pub async fn create(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        Settings::Sqlite(settings) => sqlite::create(settings).await,
+        Settings::Postgresql(settings) => postgres::create(settings).await,
+    }
+}
+
+/// Opens a store that exists, and never makes one.
+pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        Settings::Sqlite(settings) => sqlite::open(settings).await,
+        Settings::Postgresql(settings) => postgres::open(settings).await,
+    }
+}
 
 /// A store opened for reading and for its one writer.
 pub struct Opened {
@@ -86,7 +112,7 @@ pub trait Writer: Send + Sync {
     fn hint(&self) -> BoxFuture<'_, ()>;
 }
 
-/// One row of a batch. A row of generation 1 must not exist yet; a row of generation n replaces generation n - 1.
+/// One row of a batch; no row stands in a batch twice. A row of generation 1 must not exist yet; a row of generation n replaces generation n - 1.
 /// Anything else is a [`StoreError::Conflict`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Write {
@@ -309,9 +335,13 @@ pub enum StoreError {
     /// The database cannot be reached, is locked for too long, or was closed after a failed write. Nothing was written.
     #[error("the store is not available: {0}")]
     Unavailable(String),
-    /// The commit failed in a way that leaves open whether it will be there after a restart. The store is closed.
-    #[error("it is not known whether the store kept the change until a restart has recovered it: {0}")]
+    /// The commit failed in a way that leaves open whether it is there. An embedded store is closed until a restart has
+    /// recovered it; a shared one shows it when it can be reached again.
+    #[error("it is not known whether the store kept the change: {0}")]
     Unsettled(String),
+    /// The database would not keep, order or admit what keyward writes: its operator changes its settings or rights.
+    #[error("the database is not set up as keyward needs it: {0}")]
+    Unsuitable(String),
     /// No space is left. Nothing was written; the operator makes room.
     #[error("the store has no space left: {0}")]
     Full(String),

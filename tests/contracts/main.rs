@@ -6,6 +6,8 @@ mod methods;
 #[path = "../support/openbao.rs"]
 mod openbao;
 mod outages;
+#[path = "../support/postgres.rs"]
+mod postgres;
 mod probe;
 mod shim;
 #[path = "../support/softhsm.rs"]

@@ -119,6 +119,10 @@ const CONFIG: &[&str] = &[
     "service::Settings",
     "sinks::Settings",
     "store::Settings",
+    "store::postgres::Place",
+    "store::postgres::Settings",
+    "store::postgres::Tls",
+    "store::sqlite::Settings",
     "telemetry::Settings",
 ];
 
@@ -155,12 +159,15 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "operations"),
     ("server", "control::CreateKeyring"),
     ("server", "crypto::Suite"),
+    ("server", "keyring::KeyLimits"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
     ("server", "keyring::Suite"),
     ("server", "keyring::VersionView"),
-    // What a token says about its key, for people.
-    ("cli", "kek::pkcs11::TokenKey"),
+    // What a token or server says about its key, for people.
+    ("cli", "kek::KekReport"),
+    ("cli", "kek::Rotated"),
+    ("cli", "kek::Uptake"),
 ];
 
 /// A library or effect and the modules that may name it; the longest path that fits decides.
@@ -186,7 +193,10 @@ pub const DOORS: &[Door] = &[
     door("vaultrs", &["kek::transit"]),
     door("rustify", &["kek::transit"]),
     door("reqwest", &["kek::transit"]),
-    door("rustls", &["kek::transit"]),
+    // The database driver of a fleet, and TLS for it.
+    door("tokio_postgres", &["store"]),
+    door("tokio_postgres_rustls", &["store"]),
+    door("rustls", &["kek::transit", "store"]),
     door("hyper", &["server", "client"]),
     door("hyper_util", &["server", "client"]),
     door("http_body_util", &["server", "client"]),

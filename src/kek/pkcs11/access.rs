@@ -50,6 +50,8 @@ pub(super) enum Setback {
     Denied(String),
     /// It holds something that must not be used: an operator, and at start a refusal.
     Unfit(String),
+    /// It does not hold the key: the same.
+    Missing(String),
     /// The library does not load: at start a refusal; later it is as good as away, since an upgrade may be running.
     Library(String),
 }
@@ -92,7 +94,9 @@ impl Setback {
             Self::Away(detail) | Self::Stuck(detail) | Self::Library(detail) => {
                 KekError::Unreachable { kek, detail: detail.clone() }
             }
-            Self::Denied(detail) | Self::Unfit(detail) => KekError::Denied { kek, detail: detail.clone() },
+            Self::Denied(detail) | Self::Unfit(detail) | Self::Missing(detail) => {
+                KekError::Denied { kek, detail: detail.clone() }
+            }
         }
     }
 
@@ -103,6 +107,7 @@ impl Setback {
             | Self::Stuck(detail)
             | Self::Denied(detail)
             | Self::Unfit(detail)
+            | Self::Missing(detail)
             | Self::Library(detail) => detail,
         }
     }
@@ -113,6 +118,11 @@ impl Setback {
             Self::Away(_) | Self::Stuck(_) | Self::Denied(_) => StartError::Kek(self.as_kek_error(kek)),
             Self::Unfit(problem) | Self::Library(problem) => {
                 StartError::Unfit { kek: kek.clone(), problem: problem.clone() }
+            }
+            // Only somebody who sets up is told so: what is missing later is restored, never made anew.
+            Self::Missing(problem) => {
+                let problem = format!("{problem}: make one with `keyward kek create`");
+                StartError::Unfit { kek: kek.clone(), problem }
             }
         }
     }
@@ -252,6 +262,33 @@ impl Access {
         Ok((process, link, facts))
     }
 
+    /// Which versions of the KEK are in the token, ascending, from one of them on; fit or not.
+    pub(super) async fn versions(&self, link: &mut Link, from: u32, gap: u16) -> Result<Vec<u32>, Setback> {
+        let (label, role) = (self.settings.key_label.as_str(), self.recipe.role());
+        let asked = link.call(&Request::Versions { label, role, from, gap }, self.start_after()).await;
+        match asked.map_err(|trouble| self.setback(trouble))? {
+            Answer::Versions(versions) => Ok(versions),
+            _ => Err(Setback::Away("the worker's answer makes no sense".into())),
+        }
+    }
+
+    /// The version of new wraps: the configured one, or the newest fit one. One that is not fit or half made is passed
+    /// over: `keyward kek show` tells why, and `keyward kek rotate` makes what is missing.
+    pub(super) async fn newest(&self, link: &mut Link) -> Result<u32, Setback> {
+        if let Some(pinned) = self.settings.pinned() {
+            return Ok(pinned);
+        }
+        let mut objection = None;
+        for version in self.versions(link, 1, GAP).await?.into_iter().rev() {
+            match self.fit_key(link, version, self.recipe).await {
+                Ok(_) => return Ok(version),
+                Err(setback @ (Setback::Unfit(_) | Setback::Missing(_))) => objection = objection.or(Some(setback)),
+                Err(other) => return Err(other),
+            }
+        }
+        Err(objection.unwrap_or_else(|| self.setback(Trouble::Fault(Fault::NoKey(self.label_of(1))))))
+    }
+
     /// A version of the KEK and its MAC key, if they are fit; the attributes of the KEK.
     pub(super) async fn fit_key(
         &self,
@@ -270,21 +307,24 @@ impl Access {
     async fn fit(&self, link: &mut Link, label: &str, role: KeyRole) -> Result<KeyAttributes, Setback> {
         let found = link.key(&Request::Find { label, role }, self.start_after()).await;
         let attributes = found.map_err(|trouble| self.setback(trouble))?;
-        match attributes.objection(role, &self.profile) {
-            Some(objection) => {
-                let label = &attributes.label;
-                Err(Setback::Unfit(format!("the key {label} in the token must not be used: {objection}")))
-            }
+        match self.objection(&attributes, role) {
+            Some(objection) => Err(objection),
             None => Ok(attributes),
         }
     }
 
-    /// The public key of an RSA KEK; None for the others.
-    pub(super) async fn public_key(&self, link: &mut Link) -> Result<Option<RsaPublicKey>, Setback> {
+    /// Why a key must not be used; None if it may.
+    pub(super) fn objection(&self, key: &KeyAttributes, role: KeyRole) -> Option<Setback> {
+        let objection = key.objection(role, &self.profile)?;
+        Some(Setback::Unfit(format!("the key {} in the token must not be used: {objection}", key.label)))
+    }
+
+    /// The public key of a version of an RSA KEK; None for the others.
+    pub(super) async fn public_key(&self, link: &mut Link, version: u32) -> Result<Option<RsaPublicKey>, Setback> {
         if !matches!(self.recipe, Recipe::Oaep { .. }) {
             return Ok(None);
         }
-        let label = self.label_of(self.settings.key_version);
+        let label = self.label_of(version);
         let read = link.bytes(&Request::PublicKey { label: &label }, self.start_after()).await;
         let numbers = read.map_err(|trouble| self.setback(trouble))?;
         rsa_key(&numbers).map(Some).ok_or_else(|| Setback::Unfit(UNFIT_RSA.into()))
@@ -294,11 +334,12 @@ impl Access {
     pub(super) async fn wrap(
         &self,
         link: &mut Link,
+        version: u32,
         public: Option<&RsaPublicKey>,
         plain: &SecretBytes,
         aad: &[u8],
     ) -> Result<SecretBytes, Trouble> {
-        let (label, recipe) = (self.label_of(self.settings.key_version), self.recipe);
+        let (label, recipe) = (self.label_of(version), self.recipe);
         let encrypted = match (recipe, public) {
             (Recipe::Oaep { hash, .. }, Some(public)) => {
                 let encrypted = public.encrypt(hash, plain);
@@ -347,12 +388,9 @@ impl Access {
             // A mistake at the start; later the token has been pulled out from beside its neighbours.
             Fault::OtherTokens(there) => Setback::Library(format!("{}; there are {there}", self.no_token())),
             Fault::LoggedOut | Fault::Protocol(_) => Setback::Away(told),
-            Fault::NoKey => {
-                let label = self.label_of(self.settings.key_version);
-                Setback::Unfit(format!("{told}, {label}: make one with `keyward kek create`"))
-            }
+            Fault::NoKey(_) => Setback::Missing(told),
             Fault::ManyTokens => Setback::Unfit(format!("{told}: name one by `token_serial`")),
-            Fault::ManyKeys => Setback::Unfit(format!("{told}: rename or remove all but one")),
+            Fault::ManyKeys(_) => Setback::Unfit(format!("{told}: rename or remove all but one")),
             Fault::IvMode => Setback::Unfit(format!("{told}: `keyward hsm probe` shows what it does")),
             Fault::KeyExists | Fault::NotOurs => Setback::Unfit(told),
         }
@@ -461,6 +499,8 @@ fn check_module(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
+/// So many versions in a row that are not in the token end the search for the newest: old ones are removed one day.
+pub(super) const GAP: u16 = 32;
 /// CKR_USER_ALREADY_LOGGED_IN: the token remembers us, which is what was wanted.
 const ALREADY_LOGGED_IN: u64 = 0x100;
 /// Without traffic the token is asked this often.

@@ -19,7 +19,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::UnlockError;
-use super::snapshot::{IdHasher, number};
+use super::directory::{IdHasher, number};
 use crate::clock::{Deadline, Mono, SharedClock};
 use crate::names::{KekName, KeyVersionId};
 
@@ -239,6 +239,18 @@ impl Cache {
         let _flights = self.lock();
         self.refusals.fetch_add(1, Ordering::AcqRel);
         self.retain(&self.counts.denied, |_| false);
+    }
+
+    /// Drops one key at once, and what is being unwrapped of it: its state does not allow it any more.
+    pub(super) fn evict_version(&self, id: KeyVersionId) {
+        let flights = self.lock();
+        if !self.slots.load().contains_key(&number(id)) && !flights.contains_key(&number(id)) {
+            return;
+        }
+        self.refusals.fetch_add(1, Ordering::AcqRel);
+        let mut slots = Slots::clone(&self.slots.load());
+        slots.remove(&number(id));
+        self.slots.store(Arc::new(slots));
     }
 
     /// Drops the keys whose time to live has ended, but for those that still serve.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::clock::Mono;
 use crate::crypto::MessageKey;
-use crate::keyring::snapshot::number;
+use crate::keyring::directory::number;
 use crate::names::{KekName, KeyVersionId};
 
 /// How finely the last use of a slot is noted: a hit writes to shared memory only when the note is older.

@@ -22,8 +22,8 @@ async fn unlocking(
     task
 }
 
-fn slot(keyrings: &Keyrings, name: &str, now: crate::clock::Mono) -> Option<Weak<Slot>> {
-    let id = keyrings.find(&name.parse().unwrap()).unwrap().versions[0].id;
+async fn slot(keyrings: &Keyrings, name: &str, now: crate::clock::Mono) -> Option<Weak<Slot>> {
+    let id = keyrings.find(&name.parse().unwrap()).await.unwrap().unwrap().versions[0].id;
     match keyrings.inner.cache.look(id, now) {
         Some(Look::Fresh(slot) | Look::Due(slot)) => Some(Arc::downgrade(&slot)),
         Some(Look::Old(_)) | None => None,
@@ -124,11 +124,11 @@ async fn the_time_of_a_key_counts_from_before_the_call() {
 async fn a_sweep_drops_the_last_reference_to_an_expired_key() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     unlock(&world, &keyrings, "patients").await.unwrap();
-    let weak = slot(&keyrings, "patients", world.clock.mono()).unwrap();
+    let weak = slot(&keyrings, "patients", world.clock.mono()).await.unwrap();
     keyrings.sweep();
     assert!(weak.upgrade().is_some());
     world.clock.advance(TTL);
-    assert!(slot(&keyrings, "patients", world.clock.mono()).is_none(), "not used any more");
+    assert!(slot(&keyrings, "patients", world.clock.mono()).await.is_none(), "not used any more");
     keyrings.sweep();
     assert!(weak.upgrade().is_none(), "and wiped by the drop of its locked slots");
     assert_eq!((keyrings.cache_stats().keys, keyrings.cache_stats().expired), (0, 1));

@@ -10,6 +10,7 @@ impl World {
         for (name, intent) in names.iter().zip(10..) {
             world.create(&keyrings, name, intent).await.unwrap();
         }
+        world.warm(&keyrings, names).await;
         world.count_anew();
         (world, keyrings)
     }
@@ -57,7 +58,10 @@ async fn every_key_is_wrapped_by_both_and_the_primary_is_asked_alone_while_it_an
         assert_eq!(by, [(crate::kek::WrapRole::Primary, "primary"), (crate::kek::WrapRole::Escrow, "backup")]);
         assert_eq!(key.row.parent, "kek:primary");
     }
-    assert_eq!(keyrings.find(&"patients".parse().unwrap()).unwrap().versions[0].keks, ["primary v1", "backup v1"]);
+    assert_eq!(
+        keyrings.find(&"patients".parse().unwrap()).await.unwrap().unwrap().versions[0].keks,
+        ["primary v1", "backup v1"]
+    );
     unlock(&world, &keyrings, "patients").await.unwrap();
     assert_eq!((world.asked(), keyrings.failovers()), ((1, 0), 0));
     assert_eq!(keyrings.missing(), []);
@@ -196,8 +200,8 @@ async fn no_key_is_made_while_one_of_them_is_away_and_the_refusal_names_it() {
 #[tokio::test]
 async fn wraps_that_changed_their_roles_do_not_open() {
     let (world, keyrings) = World::ready_with_escrow(&["patients"]).await;
-    let snapshot = keyrings.inner.snapshot.load_full().unwrap();
-    let ring = &snapshot.rings[&"patients".parse().unwrap()];
+    let open = keyrings.inner.opened().unwrap();
+    let ring = keyrings.inner.ring(&open, &name("patients")).await.unwrap().unwrap();
     let version = &ring.versions[0];
     let (clock, deadline) = (world.shared_clock(), world.soon());
     let [(primary, by_primary), (escrow, by_backup)] = &version.wraps[..] else { panic!("two wraps") };

@@ -5,6 +5,7 @@ mod caching;
 mod changing;
 mod failover;
 mod offline;
+mod rewrapping;
 mod tampering;
 mod unlocking;
 
@@ -30,7 +31,10 @@ use crate::store::sqlite;
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const TTL: Duration = Duration::from_secs(300);
+/// Where the store is not the question.
+const AGES: Duration = Duration::from_secs(1_000_000);
 const OFFLINE: Duration = Duration::from_secs(900);
+const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -138,6 +142,10 @@ impl Kek for Tempered {
         self.real.random(deadline)
     }
 
+    fn current_version(&self) -> Option<u32> {
+        self.real.current_version()
+    }
+
     fn health(&self) -> KekHealth {
         *self.seen.lock().unwrap()
     }
@@ -163,8 +171,9 @@ impl World {
             environment: Environment::Development,
             cache_ttl: TTL,
             offline_max: OFFLINE,
-            store_offline_max: TTL,
+            store_offline_max: AGES,
             cache_keys: 100,
+            data_key_period: QUARTER,
         };
         let (events, heard) = tokio::sync::mpsc::channel(16);
         let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
@@ -198,8 +207,16 @@ impl World {
         for (name, intent) in names.iter().zip(10..) {
             world.create(&keyrings, name, intent).await.unwrap();
         }
+        world.warm(&keyrings, names).await;
         world.kek.unwraps.store(0, Ordering::SeqCst);
         (world, keyrings)
+    }
+
+    /// Reads the keyrings once, so that what a test waits for is the KEK alone.
+    async fn warm(&self, keyrings: &Keyrings, names: &[&str]) {
+        for name in names {
+            keyrings.find(&name.parse().unwrap()).await.unwrap().unwrap();
+        }
     }
 
     fn store_path(&self) -> PathBuf {
@@ -239,7 +256,15 @@ impl World {
     }
 
     async fn create(&self, keyrings: &Keyrings, name: &str, intent: u64) -> Result<Applied, ApplyError> {
-        change::carry_out(Arc::clone(&keyrings.inner), create(name), intent, self.soon()).await
+        self.change(keyrings, create(name), intent).await
+    }
+
+    async fn change(&self, keyrings: &Keyrings, change: Change, intent: u64) -> Result<Applied, ApplyError> {
+        change::carry_out(Arc::clone(&keyrings.inner), self.order(change, intent)).await
+    }
+
+    fn order(&self, change: Change, intent: u64) -> change::Order {
+        change::Order { change, actor: "ada".to_owned(), intent, deadline: self.soon() }
     }
 
     fn soon(&self) -> Deadline {
@@ -281,7 +306,7 @@ impl World {
     }
 
     fn log(&self, keyrings: &Keyrings) -> audit::Log {
-        let genesis = keyrings.inner.snapshot.load_full().unwrap().system.genesis.clone();
+        let genesis = keyrings.inner.opened().unwrap().system.genesis.clone();
         let founding = audit::Founding {
             store: genesis.store,
             environment: genesis.environment.name(),
@@ -388,7 +413,13 @@ fn create(name: &str) -> Change {
         required_context: vec!["patient".to_owned()],
         subject_key: Some("patient".to_owned()),
         suite: Suite::XaesCommitted,
+        partition_key: None,
+        limits: KeyLimits::default(),
     }
+}
+
+fn name(text: &str) -> KeyringName {
+    text.parse().unwrap()
 }
 
 /// Lets every task that can go on do so.

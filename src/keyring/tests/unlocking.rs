@@ -47,7 +47,7 @@ async fn what_one_sidecar_sealed_the_next_one_opens_under_the_same_context_only(
 #[tokio::test]
 async fn a_permit_unlocks_only_its_own_action_on_its_own_keyring() {
     let (world, keyrings) = World::with_keyrings(&["patients", "staff"]).await;
-    let patients = keyrings.find(&"patients".parse().unwrap()).unwrap().versions[0].id;
+    let patients = keyrings.find(&"patients".parse().unwrap()).await.unwrap().unwrap().versions[0].id;
     let (to_seal, to_open) = (world.permit(Action::Seal, "patients"), world.permit(Action::Open, "patients"));
     assert_eq!(keyrings.unlock_sealing(&to_open).await.err(), Some(UnlockError::NotCovered));
     assert_eq!(keyrings.unlock_opening(&to_seal, patients).await.err(), Some(UnlockError::NotCovered));
@@ -58,7 +58,7 @@ async fn a_permit_unlocks_only_its_own_action_on_its_own_keyring() {
     assert_eq!(keyrings.unlock_opening(&to_open, KeyVersionId([0; 8])).await.err(), Some(UnlockError::Unknown));
     let list = world.permit(Action::KeyringList, "x");
     assert_eq!(keyrings.unlock_sealing(&list).await.err(), Some(UnlockError::NotCovered));
-    assert_eq!(keyrings.list(&to_open), Err(UnlockError::NotCovered));
+    assert_eq!(keyrings.list(&to_open, None, 9).await, Err(UnlockError::NotCovered));
     assert_eq!(world.kek.unwraps(), 0, "a refusal never reaches the KEK");
     assert!(keyrings.unlock_opening(&to_open, patients).await.is_ok());
 }
@@ -68,7 +68,7 @@ async fn only_an_active_version_seals_and_only_active_and_deactivated_ones_open(
     let states = [KeyState::PreActive, KeyState::Active, KeyState::Suspended, KeyState::Deactivated];
     for state in states.into_iter().chain([KeyState::Compromised, KeyState::Destroyed]) {
         let (world, keyrings) = World::with_keyrings(&["patients"]).await;
-        let version = keyrings.find(&"patients".parse().unwrap()).unwrap().versions[0].id;
+        let version = keyrings.find(&"patients".parse().unwrap()).await.unwrap().unwrap().versions[0].id;
         set_state(&keyrings, "default/patients", state).await;
         let keyrings = world.admitted().await;
         let (to_seal, to_open) = (world.permit(Action::Seal, "patients"), world.permit(Action::Open, "patients"));
@@ -87,8 +87,8 @@ async fn a_state_that_changed_under_a_cached_key_stops_its_use() {
     let permit = world.permit(Action::Seal, "patients");
     drop(keyrings.unlock_sealing(&permit).await.unwrap());
     set_state(&keyrings, "default/patients", KeyState::Suspended).await;
-    let old = keyrings.inner.snapshot.load_full().unwrap();
-    genesis::reload(&keyrings.inner, &old).await.unwrap();
+    keyrings.catch_up().await.unwrap();
+    assert_eq!(keyrings.cache_stats().keys, 0);
     assert_eq!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::State(KeyState::Suspended)));
 }
 
@@ -135,14 +135,12 @@ async fn a_context_without_a_required_key_or_beyond_the_limits_is_not_bound() {
 async fn a_wrap_that_does_not_open_is_tampering_and_not_an_outage() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let inner = &keyrings.inner;
-    let snapshot = inner.snapshot.load_full().unwrap();
-    let image = crate::store::image(&*inner.reader, &*inner.writer).await.unwrap();
-    let head = image.keyrings.iter().find(|head| head.name == "default/patients").unwrap();
-    let mut key = image.keys.iter().find(|key| key.row.keyring == "default/patients").unwrap().clone();
+    let open = inner.opened().unwrap();
+    let mut rows = inner.writer.ring("default/patients".to_owned()).await.unwrap().unwrap();
+    let key = &mut rows.keys[0];
     let last = key.wraps.len() - 40;
     key.wraps[last] ^= 1;
-    let ring = snapshot::Ring::read(head, &[&key], &snapshot.system.genesis).unwrap();
-    inner.snapshot.store(Some(Arc::new(snapshot.with(ring, 10, snapshot.head))));
+    open.hot.put(Arc::new(Ring::read(&rows, &open.system.genesis).unwrap()));
     let permit = world.permit(Action::Seal, "patients");
     assert_eq!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::Tampered));
 }

@@ -186,8 +186,12 @@ fn connect(settings: &Settings) -> Result<Connection, StoreError> {
     // A replaced wrap is overwritten in the file, not left in a free page.
     connection.pragma_update(None, "secure_delete", true).map_err(wrong)?;
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(wrong)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
+
+/// More than there are in `rows`, so that none is parsed twice.
+const STATEMENTS: usize = 64;
 
 fn check_mode(path: &Path) -> Result<(), StoreError> {
     let facts = std::fs::metadata(path).map_err(|error| match error.kind() {
