@@ -73,7 +73,7 @@ impl Watched {
                 };
                 let left = left.filter(|_| status.health == KekHealth::Unreachable && !refused);
                 let last = left.map_or(String::new(), |left| format!(", the last in {} s", left.as_secs()));
-                let text = format!("{word}{last}; {}", self.details(&status));
+                let text = format!("{word}{last}; {}", self.details(one, &status));
                 part(&format!("kek {}", one.kek.name()), state, &text)
             })
             .chain(self.keks.retiring.iter().map(|one| self.retiring_part(one)))
@@ -90,11 +90,12 @@ impl Watched {
                 (State::Degraded, "retiring, and unreachable: what it alone has wrapped does not open")
             }
         };
-        part(&format!("kek {}", one.kek.name()), state, &format!("{word}; {}", self.details(&status)))
+        part(&format!("kek {}", one.kek.name()), state, &format!("{word}; {}", self.details(one, &status)))
     }
 
     /// The facts behind the word, for a person at three in the morning.
-    fn details(&self, status: &KekStatus) -> String {
+    fn details(&self, one: &One, status: &KekStatus) -> String {
+        let version = one.kek.current_version().map_or("no version known yet".to_owned(), |it| format!("version {it}"));
         let canary = match status.last_canary {
             Some(at) => {
                 let ago = self.clock.wall().0.saturating_sub(at.0) / 1_000_000;
@@ -111,7 +112,7 @@ impl Watched {
         };
         let Recoveries { sessions, logins, workers } = status.recoveries;
         format!(
-            "{canary}; breaker {breaker}; {} of {} sessions in use; renewed {sessions} sessions, {logins} logins, {workers} workers",
+            "{version}; {canary}; breaker {breaker}; {} of {} sessions in use; renewed {sessions} sessions, {logins} logins, {workers} workers",
             status.sessions_in_use, status.sessions
         )
     }
@@ -148,6 +149,7 @@ impl Watched {
         for (at, gauge) in metrics.breaker.iter().enumerate() {
             gauge.set(i64::from(at == state));
         }
+        metrics.version.set(i64::from(kek.current_version().unwrap_or_default()));
         metrics.sessions.set(i64::from(status.sessions));
         metrics.sessions_in_use.set(i64::from(status.sessions_in_use));
         raise(&metrics.renewed_sessions, status.recoveries.sessions);

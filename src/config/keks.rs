@@ -287,3 +287,49 @@ fn pin(path: &str, raw: &RawKek, wanted: bool, found: &mut Found) -> Option<PinS
 fn choice(profile: String) -> ProfileChoice {
     if profile.contains('/') { ProfileChoice::File(PathBuf::from(profile)) } else { ProfileChoice::Shipped(profile) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::parse;
+
+    const EXAMPLE: &str = include_str!("../../examples/keyward.toml");
+
+    /// The example with its [keyring] replaced; the names of the KEKs in their order, or what is wrong.
+    fn keks(keyring: &str) -> Result<Vec<String>, Vec<(String, String)>> {
+        let (start, end) = (EXAMPLE.find("[keyring]").unwrap(), EXAMPLE.find("[policy]").unwrap());
+        let text = format!("{}[keyring]\n{keyring}\n{}", &EXAMPLE[..start], &EXAMPLE[end..]);
+        match parse(&text, Path::new("/usr/bin/keyward")) {
+            Ok(config) => Ok(config.keks.iter().map(|settings| settings.name().to_string()).collect()),
+            Err(found) => Err(found.0.into_iter().map(|problem| (problem.path, problem.message)).collect()),
+        }
+    }
+
+    #[test]
+    fn one_that_retires_is_named_once_and_for_nothing_else() {
+        let retiring = |names: &str| keks(&format!("primary = \"primary\"\nretiring = [{names}]"));
+        assert_eq!(retiring("\"backup\"").unwrap(), ["primary", "backup"]);
+        let wrong = |message: &str| Err(vec![("keyring.retiring".to_owned(), message.to_owned())]);
+        assert_eq!(retiring("\"backup\", \"backup\""), wrong("backup is named twice"));
+        assert_eq!(retiring("\"backup\", \"primary\""), wrong("primary is named twice"));
+        assert_eq!(
+            keks("primary = \"primary\"\nescrow = \"backup\"\nretiring = [\"backup\"]"),
+            wrong("backup is named twice")
+        );
+        let unknown = retiring("\"bakcup\"").unwrap_err();
+        assert!(unknown.contains(&("keyring.retiring".to_owned(), "there is no [kek.bakcup]".to_owned())));
+    }
+
+    #[test]
+    fn a_version_that_is_not_named_is_left_to_the_token() {
+        let text = |version: &str| EXAMPLE.replace("# key_version = 1", version);
+        let version = |text: String| match parse(&text, Path::new("/usr/bin/keyward")).unwrap().keks.primary {
+            crate::kek::Settings::Pkcs11(token) => token.key_version,
+            _ => panic!("the example has a token"),
+        };
+        assert_eq!(version(text("")), None);
+        assert_eq!(version(text("key_version = 3")), Some(3));
+        assert!(parse(&text("key_version = 0"), Path::new("/usr/bin/keyward")).is_err());
+    }
+}

@@ -13,8 +13,8 @@ use super::units;
 /// `[cache]`. Its durations add up to the time that a revocation may take to bite, so none of them is without a limit.
 pub(super) fn cache(
     raw: &RawCache,
-    rotation: Option<&jobs::Settings>,
     environment: Option<Environment>,
+    rotation: Option<&jobs::Settings>,
     found: &mut Found,
 ) -> Option<keyring::Settings> {
     let ttl = within("cache.ttl", raw.ttl.as_deref(), TTL, (A_SECOND, AN_HOUR), found);

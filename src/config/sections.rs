@@ -21,7 +21,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let policy = policy(raw, found);
     let identity = principals(&raw.principal, environment, found);
     let rotation = lifetimes::rotation(&raw.rotation, found);
-    let keyring = lifetimes::cache(&raw.cache, rotation.as_ref(), environment, found);
+    let keyring = lifetimes::cache(&raw.cache, environment, rotation.as_ref(), found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
     let store = state.as_ref().and_then(|state| store::store(&raw.store, environment, state, found));
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);

@@ -35,7 +35,7 @@ fn the_example_with_every_comment_uncommented_has_only_the_choices_as_problems()
     let database = ["host", "socket", "port", "dbname", "user", "password_file", "tls", "ca_file"];
     let times = ["connect_timeout", "statement_timeout", "connections", "poll"];
     choices.extend(database.iter().chain(&times).map(|name| format!("store.{name}")));
-    choices.push("listen.tcp".to_owned());
+    choices.extend(["keyring.retiring", "listen.tcp"].map(str::to_owned));
     choices.sort();
     assert_eq!(paths, choices);
 }

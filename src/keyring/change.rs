@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::directory::Intent;
 use super::draft::{Draft, Drafted, NewKey};
 use super::follow::{Loaded, Open};
+use super::life::By;
 use super::plan::{self, Plan};
 use super::rings::Ring;
 use super::verify::{self, Damage};
@@ -32,19 +33,18 @@ pub(super) struct Order {
 }
 
 impl Keyrings {
-    /// Carries out a change whose intent is durable, in the name of `actor`. Idempotent for one intent. A caller that
-    /// goes away does not stop it.
+    /// Carries out a change whose intent is durable. Idempotent for one intent. A caller that goes away does not stop it.
     pub async fn apply(
         &self,
         change: &Change,
         authority: &Authority,
         intent: IntentReceipt,
-        actor: &str,
     ) -> Result<Applied, ApplyError> {
         plan::covered(change, authority)?;
         plan::check(change)?;
         let deadline = authority.deadline();
-        let order = Order { change: change.clone(), actor: actor.to_owned(), intent: intent.index(), deadline };
+        let actor = authority.principal().map_or_else(|| By::Sidecar.name().to_owned(), ToString::to_string);
+        let order = Order { change: change.clone(), actor, intent: intent.index(), deadline };
         let work = carry_out(Arc::clone(&self.inner), order);
         let ended = |_| Err(ApplyError::Unsettled("the change was cut off".to_owned()));
         tokio::spawn(work).await.unwrap_or_else(ended)

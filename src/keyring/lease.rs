@@ -187,6 +187,7 @@ mod tests {
     fn the_bound_is_the_sum_of_what_can_pass_unheard() {
         let s = Duration::from_secs;
         let settings = |ttl, offline, store| Settings {
+            data_key_period: Duration::from_secs(90 * 86_400),
             environment: Environment::Production,
             cache_ttl: s(ttl),
             offline_max: s(offline),

@@ -14,6 +14,7 @@ mod follow;
 mod genesis;
 mod keks;
 mod lease;
+pub mod life;
 mod offline;
 mod plan;
 mod pseudonym;
@@ -45,10 +46,11 @@ pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
+pub use life::KeyState;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Counted, Day, Grant, Meter, Need, Reservation, UsageLimits};
 pub use views::{
-    Environment, Genesis, KeyLimits, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
+    Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
 };
 
 /// The part's settings.
@@ -160,7 +162,16 @@ impl Change {
 
     /// What policy calls it.
     pub const fn action(&self) -> Action {
-        Action::KeyringCreate
+        match self {
+            Self::Create { .. } => Action::KeyringCreate,
+            Self::Rotate { .. } => Action::KeyringRotate,
+            Self::Configure { .. } => Action::KeyringConfigure,
+            Self::Move { to: KeyState::Suspended, .. } => Action::KeySuspend,
+            Self::Move { to: KeyState::Deactivated, .. } => Action::KeyDeactivate,
+            Self::Move { to: KeyState::Compromised, .. } => Action::KeyCompromise,
+            Self::Move { .. } => Action::KeyResume,
+            Self::ScheduleDestroy { .. } | Self::CancelDestroy { .. } | Self::Destroy { .. } => Action::KeyDestroy,
+        }
     }
 }
 

@@ -34,7 +34,7 @@ pub(super) struct New {
 
 /// Whether the authority is for this change.
 pub(super) fn covered(change: &Change, authority: &Authority) -> Result<(), ApplyError> {
-    let covers = authority.covers(change.action(), change.keyring());
+    let covers = authority.action() == change.action() && authority.keyring() == Some(change.keyring());
     if covers { Ok(()) } else { Err(ApplyError::NotCovered) }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::KeyState;
 use super::bodies::Limits;
 use crate::clock::Wall;
 use crate::crypto::Suite;
@@ -27,54 +28,6 @@ impl Environment {
 
     pub(super) fn of(name: &str) -> Option<Self> {
         [Self::Development, Self::Production].into_iter().find(|environment| environment.name() == name)
-    }
-}
-
-/// States of a key version (NIST SP 800-57 part 1). The spine makes Active ones; the rest is fixed for the schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyState {
-    /// Made, not yet used.
-    PreActive,
-    /// Seals and opens.
-    Active,
-    /// Neither, for now.
-    Suspended,
-    /// Opens only.
-    Deactivated,
-    /// Opens only where policy says so.
-    Compromised,
-    /// Gone.
-    Destroyed,
-}
-
-impl KeyState {
-    const ALL: [Self; 6] =
-        [Self::PreActive, Self::Active, Self::Suspended, Self::Deactivated, Self::Compromised, Self::Destroyed];
-
-    /// The name in rows and records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PreActive => "pre-active",
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Deactivated => "deactivated",
-            Self::Compromised => "compromised",
-            Self::Destroyed => "destroyed",
-        }
-    }
-
-    pub(super) fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
-    }
-
-    /// Whether a version in this state seals.
-    pub const fn seals(self) -> bool {
-        matches!(self, Self::Active)
-    }
-
-    /// Whether a version in this state opens; the exceptions for suspended and compromised ones are policy's.
-    pub const fn opens(self) -> bool {
-        matches!(self, Self::Active | Self::Deactivated)
     }
 }
 

@@ -42,7 +42,7 @@ impl Service {
         })?;
         account.intent = Some(intent.index());
         account.intended = true;
-        let applied = self.keyrings.apply(&change, &authority, intent, asker.principal.name().as_str()).await;
+        let applied = self.keyrings.apply(&change, &authority, intent).await;
         if matches!(applied, Err(ApplyError::Unsettled(_))) {
             // Nobody knows yet whether it happened: the intent stays open for the restart, this record does not close it.
             account.intent = None;

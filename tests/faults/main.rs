@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot set up what it needs must fail")]
 #[path = "../support/openbao.rs"]
 mod openbao;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 #[path = "../support/mod.rs"]

@@ -230,6 +230,16 @@ impl Postgres {
         self.port
     }
 
+    /// A file system of its own for a tablespace; None where this machine allows none.
+    pub fn small_disk(&self, size: &str) -> Option<SmallDisk> {
+        let (uid, gid) = self.account?;
+        let at = self.dir.join("small");
+        std::fs::create_dir(&at).unwrap();
+        let options = format!("size={size},mode=700,uid={uid},gid={gid}");
+        let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(&at).output();
+        mount.is_ok_and(|done| done.status.success()).then_some(SmallDisk(at))
+    }
+
     fn psql(&self, dbname: &str, sql: &str) -> Command {
         let mut psql = self.command(&self.bin.join("psql"));
         psql.arg("-h").arg(&self.dir).args(["-p", &self.port.to_string(), "-U", OWNER, "-d", dbname]);
@@ -263,6 +273,28 @@ impl Drop for Postgres {
         } else {
             let _removed = std::fs::remove_dir_all(&self.dir);
         }
+    }
+}
+
+/// A mounted file system, gone when the test ends.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Bytes that are left.
+    pub fn free(&self) -> usize {
+        let facts = rustix::fs::statvfs(&self.0).unwrap();
+        usize::try_from(facts.f_bavail * facts.f_frsize).unwrap()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: the server still has its files open.
+        drop(Command::new("umount").arg("-l").arg(&self.0).status());
     }
 }
 

@@ -10,13 +10,15 @@ use crate::durable::Disk;
 use crate::kek::profile::{AttributeName, WrapMethod};
 use crate::kek::{Deployment, KekFacts, KekVersion, StartError};
 
-use super::access::{Access, GAP, Setback, facts};
+use super::access::{Access, Setback, facts};
 use super::attributes::KeyAttributes;
 use super::canary::Canary;
 use super::fault::Fault;
+use super::fitness::GAP;
 use super::link::{Link, Process, Trouble};
 use super::message::{NewKey, Request, TokenFacts};
 use super::recipe::KeyRole;
+use super::seat::label_of;
 use super::{Pkcs11Kek, Pkcs11Settings};
 
 /// What a token holds, for `keyward kek create` and `keyward kek show`.
@@ -141,16 +143,18 @@ impl Bench {
 
     /// The keys of a version: those that are not there are made. The labels of what was made.
     async fn complete(&mut self, version: u32) -> Result<Vec<String>, StartError> {
-        let keys = new_keys(&self.access.table);
         let label = self.access.label_of(version);
-        let mut made = Vec::new();
+        let mut missing = Vec::new();
         for role in roles(&self.access.table) {
-            if self.fit(&label, role).await?.is_some() {
-                continue;
+            if self.fit(&label, role).await?.is_none() {
+                // Before anything is made: a version that cannot become whole is not begun.
+                let numbers = new_key(&self.access.table, role);
+                missing.push((role, numbers.ok_or_else(|| self.wrong(self.by_hand(&label_of(role, &label))))?));
             }
-            let recipe = keys.as_ref().and_then(|keys| keys.iter().find(|(its, ..)| *its == role));
-            let (_, mechanism, key_type, bits) = *recipe.ok_or_else(|| self.wrong(self.by_hand(&label)))?;
-            self.make(&label, role, [mechanism, key_type, bits]).await?;
+        }
+        let mut made = Vec::new();
+        for (role, numbers) in missing {
+            self.make(&label, role, numbers).await?;
             // Looked at again by its label: somebody else may have made one at the same time, and then neither is used.
             let key = self.fit(&label, role).await?;
             made.push(key.ok_or_else(|| self.wrong(format!("the token did not keep the key {label}")))?.label);
@@ -246,25 +250,34 @@ fn roles(table: &WrapMethod) -> Vec<KeyRole> {
     }
 }
 
-/// The same with how they are made: role, generating mechanism, type, bits; None if keyward cannot make them.
-pub(super) fn new_keys(table: &WrapMethod) -> Option<Vec<(KeyRole, u64, u64, u64)>> {
-    let aes = cryptoki_sys::CKK_AES;
-    match *table {
-        WrapMethod::AesGcm { generate, .. }
-        | WrapMethod::AesKwp { generate, .. }
-        | WrapMethod::AesKw { generate, .. } => Some(vec![(KeyRole::Cipher, generate?, aes, 256)]),
-        WrapMethod::UnwrapGetattr { generate, .. } => Some(vec![(KeyRole::Wrapper, generate?, aes, 256)]),
-        WrapMethod::AesCbcHmac { generate, mac_generate, mac_key_type, .. } => {
-            Some(vec![(KeyRole::Cipher, generate?, aes, 256), (KeyRole::Mac, mac_generate?, mac_key_type, 256)])
+/// How a key is made: generating mechanism, type, bits; None if keyward cannot.
+fn new_key(table: &WrapMethod, role: KeyRole) -> Option<[u64; 3]> {
+    let aes = |generate: Option<u64>| Some([generate?, cryptoki_sys::CKK_AES, 256]);
+    let mac = |generate: Option<u64>, key_type: Option<u64>| Some([generate?, key_type?, 256]);
+    match (table, role) {
+        (
+            WrapMethod::AesGcm { generate, .. }
+            | WrapMethod::AesKwp { generate, .. }
+            | WrapMethod::AesKw { generate, .. }
+            | WrapMethod::AesCbcHmac { generate, .. },
+            KeyRole::Cipher,
+        )
+        | (WrapMethod::UnwrapGetattr { generate, .. }, KeyRole::Wrapper) => aes(*generate),
+        (WrapMethod::AesCbcHmac { mac_generate, mac_key_type, .. }, KeyRole::Mac) => {
+            mac(*mac_generate, Some(*mac_key_type))
         }
-        WrapMethod::RsaOaep { generate, bits, mac_key_type, mac_generate, .. } => {
-            let mut keys = vec![(KeyRole::Private, generate?, cryptoki_sys::CKK_RSA, u64::from(bits))];
-            if let Some(key_type) = mac_key_type {
-                keys.push((KeyRole::Mac, mac_generate?, key_type, 256));
-            }
-            Some(keys)
+        (WrapMethod::RsaOaep { generate, bits, .. }, KeyRole::Private) => {
+            Some([(*generate)?, cryptoki_sys::CKK_RSA, u64::from(*bits)])
         }
+        (WrapMethod::RsaOaep { mac_generate, mac_key_type, .. }, KeyRole::Mac) => mac(*mac_generate, *mac_key_type),
+        _ => None,
     }
+}
+
+/// Every key that a method needs with how it is made; None if keyward cannot make them all.
+pub(super) fn new_keys(table: &WrapMethod) -> Option<Vec<(KeyRole, u64, u64, u64)>> {
+    let key = |role| new_key(table, role).map(|[mechanism, key_type, bits]| (role, mechanism, key_type, bits));
+    roles(table).into_iter().map(key).collect()
 }
 
 const UNVERSIONED: &str = "key_label has no {version} in it, so there is one version only: configure a new key whose label \

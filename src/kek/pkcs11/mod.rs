@@ -11,6 +11,7 @@ mod cipher;
 mod descriptors;
 mod fault;
 mod finishing;
+mod fitness;
 mod frame;
 mod keeper;
 mod link;

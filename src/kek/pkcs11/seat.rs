@@ -241,7 +241,8 @@ fn attributes(module: &Module, session: SessionId, key: ObjectId) -> Result<KeyA
     Ok(attributes)
 }
 
-fn label_of(role: KeyRole, label: &str) -> String {
+/// The label of a key of a KEK.
+pub(super) fn label_of(role: KeyRole, label: &str) -> String {
     match role {
         KeyRole::Mac => format!("{label}.mac"),
         KeyRole::Cipher | KeyRole::Wrapper | KeyRole::Private => label.to_owned(),

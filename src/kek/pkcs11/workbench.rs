@@ -12,9 +12,10 @@ use crate::kek::{Deployment, StartError};
 use crate::secret::SecretBytes;
 
 use super::Pkcs11Settings;
-use super::access::{Access, Library, UNFIT_RSA, rsa_key};
+use super::access::{Access, Library};
 use super::attributes::KeyAttributes;
 use super::fault::Fault;
+use super::fitness::{UNFIT_RSA, rsa_key};
 use super::link::{Answer, Link, Process, Trouble};
 use super::making::new_keys;
 use super::message::{NewKey, Request, TokenFacts};

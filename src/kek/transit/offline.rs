@@ -66,7 +66,10 @@ impl Visit {
     /// The token that a login made is not left behind; one that somebody else made is.
     async fn end(self) {
         if !matches!(self.settings.auth, Auth::Token { .. }) {
-            let revoked = async { Ok(login::revoke(&self.login.caller).await) };
+            let revoked = async {
+                login::revoke(&self.login.caller).await;
+                Ok(())
+            };
             let _it_expires = limited(&self.clock, revoked, Fault::Away(LATE.into())).await;
         }
     }

@@ -234,13 +234,6 @@ impl Cache {
         self.retain(&self.counts.denied, |slot| slot.kek != *kek && slot.instead_of.as_ref() != Some(kek));
     }
 
-    /// Drops every key at once.
-    pub(super) fn evict_all(&self) {
-        let _flights = self.lock();
-        self.refusals.fetch_add(1, Ordering::AcqRel);
-        self.retain(&self.counts.denied, |_| false);
-    }
-
     /// Drops one key at once, and what is being unwrapped of it: its state does not allow it any more.
     pub(super) fn evict_version(&self, id: KeyVersionId) {
         let flights = self.lock();
@@ -251,6 +244,13 @@ impl Cache {
         let mut slots = Slots::clone(&self.slots.load());
         slots.remove(&number(id));
         self.slots.store(Arc::new(slots));
+    }
+
+    /// Drops every key at once.
+    pub(super) fn evict_all(&self) {
+        let _flights = self.lock();
+        self.refusals.fetch_add(1, Ordering::AcqRel);
+        self.retain(&self.counts.denied, |_| false);
     }
 
     /// Drops the keys whose time to live has ended, but for those that still serve.

@@ -122,17 +122,14 @@ async fn a_change_is_applied_under_a_recorded_intent_and_named_by_it() {
     let covered = world.authority(Action::KeyringCreate, "patients");
     let intent = world.intent(&log).await;
     let index = intent.index();
-    let applied = keyrings.apply(&create("patients"), &covered, intent, "ada").await.unwrap();
+    let applied = keyrings.apply(&create("patients"), &covered, intent).await.unwrap();
     assert_eq!(*keyrings.find(&name("patients")).await.unwrap().unwrap(), applied.keyring);
     assert!(keyrings.settle(&name("patients"), index).await.unwrap().is_some());
     let other = world.authority(Action::KeyringCreate, "staff");
     let intent = world.intent(&log).await;
-    assert_eq!(keyrings.apply(&create("more"), &other, intent, "ada").await, Err(ApplyError::NotCovered));
+    assert_eq!(keyrings.apply(&create("more"), &other, intent).await, Err(ApplyError::NotCovered));
     let intent = world.intent(&log).await;
-    assert_eq!(
-        keyrings.apply(&create("patients"), &covered, intent, "ada").await,
-        Err(ApplyError::Exists(name("patients")))
-    );
+    assert_eq!(keyrings.apply(&create("patients"), &covered, intent).await, Err(ApplyError::Exists(name("patients"))));
     assert_eq!(keyrings.head().unwrap().changes, 2);
 }
 

@@ -214,7 +214,8 @@ async fn wraps_of_two_keys_are_not_made_one() {
 #[tokio::test]
 async fn a_wrap_by_a_newer_version_than_ours_is_not_behind() {
     let world = World::new();
-    std::fs::copy(world.dir.path().join("kek"), world.dir.path().join("not-rotated")).unwrap();
+    let as_it_was = std::fs::read(world.dir.path().join("kek")).unwrap();
+    Disk::real().write_new(&world.dir.path().join("not-rotated"), &as_it_was, 0o600).unwrap();
     let ours = world.keks_of(&software(&world.dir.path().join("not-rotated"), "primary"), None, &[]);
     world.rotate("kek");
     let (_, wraps) = world.made(&world.keks()).await;

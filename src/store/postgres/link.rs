@@ -34,7 +34,7 @@ pub(super) struct Link {
 
 /// The two kinds of streams that a connection runs over.
 pub(super) enum Wire {
-    Plain(Connection<Socket, NoTlsStream>),
+    Plain(Box<Connection<Socket, NoTlsStream>>),
     Tls(Box<Connection<Socket, <MakeRustlsConnect as tokio_postgres::tls::MakeTlsConnect<Socket>>::Stream>>),
 }
 
@@ -66,7 +66,7 @@ impl Link {
         let config = config(settings)?;
         let (client, wire) = match authority(settings)? {
             Some(tls) => config.connect(tls).await.map(|(client, wire)| (client, Wire::Tls(Box::new(wire)))),
-            None => config.connect(NoTls).await.map(|(client, wire)| (client, Wire::Plain(wire))),
+            None => config.connect(NoTls).await.map(|(client, wire)| (client, Wire::Plain(Box::new(wire)))),
         }
         .map_err(|error| connecting(&error))?;
         Ok((Self { client, prepared: Mutex::default() }, wire))

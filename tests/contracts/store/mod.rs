@@ -1,6 +1,6 @@
 //! What every store promises: one suite (`claims`, `pages`), which each implementation runs on fresh places; and what
 //! each implementation promises alone.
-#![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its preparation fails")]
 
 mod claims;
 mod pages;

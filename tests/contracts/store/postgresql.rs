@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use keyward::store::postgres::{Place, Settings, Tls, create, open, script};
+use keyward::store::postgres::{Settings, Tls, create, open, script};
 use keyward::store::{StoreError, Write};
 
 use super::{Halves, change, genesis, head, key, partition};

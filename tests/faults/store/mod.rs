@@ -1,6 +1,8 @@
 //! What a store keeps when its process is killed in the middle of a transaction or its disk is full.
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
+mod postgresql;
+
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,11 +10,13 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use keyward::names::KeyVersionId;
-use keyward::store::{ChangeRow, Image, KeyRow, KeyringRow, SealedKey, StoreError, Tag, Write, sqlite};
+use keyward::store::{ChangeRow, Image, KeyRow, KeyringRow, SealedKey, Settings, StoreError, Tag, Write, sqlite};
 
 const ROUNDS: usize = 20;
 const DIR: &str = "KEYWARD_TEST_STORE_CHILD_DIR";
 const NAME: &str = "KEYWARD_TEST_STORE_CHILD_NAME";
+/// The port of a server and the name of a database, if it is not a file.
+const DATABASE: &str = "KEYWARD_TEST_STORE_CHILD_DATABASE";
 
 #[tokio::test]
 async fn a_killed_process_loses_no_committed_row_and_leaves_no_half_batch() {
@@ -92,7 +96,12 @@ async fn a_full_disk_is_an_error_that_loses_nothing_and_ends_with_the_shortage()
 async fn child_that_commits() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let name = std::env::var(NAME).unwrap();
-    let writer = sqlite::open(&settings(Path::new(&dir))).await.unwrap().into_writer();
+    let dir = Path::new(&dir);
+    let settings = match std::env::var(DATABASE) {
+        Ok(place) => postgresql::of_child(dir, &place),
+        Err(_) => Settings::Sqlite(settings(dir)),
+    };
+    let writer = keyward::store::open(&settings).await.unwrap().into_writer();
     // Far more than any round waits for, so that a child never ends by itself unless the store fails.
     for n in 0..1_000_000 {
         let next = loop {
