@@ -57,8 +57,9 @@ impl Inner {
         Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()))
     }
 
-    /// Drops the keys whose time is over.
+    /// Drops the keys whose time is over, and looks at the day.
     pub(super) fn sweep(&self) {
+        self.metering.tick(self.clock.wall(), self.clock.mono());
         self.cache.sweep(|slot, now| self.serves(slot, now, self.settings.offline_max));
     }
 

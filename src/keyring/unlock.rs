@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::cache::{FlightError, Look, Slot, Unwrapped};
 use super::keks::{Given, NotGiven};
+use super::metering::Load;
 use super::offline::Wanted;
 use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
@@ -140,13 +141,17 @@ impl Unlocked<'_> {
 }
 
 impl Keyrings {
-    /// The active version of the permit's keyring, to seal with. A cache hit takes no lock and never awaits.
-    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+    /// The active version of the permit's keyring, to seal with. A cache hit whose count is covered takes no lock and never
+    /// awaits.
+    /// What is to be sealed is counted before the key is given.
+    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit, load: Load) -> Result<SealingKey<'p>, UnlockError> {
         let name = covered(permit, Action::Seal)?;
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
-        self.inner.unlock(permit, ring, version).await.map(SealingKey)
+        let unlocked = self.inner.unlock(permit, ring, version).await?;
+        self.inner.count(&unlocked.slot, (&unlocked.ring, unlocked.version), load).await?;
+        Ok(SealingKey(unlocked))
     }
 
     /// A version of the permit's keyring, to open with.
@@ -159,7 +164,9 @@ impl Keyrings {
         let open = self.inner.opened()?;
         let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
         opening(&ring, &version, name)?;
-        self.inner.unlock(permit, ring, version).await.map(OpeningKey)
+        let unlocked = self.inner.unlock(permit, ring, version).await?;
+        self.inner.note_opening(&unlocked.slot, (&unlocked.ring, unlocked.version));
+        Ok(OpeningKey(unlocked))
     }
 }
 

@@ -3,6 +3,7 @@
 mod admission;
 mod caching;
 mod changing;
+mod counting;
 mod failover;
 mod offline;
 mod rewrapping;
@@ -174,6 +175,7 @@ impl World {
             store_offline_max: AGES,
             cache_keys: 100,
             data_key_period: QUARTER,
+            usage_limits: UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
         };
         let (events, heard) = tokio::sync::mpsc::channel(16);
         let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
@@ -420,6 +422,13 @@ fn create(name: &str) -> Change {
 
 fn name(text: &str) -> KeyringName {
     text.parse().unwrap()
+}
+
+impl Keyrings {
+    /// To seal one small value.
+    pub(crate) async fn unlock_to_seal<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+        self.unlock_sealing(permit, Load { messages: 1, bytes: 10 }).await
+    }
 }
 
 /// Lets every task that can go on do so.

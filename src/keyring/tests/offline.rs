@@ -6,7 +6,7 @@ use crate::clock::Mono;
 const MOMENT: Duration = Duration::from_nanos(1);
 
 async fn unlock(world: &World, keyrings: &Keyrings) -> Result<(), UnlockError> {
-    keyrings.unlock_sealing(&world.permit(Action::Seal, "patients")).await.map(drop)
+    keyrings.unlock_to_seal(&world.permit(Action::Seal, "patients")).await.map(drop)
 }
 
 async fn unlocks(world: &World, keyrings: &Keyrings) -> bool {
@@ -234,7 +234,7 @@ async fn a_request_that_waits_for_a_kek_that_is_given_up_meanwhile_is_served_in_
     world.kek.held.send_replace(true);
     let permit = world.permit(Action::Seal, "patients");
     let waiting = Arc::clone(&keyrings);
-    let task = tokio::spawn(async move { waiting.unlock_sealing(&permit).await.map(drop) });
+    let task = tokio::spawn(async move { waiting.unlock_to_seal(&permit).await.map(drop) });
     settle_tasks().await;
     world.becomes(Mood::Unreachable);
     world.clock.advance(Duration::from_millis(2_500));
