@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::jobs;
-use crate::keyring::{self, Environment};
+use crate::keyring::{self, Environment, UsageLimits};
 
 use super::problems::Found;
 use super::raw::{RawCache, RawRotation};
@@ -29,6 +29,7 @@ pub(super) fn cache(
         store_offline_max: store?,
         cache_keys: keys?,
         data_key_period: rotation?.data_key,
+        usage_limits: UsageLimits { messages: rotation?.messages, bytes: rotation?.bytes },
     })
 }
 

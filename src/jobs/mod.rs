@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::keyring::{ApplyError, Genesis, Keyrings};
+use crate::keyring::{ApplyError, Genesis, Keyrings, STORE_POLL};
 
 pub use schedule::Settings;
 
@@ -15,8 +15,6 @@ pub use schedule::Settings;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A token that comes back is noticed within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-/// Another sidecar's change is learnt within this time.
-const POLL: Duration = Duration::from_secs(2);
 /// Expired keys leave the memory within this time even if nobody asks for any key.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -39,7 +37,7 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
 pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
     loop {
         tokio::select! {
-            () = clock.sleep_until(clock.mono().plus(POLL)) => {}
+            () = clock.sleep_until(clock.mono().plus(STORE_POLL)) => {}
             () = keyrings.hint() => {}
         }
         match keyrings.catch_up().await {

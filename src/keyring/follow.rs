@@ -89,9 +89,13 @@ impl Inner {
     /// Follows the chain to its end. Whatever another sidecar changed is known after it, and keys that may no longer be
     /// used have left the cache.
     pub(super) async fn catch_up(&self, open: &Open) -> Result<(), ApplyError> {
+        let asked = self.clock.mono();
         let followed = self.follow(open).await;
         if let Err(ApplyError::Tampered(why)) = &followed {
             self.note_damage(why);
+        }
+        if followed.is_ok() {
+            self.lease.confirm(asked);
         }
         followed
     }

@@ -149,6 +149,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let environment = Environment::of(&body.environment);
     let environment = environment.ok_or_else(|| wrong("its environment is unknown"))?;
     let genesis = Genesis { store, environment, created: Wall(body.created), store_key_check: rows.check_value() };
+    let asked = inner.clock.mono();
     let directory = replay(inner, &rows).await?;
     let own = Loaded { head: believe_own(inner, &directory, &own, &rows).await?, rows: own };
     check_environment(environment, inner.settings.environment)?;
@@ -159,6 +160,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let system = System { genesis: genesis.clone(), rows, pseudonyms };
     let open = Open::new(system, directory, inner.settings.cache_keys);
     describe_all(inner, &open).await?;
+    inner.lease.confirm(asked);
     inner.show(open);
     Ok(genesis)
 }

@@ -141,7 +141,7 @@ impl Unlocking {
 mod tests {
     use super::*;
     use crate::clock::{Clock, ManualClock, Wall};
-    use crate::keyring::Environment;
+    use crate::keyring::{Environment, UsageLimits};
 
     const MAX: Duration = Duration::from_secs(300);
 
@@ -193,6 +193,7 @@ mod tests {
             offline_max: s(offline),
             store_offline_max: s(store),
             cache_keys: 1,
+            usage_limits: UsageLimits { messages: 1, bytes: 1 },
         };
         let bound = RevocationBound::of(&settings(300, 900, 300), s(10));
         assert_eq!((bound.unheard_refusal, bound.refusal), (s(1_210), s(310)));

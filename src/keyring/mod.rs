@@ -15,6 +15,7 @@ mod genesis;
 mod keks;
 mod lease;
 pub mod life;
+mod metering;
 mod offline;
 mod plan;
 mod pseudonym;
@@ -35,6 +36,7 @@ use arc_swap::ArcSwapOption;
 
 use self::cache::Cache;
 use self::follow::Open;
+use self::metering::Metering;
 use self::pseudonym::Pseudonyms;
 use self::rings::Ring;
 use self::seal::RowSealer;
@@ -48,9 +50,10 @@ pub use cache::CacheStats;
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
+pub use metering::Load;
 pub use rewrap::RewrapReport;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
-pub use usage::{Counted, Day, Grant, Meter, Need, Reservation, UsageLimits};
+pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
     Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
 };
@@ -70,6 +73,8 @@ pub struct Settings {
     pub cache_keys: usize,
     /// How long a data key version seals before it is to be rotated.
     pub data_key_period: Duration,
+    /// How much it seals before it is to be rotated.
+    pub usage_limits: UsageLimits,
 }
 
 /// A change to keys: data, so that an intent can name it and a restart can settle it.
@@ -269,6 +274,10 @@ struct Inner {
     clock: SharedClock,
     settings: Settings,
     cache: Arc<Cache>,
+    /// How much each key is used.
+    metering: Metering,
+    /// How long the store's last word is believed.
+    lease: StateLease,
     /// None until the store is admitted.
     open: ArcSwapOption<Open>,
     /// Why it is not.
@@ -299,12 +308,15 @@ impl Keyrings {
     /// Opens a founded store. Returns at once; if no KEK can be reached, [`Self::admit`] is to be tried again.
     pub fn open(store: Opened, keks: Keks, clock: SharedClock, settings: Settings) -> Arc<Self> {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
+        let metering = Metering::new(settings.cache_keys, clock.wall(), clock.mono());
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
             reader: store.reader(),
             writer: store.into_writer(),
             keks,
             clock,
+            lease: StateLease::new(settings.store_offline_max),
+            metering,
             settings,
             cache,
             open: ArcSwapOption::empty(),
@@ -424,9 +436,19 @@ impl Keyrings {
         self.inner.sweep();
     }
 
+    /// What all sidecars counted of a key version: upper bounds.
+    pub async fn usage(&self, version: KeyVersionId) -> Result<Tally, UnlockError> {
+        self.inner.usage(version).await
+    }
+
     /// How unlocking is doing; None until admitted.
     pub fn unlocking(&self) -> Option<Unlocking> {
         self.ready().ok().map(|()| self.inner.unlocking())
+    }
+
+    /// How long the store's last word may still be believed; None when it may not, or before the admission.
+    pub fn state_lease(&self) -> Option<Duration> {
+        self.inner.lease.left(self.inner.clock.mono())
     }
 
     /// Wipes every cached data key: something may have been refused that nobody heard.

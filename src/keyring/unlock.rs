@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use super::cache::{FlightError, Look, Slot, Unwrapped};
 use super::keks::{Given, NotGiven};
+use super::metering::Load;
+use super::offline::Wanted;
 use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Mono};
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
 use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::policy::{Action, Permit};
@@ -139,13 +141,17 @@ impl Unlocked<'_> {
 }
 
 impl Keyrings {
-    /// The active version of the permit's keyring, to seal with. A cache hit takes no lock and never awaits.
-    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+    /// The active version of the permit's keyring, to seal with. A cache hit whose count is covered takes no lock and never
+    /// awaits.
+    /// What is to be sealed is counted before the key is given.
+    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit, load: Load) -> Result<SealingKey<'p>, UnlockError> {
         let name = covered(permit, Action::Seal)?;
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
-        self.inner.unlock(permit, ring, version).await.map(SealingKey)
+        let unlocked = self.inner.unlock(permit, ring, version).await?;
+        self.inner.count(&unlocked.slot, (&unlocked.ring, unlocked.version), load).await?;
+        Ok(SealingKey(unlocked))
     }
 
     /// A version of the permit's keyring, to open with.
@@ -158,7 +164,9 @@ impl Keyrings {
         let open = self.inner.opened()?;
         let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
         opening(&ring, &version, name)?;
-        self.inner.unlock(permit, ring, version).await.map(OpeningKey)
+        let unlocked = self.inner.unlock(permit, ring, version).await?;
+        self.inner.note_opening(&unlocked.slot, (&unlocked.ring, unlocked.version));
+        Ok(OpeningKey(unlocked))
     }
 }
 
@@ -198,27 +206,38 @@ impl Inner {
         if deadline.left(now).is_none() {
             return Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()));
         }
+        self.lease.check(now)?;
         let slot = match self.cache.look(id, now) {
             Some(Look::Fresh(slot)) => slot,
-            Some(Look::Due(slot)) => {
-                self.renew(&version, now);
-                slot
-            }
-            Some(Look::Old(slot)) if now < slot.ends(self.settings.offline_max) => {
-                self.bridge(&version, slot, deadline, now).await?
-            }
-            Some(Look::Old(_)) | None => self.fetch(&version, deadline, deadline).await?,
+            found => self.slot(found, &self.wanted(&ring, &version), deadline, now).await?,
         };
         Ok(Unlocked { permit, ring, slot, version: id, suite })
     }
 
-    pub(super) async fn unwrap(
-        self: Arc<Self>,
-        version: Arc<Version>,
+    #[cold]
+    async fn slot(
+        self: &Arc<Self>,
+        found: Option<Look>,
+        wanted: &Wanted,
         deadline: Deadline,
-    ) -> Result<Unwrapped, FlightError> {
+        now: Mono,
+    ) -> Result<Arc<Slot>, UnlockError> {
+        match found {
+            Some(Look::Fresh(slot)) => Ok(slot),
+            Some(Look::Due(slot)) => {
+                self.renew(wanted, now);
+                Ok(slot)
+            }
+            Some(Look::Old(slot)) if now < slot.ends(wanted.offline_max) => {
+                self.bridge(wanted, slot, deadline, now).await
+            }
+            Some(Look::Old(_)) | None => self.fetch(wanted, deadline, deadline).await,
+        }
+    }
+
+    pub(super) async fn unwrap(self: Arc<Self>, wanted: Wanted, deadline: Deadline) -> Result<Unwrapped, FlightError> {
+        let Wanted { version, offline_max } = wanted;
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
-        let offline_max = self.settings.offline_max;
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
             Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, KeyClass::Field)
                 .map(|key| Unwrapped { key, kek: by, instead_of, asked, offline_max })

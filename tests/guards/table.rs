@@ -111,6 +111,7 @@ const CONFIG: &[&str] = &[
     "kek::transit::TransitSettings",
     "keyring::Environment",
     "keyring::Settings",
+    "keyring::UsageLimits",
     "policy::Settings",
     "secret::OnLockFailure",
     "secret::Settings",

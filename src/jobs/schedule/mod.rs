@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use agenda::{Summary, run};
 
 use crate::clock::{Mono, Reading, Wall};
-use crate::keyring::{Counted, UsageLimits};
+use crate::keyring::{Tally, UsageLimits};
 
 /// `[rotation]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,7 @@ pub struct Facts {
     /// How long it should, by its own settings or the configuration's.
     pub period: Duration,
     /// What it has sealed, by all sidecars: an upper bound.
-    pub used: Counted,
+    pub used: Tally,
     /// How much it should seal.
     pub limits: UsageLimits,
 }

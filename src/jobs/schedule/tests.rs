@@ -25,7 +25,7 @@ fn settings() -> Settings {
 
 fn facts(activated: Wall) -> Facts {
     let Settings { data_key, messages, bytes, .. } = settings();
-    Facts { activated, period: data_key, used: Counted::default(), limits: UsageLimits { messages, bytes } }
+    Facts { activated, period: data_key, used: Tally::default(), limits: UsageLimits { messages, bytes } }
 }
 
 fn at(days: u64) -> Reading {
@@ -62,7 +62,7 @@ fn the_hard_limit_bounds_the_period_that_a_keyring_asks_for() {
 #[test]
 fn use_makes_due_at_nine_tenths_and_overdue_at_the_limit_whatever_the_clock_says() {
     let with = |messages, bytes| Facts {
-        used: Counted { messages, bytes, ..Counted::default() },
+        used: Tally { messages, bytes, ..Tally::default() },
         limits: UsageLimits { messages: 1_000, bytes: 10_000 },
         ..facts(NOON)
     };
@@ -244,7 +244,7 @@ async fn a_rotation_that_fails_is_tried_again_and_one_that_is_switched_off_is_on
 async fn use_is_rotated_without_a_believed_clock() {
     let fleet = Fleet::of(2);
     let name: KeyringName = "default/k1".parse().unwrap();
-    let used = Counted { messages: 1 << 32, ..Counted::default() };
+    let used = Tally { messages: 1 << 32, ..Tally::default() };
     fleet.keyrings.borrow_mut().insert(name.clone(), Facts { used, ..facts(NOON) });
     fleet.clock.step_wall(Wall(0));
     fleet.live(settings(), Duration::from_secs(60), 5, |_| {}).await;

@@ -122,18 +122,18 @@ impl Keks {
 
     /// Whether a KEK is known to be out of reach: not merely slow, and not refusing when it was last heard.
     pub(super) fn away(&self, name: &KekName) -> bool {
-        let known = self.each().find(|(_, kek)| kek.name() == name);
-        let unreachable = known.is_some_and(|(_, kek)| kek.health() == KekHealth::Unreachable);
+        let mut known = self.each().map(|(_, kek)| kek).chain(self.retiring());
+        let unreachable = known.any(|kek| kek.name() == name && kek.health() == KekHealth::Unreachable);
         unreachable && !(name == self.primary() && self.refused())
     }
 
-    /// Whether a KEK can be reached and does not refuse.
+    /// Whether one of those that wrap can be reached and does not refuse.
     pub(super) fn answers(&self, name: &KekName) -> bool {
         self.each().any(|(_, kek)| kek.name() == name && kek.health() == KekHealth::Reachable)
             && !(name == self.primary() && self.refused())
     }
 
-    /// Whether one of them does.
+    /// Whether any of those that wrap does.
     pub(super) fn any_answers(&self) -> bool {
         self.each().any(|(_, kek)| self.answers(kek.name()))
     }

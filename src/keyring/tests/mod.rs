@@ -3,6 +3,7 @@
 mod admission;
 mod caching;
 mod changing;
+mod counting;
 mod failover;
 mod offline;
 mod rewrap_job;
@@ -32,8 +33,10 @@ use crate::store::sqlite;
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const TTL: Duration = Duration::from_secs(300);
-const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Where the store is not the question.
+const AGES: Duration = Duration::from_secs(1_000_000);
 const OFFLINE: Duration = Duration::from_secs(900);
+const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -169,10 +172,11 @@ impl World {
         let settings = Settings {
             environment: Environment::Development,
             cache_ttl: TTL,
-            data_key_period: QUARTER,
             offline_max: OFFLINE,
-            store_offline_max: TTL,
+            store_offline_max: AGES,
             cache_keys: 100,
+            data_key_period: QUARTER,
+            usage_limits: UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
         };
         let (events, heard) = tokio::sync::mpsc::channel(16);
         let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
@@ -419,6 +423,13 @@ fn create(name: &str) -> Change {
 
 fn name(text: &str) -> KeyringName {
     text.parse().unwrap()
+}
+
+impl Keyrings {
+    /// To seal one small value.
+    pub(crate) async fn unlock_to_seal<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+        self.unlock_sealing(permit, Load { messages: 1, bytes: 10 }).await
+    }
 }
 
 /// Lets every task that can go on do so.

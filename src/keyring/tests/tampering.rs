@@ -82,7 +82,7 @@ async fn a_refused_store_unlocks_nothing() {
     let keyrings = world.open().await;
     keyrings.admit().await.unwrap_err();
     let untouched = world.permit(Action::Seal, "patients");
-    assert!(matches!(keyrings.unlock_sealing(&untouched).await.err(), Some(UnlockError::Unavailable(_))));
+    assert!(matches!(keyrings.unlock_to_seal(&untouched).await.err(), Some(UnlockError::Unavailable(_))));
     assert!(matches!(keyrings.health(), KeyringHealth::Waiting(why) if why.contains("default/staff")));
 }
 
