@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keyward::store::postgres::{Place, create, open};
-use keyward::store::{Image, Opened, Reader, Settings, StoreError, Writer, postgres};
+use keyward::store::{Image, Opened, Settings, StoreError, Writer, postgres};
 
 use super::{DATABASE, ROUNDS, batch, check, lines, start};
 use crate::postgres::{OWNER, Postgres};
