@@ -30,7 +30,9 @@ pub use keks::{
 };
 pub use protect::{ProtectError, protect};
 pub use start::{StartError, policy_settings, revocation};
-pub use store::{schema_script, store_problems};
+pub use store::{
+    CopyError, Counts, MoveError, Moved, Old, Progress, described, migrate_store, schema_script, store_problems,
+};
 
 /// A running sidecar.
 pub struct App {
