@@ -8,7 +8,7 @@ use prometheus::IntCounter;
 use crate::audit::{self, Log};
 use crate::clock::SharedClock;
 use crate::kek::{BreakerState, Kek, KekHealth, KekStatus, Recoveries};
-use crate::keyring::{KeyringHealth, Keyrings};
+use crate::keyring::{KeyringHealth, Keyrings, Unlocking};
 use crate::secret;
 use crate::server::health::{Board, Part, State};
 use crate::telemetry::Metrics;
@@ -48,9 +48,10 @@ impl Watched {
     }
 
     fn kek_parts(&self) -> Vec<Part> {
-        let about: Vec<(&One, KekStatus)> = self.keks.iter().map(|one| (one, one.kek.status())).collect();
+        let about: Vec<(&One, KekStatus)> = self.keks.wrapping().map(|one| (one, one.kek.status())).collect();
+        let unlocking = self.keyrings.unlocking();
+        let left = unlocking.and_then(|unlocking| unlocking.left(self.clock.mono()));
         let reached = about.iter().any(|(_, status)| status.health == KekHealth::Reachable);
-        let cached = self.keyrings.cache_stats().keys > 0;
         about
             .into_iter()
             .enumerate()
@@ -65,19 +66,36 @@ impl Watched {
                         (State::Degraded, "unreachable: the escrow opens, no key can be made")
                     }
                     KekHealth::Unreachable if reached => (State::Degraded, "unreachable: no key can be made"),
-                    KekHealth::Unreachable if cached => {
+                    KekHealth::Unreachable if left.is_some() => {
                         (State::Degraded, "unreachable: cached keys serve until they expire")
                     }
                     KekHealth::Unreachable => (State::Failing, "unreachable, and no key is cached: nothing opens"),
                 };
-                let text = format!("{word}; {}", self.details(&status));
+                let left = left.filter(|_| status.health == KekHealth::Unreachable && !refused);
+                let last = left.map_or(String::new(), |left| format!(", the last in {} s", left.as_secs()));
+                let text = format!("{word}{last}; {}", self.details(one, &status));
                 part(&format!("kek {}", one.kek.name()), state, &text)
             })
+            .chain(self.keks.retiring.iter().map(|one| self.retiring_part(one)))
             .collect()
     }
 
+    /// Nothing waits for it but what is not rewrapped yet.
+    fn retiring_part(&self, one: &One) -> Part {
+        let status = one.kek.status();
+        let (state, word) = match status.health {
+            KekHealth::Reachable => (State::Ok, "reachable, retiring"),
+            KekHealth::Denied => (State::Degraded, "retiring, and refuses: what it alone has wrapped does not open"),
+            KekHealth::Unreachable => {
+                (State::Degraded, "retiring, and unreachable: what it alone has wrapped does not open")
+            }
+        };
+        part(&format!("kek {}", one.kek.name()), state, &format!("{word}; {}", self.details(one, &status)))
+    }
+
     /// The facts behind the word, for a person at three in the morning.
-    fn details(&self, status: &KekStatus) -> String {
+    fn details(&self, one: &One, status: &KekStatus) -> String {
+        let version = one.kek.current_version().map_or("no version known yet".to_owned(), |it| format!("version {it}"));
         let canary = match status.last_canary {
             Some(at) => {
                 let ago = self.clock.wall().0.saturating_sub(at.0) / 1_000_000;
@@ -94,7 +112,7 @@ impl Watched {
         };
         let Recoveries { sessions, logins, workers } = status.recoveries;
         format!(
-            "{canary}; breaker {breaker}; {} of {} sessions in use; renewed {sessions} sessions, {logins} logins, {workers} workers",
+            "{version}; {canary}; breaker {breaker}; {} of {} sessions in use; renewed {sessions} sessions, {logins} logins, {workers} workers",
             status.sessions_in_use, status.sessions
         )
     }
@@ -131,6 +149,7 @@ impl Watched {
         for (at, gauge) in metrics.breaker.iter().enumerate() {
             gauge.set(i64::from(at == state));
         }
+        metrics.version.set(i64::from(kek.current_version().unwrap_or_default()));
         metrics.sessions.set(i64::from(status.sessions));
         metrics.sessions_in_use.set(i64::from(status.sessions_in_use));
         raise(&metrics.renewed_sessions, status.recoveries.sessions);
@@ -147,6 +166,12 @@ impl Watched {
         metrics.key_cache_keys.set(signed(cache.keys as u64));
         raise(&metrics.key_cache_hits, cache.hits);
         raise(&metrics.key_cache_misses, cache.misses);
+        raise(&metrics.lifetimes.renewals, cache.renewals);
+        raise(&metrics.lifetimes.offline, cache.offline);
+        let unlocking = self.keyrings.unlocking();
+        let left = unlocking.and_then(|unlocking| unlocking.left(self.clock.mono()));
+        metrics.lifetimes.offline_expiry.set(left.map_or(0.0, |left| left.as_secs_f64()));
+        metrics.lifetimes.show_state(unlocking.map_or("", Unlocking::name));
         if let Ok(usage) = secret::usage() {
             metrics.locked_slots.set(signed(usage.slots as u64));
             metrics.locked_slots_used.set(signed(usage.used as u64));

@@ -33,7 +33,11 @@ pub(super) async fn record(
         let (event, mut facts) = told(event);
         match sink.take_overflow() {
             0 => {}
-            lost => facts.push(("lost_events", lost.to_string())),
+            lost => {
+                // A refusal may have been among them.
+                keyrings.evict_all();
+                facts.push(("lost_events", lost.to_string()));
+            }
         }
         super::note(&service, event, facts).await;
     }

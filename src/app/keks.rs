@@ -7,10 +7,10 @@ use crate::clock::{SharedClock, SystemClock};
 use crate::config::Config;
 use crate::durable::{Disk, DurableError};
 use crate::kek::pkcs11::{self, Pkcs11Kek};
-use crate::kek::{Settings, SoftwareKek, StartError};
+use crate::kek::{self, Settings, SoftwareKek, StartError};
 use crate::names::KekName;
 
-pub use crate::kek::pkcs11::TokenKey;
+pub use crate::kek::{KekReport, Rotated, Uptake};
 
 /// Why a key-encryption key could not be made or shown.
 #[derive(Debug, thiserror::Error)]
@@ -41,11 +41,11 @@ pub fn create_software_kek(disk: &Disk, path: &Path) -> Result<(), StartError> {
 
 /// Generates the key-encryption key in the token. The state directory is made if there is none yet, since a refused PIN
 /// must be remembered there.
-pub async fn create_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
+pub async fn create_kek(config: &Config, kek: Option<&KekName>) -> Result<KekReport, KekError> {
     let settings = token(config, kek)?;
     make_latches(config)?;
     let disk = Disk::real();
-    Ok(Pkcs11Kek::create_key(settings, super::deployment(config.environment), clock(), disk).await?)
+    Ok(Pkcs11Kek::create_key(settings, super::deployment(config.environment), clock(), disk).await?.into())
 }
 
 /// Every problem of the key-encryption keys that shows without a token.
@@ -58,11 +58,18 @@ pub fn kek_problems(config: &Config) -> Vec<StartError> {
     config.keks.iter().flat_map(of).collect()
 }
 
-/// What the token holds under the configured label. The state directory is made if there is none yet, as for a new key.
-pub async fn inspect_kek(config: &Config, kek: Option<&KekName>) -> Result<TokenKey, KekError> {
-    let settings = token(config, kek)?;
+/// What the token, server or file holds. The state directory is made if there is none yet, as for a new key.
+pub async fn inspect_kek(config: &Config, kek: Option<&KekName>) -> Result<KekReport, KekError> {
+    let settings = named(config, kek)?;
     make_latches(config)?;
-    Ok(Pkcs11Kek::inspect(settings, super::deployment(config.environment), clock(), Disk::real()).await?)
+    Ok(kek::inspect(settings.clone(), super::deployment(config.environment), clock(), Disk::real()).await?)
+}
+
+/// Makes the next version of a key-encryption key, or the one that is named, unless it is there.
+pub async fn rotate_kek(config: &Config, kek: Option<&KekName>, to: Option<u32>) -> Result<Rotated, KekError> {
+    let settings = named(config, kek)?;
+    make_latches(config)?;
+    Ok(kek::rotate(settings.clone(), to, super::deployment(config.environment), clock(), Disk::real()).await?)
 }
 
 fn make_latches(config: &Config) -> Result<(), DurableError> {
@@ -77,14 +84,17 @@ pub fn clear_kek_login(config: &Config, kek: Option<&KekName>) -> Result<usize, 
 }
 
 /// The one with this name, or the primary.
+fn named<'a>(config: &'a Config, kek: Option<&KekName>) -> Result<&'a Settings, KekError> {
+    match kek {
+        None => Ok(&config.keks.primary),
+        Some(name) => config.keks.named(name).ok_or_else(|| KekError::NoKek(name.clone())),
+    }
+}
+
 fn token(config: &Config, kek: Option<&KekName>) -> Result<pkcs11::Pkcs11Settings, KekError> {
-    let settings = match kek {
-        None => &config.keks.primary,
-        Some(name) => config.keks.named(name).ok_or_else(|| KekError::NoKek(name.clone()))?,
-    };
-    match settings {
+    match named(config, kek)? {
         Settings::Pkcs11(settings) => Ok(settings.as_ref().clone()),
-        Settings::Software(_) | Settings::Transit(_) => Err(KekError::NoToken(settings.name().clone())),
+        other @ (Settings::Software(_) | Settings::Transit(_)) => Err(KekError::NoToken(other.name().clone())),
     }
 }
 

@@ -4,6 +4,7 @@ mod board;
 mod events;
 mod found;
 mod keks;
+mod outage;
 mod protect;
 mod standing;
 mod start;
@@ -24,10 +25,11 @@ use crate::service::Service;
 
 pub use found::{FoundError, Founded, found};
 pub use keks::{
-    KekError, TokenKey, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems, kek_worker,
+    KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,
+    kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
-pub use start::{StartError, policy_settings};
+pub use start::{StartError, policy_settings, revocation};
 pub use store::{
     CopyError, Counts, MoveError, Moved, Old, Progress, described, migrate_store, schema_script, store_problems,
 };

@@ -16,6 +16,7 @@ use super::start::StartError;
 pub(super) struct Standing {
     pub(super) primary: One,
     pub(super) escrow: Option<One>,
+    pub(super) retiring: Vec<One>,
 }
 
 /// One of them.
@@ -45,7 +46,11 @@ impl Standing {
             Some(settings) => Some(start(settings).await?),
             None => None,
         };
-        let standing = Self { primary, escrow };
+        let mut retiring = Vec::with_capacity(config.keks.retiring.len());
+        for settings in &config.keks.retiring {
+            retiring.push(start(settings).await?);
+        }
+        let standing = Self { primary, escrow, retiring };
         if let Some(escrow) = &standing.escrow {
             independent(&*standing.primary.kek, &*escrow.kek)?;
         }
@@ -68,12 +73,18 @@ impl Standing {
     /// What the keyrings wrap with and unwrap by.
     pub(super) fn keks(&self, events: EventSink) -> Keks {
         let of = |one: &One| Arc::clone(&one.kek) as Arc<dyn Kek>;
-        Keks::new(of(&self.primary), self.escrow.as_ref().map(of), events)
+        let retiring = self.retiring.iter().map(of).collect();
+        Keks::new(of(&self.primary), self.escrow.as_ref().map(of), events).with_retiring(retiring)
+    }
+
+    /// Those that wrap, the primary first.
+    pub(super) fn wrapping(&self) -> impl Iterator<Item = &One> {
+        std::iter::once(&self.primary).chain(&self.escrow)
     }
 
     /// All of them, the primary first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &One> {
-        std::iter::once(&self.primary).chain(&self.escrow)
+        self.wrapping().chain(&self.retiring)
     }
 }
 

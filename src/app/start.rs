@@ -10,7 +10,7 @@ use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
 use crate::kek;
-use crate::keyring::{Keyrings, Pinned};
+use crate::keyring::{Keyrings, Pinned, RevocationBound};
 use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
@@ -22,7 +22,7 @@ use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
 use super::standing::Standing;
-use super::{App, events, note};
+use super::{App, events, note, outage};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
 const KEK_EVENTS: usize = 256;
@@ -117,7 +117,7 @@ impl App {
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = pinned(&log, opened.store_head.as_deref())?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
-        metrics.revocation_bound_seconds.set(config.keyring.cache_ttl.as_secs_f64());
+        metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
         let keks = match Standing::start(&config, &clock, &disk, &sink, &metrics).await {
             Ok(keks) => keks,
@@ -161,6 +161,8 @@ impl App {
         };
         jobs.spawn(board::refresh(watched));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
+        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
+        jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
@@ -219,11 +221,31 @@ fn error_in_words(error: &StartError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
+/// The same for people.
+pub fn revocation(config: &Config) -> String {
+    let RevocationBound { unheard_refusal, refusal, unheard_state, .. } = bound(config);
+    format!(
+        "bites within {} s of a refusal, {} s if the refusal cannot be heard; {} s of a change of state",
+        refusal.as_secs(),
+        unheard_refusal.as_secs(),
+        unheard_state.as_secs()
+    )
+}
+
+/// How long a revoked key may go on working, at worst.
+fn bound(config: &Config) -> RevocationBound {
+    RevocationBound::of(&config.keyring, config.server.limits.request_timeout)
+}
+
 fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
+    let bound = bound(config);
+    let RevocationBound { unheard_refusal, unheard_state, .. } = bound;
+    tracing::info!(?unheard_refusal, ?unheard_state, worst = ?bound.worst(), "a revocation bites within");
     vec![
         ("config_digest", hex::encode(crypto::sha256(&[config.text.as_bytes()]))),
         ("environment", config.environment.name().to_owned()),
         ("program_version", env!("CARGO_PKG_VERSION").to_owned()),
+        ("revocation_seconds", bound.worst().as_secs().to_string()),
     ]
 }
 
@@ -235,7 +257,10 @@ fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
     let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
     let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
     match (fact("store"), fact("store_key_check")) {
-        (Some(store), Some(store_key_check)) => Ok(Pinned { store, store_key_check, head }),
+        (Some(store), Some(store_key_check)) => {
+            let log = log.verifier_key().origin().as_str().to_owned();
+            Ok(Pinned { store, store_key_check, head, log })
+        }
         _ => Err(StartError::Unpinned),
     }
 }

@@ -27,8 +27,21 @@ macro_rules! events {
 
 events! {
     KeyCreated = "key.created", Control;
+    KeyRotated = "key.rotated", Control;
+    KeyRewrapped = "key.rewrapped", Control;
+    KeySuspended = "key.suspended", Control;
+    KeyResumed = "key.resumed", Control;
+    KeyDeactivated = "key.deactivated", Control;
+    KeyCompromised = "key.compromised", Control;
+    KeyDestroyScheduled = "key.destroy_scheduled", Control;
+    KeyDestroyCancelled = "key.destroy_cancelled", Control;
+    KeyDestroyed = "key.destroyed", Control;
+    KeyringConfigured = "keyring.configured", Control;
+    PartitionCreated = "partition.created", Data;
+    PartitionShredded = "partition.shredded", Control;
     DataSealed = "data.sealed", Data;
     DataOpened = "data.opened", Data;
+    DataRewrapped = "data.rewrapped", Data;
     DataDenied = "data.denied", Refusal;
     DataDeniedSummary = "data.denied_summary", Refusal;
     KeyringRead = "keyring.read", Data;
@@ -37,9 +50,18 @@ events! {
     KekUnreachable = "kek.unreachable", Control;
     KekRecovered = "kek.recovered", Control;
     KekFailedOver = "kek.failed_over", Control;
+    KekRotated = "kek.rotated", Control;
+    KekRetired = "kek.retired", Control;
+    CacheHealthy = "cache.healthy", Control;
+    CacheDegraded = "cache.degraded", Control;
+    CacheExpired = "cache.expired", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
+    StoreBackedUp = "store.backed_up", Control;
+    StoreRestored = "store.restored", Control;
+    StoreRebased = "store.rebased", Control;
+    DrillDone = "drill.done", Control;
     SidecarStarted = "sidecar.started", Control;
     SidecarReady = "sidecar.ready", Control;
     SidecarDraining = "sidecar.draining", Control;
@@ -79,13 +101,17 @@ impl Share {
 /// The names that a record's facts may have (LOG-10), sorted.
 pub const FACTS: &[&str] = &[
     "authority",
+    "backup_digest",
     "binary_digest",
     "checkpoint_cut",
     "config_digest",
     "context_keys",
+    "destroy_at",
     "durability",
     "environment",
     "error",
+    "from_state",
+    "generation",
     "kek",
     "kek_attributes",
     "kek_certificate",
@@ -98,32 +124,46 @@ pub const FACTS: &[&str] = &[
     "kek_missing",
     "kek_model",
     "kek_module",
+    "kek_old_version",
     "kek_serial",
     "kek_version",
+    "key_reason",
     "key_state",
     "key_version",
     "keyring",
     "keyrings",
+    "keys",
+    "limits",
     "listener",
     "lost_events",
     "module_digest",
+    "offline_seconds",
     "origin",
+    "partition",
+    "partitions",
     "policy_digest",
     "policy_files",
     "program_version",
     "range",
     "records",
+    "remaining",
     "required_context",
+    "retired_version",
+    "revocation_seconds",
+    "rewrapped",
     "self_test",
     "signal",
+    "statement_digest",
     "store",
     "store_head",
     "store_key_check",
     "subject_key",
     "suite",
+    "to_state",
     "torn_bytes",
     "torn_file",
     "torn_sha256",
+    "trigger",
     "uptime_seconds",
     "volume",
 ];

@@ -32,7 +32,7 @@ impl Check {
         println!("environment    {}", config.environment.name());
         println!("state          {}", describe_state(&config));
         println!("policy set     {} ({} files)", hex::encode(policy.digest()), settings.documents.len());
-        println!("revocation     bites within {} s (cache.ttl)", config.keyring.cache_ttl.as_secs());
+        println!("revocation     {}", crate::app::revocation(&config));
         Ok(ExitCode::SUCCESS)
     }
 }

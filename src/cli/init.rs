@@ -37,7 +37,7 @@ pub(super) struct Token {
     #[arg(long, value_name = "PROFILE", default_value = "softhsm2", requires = "pkcs11_module")]
     pub(super) profile: String,
     /// The label of the key-encryption key in the token
-    #[arg(long, value_name = "LABEL", default_value = "keyward-kek", requires = "pkcs11_module")]
+    #[arg(long, value_name = "LABEL", default_value = "keyward-kek-{version}", requires = "pkcs11_module")]
     pub(super) key_label: String,
 }
 

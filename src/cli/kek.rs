@@ -1,4 +1,4 @@
-//! `keyward kek create|show|login`: the key-encryption key in its token.
+//! `keyward kek create|show|rotate|login`: the key-encryption key in its token, server or file.
 
 use std::process::ExitCode;
 
@@ -16,8 +16,10 @@ use super::failure::{Exit, Failure, chain};
 pub(super) enum KekCommand {
     /// Generate the key-encryption key inside the token, never extractable
     Create(Create),
-    /// Show what the token says of the key-encryption key
+    /// Show what the token or server says of the key-encryption key and its versions
     Show(Show),
+    /// Make the next version of the key-encryption key; the older ones still open what they wrapped
+    Rotate(Rotate),
     /// Allow logins again after the token refused a PIN and the cause was removed
     Login(Login),
 }
@@ -40,6 +42,15 @@ pub(super) struct Create {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Show {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Rotate {
+    /// The version to make: run again, it finds what is there and makes nothing twice; without it the one after the current
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    to: Option<u32>,
     #[command(flatten)]
     which: Which,
 }
@@ -74,6 +85,7 @@ impl KekCommand {
                 print(&found);
                 Ok(if found.objection.is_none() { ExitCode::SUCCESS } else { super::failure::exit(Exit::Finding) })
             }
+            Self::Rotate(rotate) => rotate.run(),
             Self::Login(login) => {
                 let Which { kek, config } = login.which;
                 let config = super::check::load(&config.config)?;
@@ -83,6 +95,46 @@ impl KekCommand {
             }
         }
     }
+}
+
+impl Rotate {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let Which { kek, config: path } = self.which;
+        let config = super::check::load(&path.config)?;
+        super::serve::protect(&config)?;
+        let rotated = app::rotate_kek(&config, kek.as_ref(), self.to);
+        let app::Rotated { report, version, made, uptake } =
+            block_on(async { rotated.await.map_err(|error| failed(&error)) })?;
+        print(&report);
+        match made.as_slice() {
+            [] => println!("version {version} was there: nothing was made"),
+            made => made.iter().for_each(|made| println!("made        {made}")),
+        }
+        let name = kek.as_ref().unwrap_or_else(|| config.keks.primary.name());
+        next(name, version, uptake).iter().enumerate().for_each(|(at, step)| println!("next: {}. {step}", at + 1));
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// What the operator does now, in this order.
+fn next(kek: &KekName, version: u32, uptake: app::Uptake) -> Vec<String> {
+    let backup = "back up the token, and wait until every HSM of its cluster has the new key".to_owned();
+    let restart = format!("set key_version = {version} in [kek.{kek}] and restart each sidecar, one after the other");
+    let looking = "nothing in the configuration: each sidecar takes the new version up within a minute, or with its next \
+         start where the library shows new keys to new processes only";
+    let at_once = "nothing in the configuration: each sidecar wraps by the new version from its next wrap on";
+    let mut steps = match uptake {
+        app::Uptake::Configured => vec![backup, restart],
+        app::Uptake::Looking => vec![backup, looking.to_owned()],
+        app::Uptake::AtOnce => vec![at_once.to_owned()],
+    };
+    steps.push(
+        "keyward kek rewrap: every key is wrapped by the new version, each proven before its old wrap goes".into(),
+    );
+    steps.push(format!(
+        "keep the older versions until nothing is wrapped by them: backups of {kek} may need them longer"
+    ));
+    steps
 }
 
 /// Makes the key in the token of a configuration, unless it is there.
@@ -97,18 +149,30 @@ fn failed(error: &app::KekError) -> Failure {
     let failure = Failure::new(Exit::Unavailable, chain(error));
     match error {
         app::KekError::NoToken(kek) => failure.hint(format!(
-            "only keys in tokens are made and shown here; [kek.{kek}] is proven by `keyward init` and at each start"
+            "only keys in tokens are made and unlocked here; [kek.{kek}] is proven by `keyward init` and at each start"
         )),
         app::KekError::NoKek(_) => failure.hint("name one that [keyring] uses; without --kek it is the primary"),
         app::KekError::Token(_) | app::KekError::Files(_) => failure,
     }
 }
 
-fn print(key: &app::TokenKey) {
-    let app::TokenKey { facts, attributes, objection } = key;
-    println!("token       {} {} serial {} ({})", facts.manufacturer, facts.model, facts.serial, facts.version);
-    for line in attributes.lines() {
+fn print(key: &app::KekReport) {
+    let app::KekReport { facts, version, attributes, objection, versions } = key;
+    match facts.kind {
+        "software" => println!("file        {}, for development only", facts.key),
+        "transit" => println!("key         {} of {} ({})", facts.serial, facts.manufacturer, facts.version),
+        _ => println!("token       {} {} serial {} ({})", facts.manufacturer, facts.model, facts.serial, facts.version),
+    }
+    for line in attributes {
         println!("            {line}");
+    }
+    for known in versions {
+        let about = if known.about.is_empty() { String::new() } else { format!(" {}:", known.about) };
+        let does = if known.number == *version { "wraps and opens" } else { "opens" };
+        match &known.objection {
+            None => println!("version     {}{about} {does}", known.number),
+            Some(objection) => println!("version     {}{about} is not used: {objection}", known.number),
+        }
     }
     match objection {
         Some(objection) => eprintln!("warning: this key must not be used: {objection}"),

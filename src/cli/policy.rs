@@ -40,7 +40,7 @@ impl PolicyCommand {
         }
         for (action, who) in &report.actions {
             let names: Vec<&str> = who.iter().map(crate::names::PrincipalName::as_str).collect();
-            println!("{:<14} {}", action.name(), if names.is_empty() { "-".to_owned() } else { names.join(", ") });
+            println!("{:<16} {}", action.name(), if names.is_empty() { "-".to_owned() } else { names.join(", ") });
         }
         for (name, kind) in &report.unused {
             eprintln!("warning: no policy permits {} {name} anything", kind.code());

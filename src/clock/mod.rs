@@ -2,11 +2,14 @@
 //! Wall time is for records and people; every lifetime and deadline uses the boot-time clock, which never jumps.
 
 mod civil;
+mod steady;
 
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+pub use steady::{Reading, Steady};
 
 /// A future that a trait object can return.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

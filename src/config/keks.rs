@@ -38,7 +38,7 @@ pub(super) fn keks(raw: &RawConfig, place: &Place<'_>, found: &mut Found) -> Opt
             read.extend(name.zip(settings));
         }
     }
-    let (primary, escrow) = roles(raw, found)?;
+    let Roles { primary, escrow, retiring } = roles(raw, found)?;
     let take = |wanted: &str| read.iter().find(|(name, _)| name.as_str() == wanted).map(|(_, one)| one.clone());
     let keks = Keks {
         primary: take(primary)?,
@@ -46,24 +46,34 @@ pub(super) fn keks(raw: &RawConfig, place: &Place<'_>, found: &mut Found) -> Opt
             Some(name) => Some(take(name)?),
             None => None,
         },
+        retiring: retiring.into_iter().map(take).collect::<Option<_>>()?,
     };
     independent(&keks, found);
     Some(keks)
 }
 
-/// Which of the configured ones wraps, and which one wraps beside it. One that is named by nobody would be an escrow that
-/// its operator believes in and that holds no wrap.
-fn roles<'a>(raw: &'a RawConfig, found: &mut Found) -> Option<(&'a str, Option<&'a str>)> {
-    let mut named = |path: &str, name: &Option<String>| -> Option<&'a str> {
-        let name = name.as_ref()?;
+/// Which of the configured ones does what.
+struct Roles<'a> {
+    primary: &'a str,
+    escrow: Option<&'a str>,
+    retiring: Vec<&'a str>,
+}
+
+/// Which of the configured ones wraps, which one wraps beside it, and which ones only open. One that is named by nobody
+/// would be an escrow that its operator believes in and that holds no wrap.
+fn roles<'a>(raw: &'a RawConfig, found: &mut Found) -> Option<Roles<'a>> {
+    let mut named = |path: &str, name: Option<&String>| -> Option<&'a str> {
+        let name = name?;
         let known = raw.kek.keys().find(|known| *known == name).map(String::as_str);
         if known.is_none() {
             found.add(path, format!("there is no [kek.{name}]"), format!("name one of {}", listed(raw)));
         }
         known
     };
-    let primary = named("keyring.primary", &raw.keyring.primary);
-    let escrow = named("keyring.escrow", &raw.keyring.escrow);
+    let primary = named("keyring.primary", raw.keyring.primary.as_ref());
+    let escrow = named("keyring.escrow", raw.keyring.escrow.as_ref());
+    let retiring: Vec<&str> =
+        raw.keyring.retiring.iter().filter_map(|name| named("keyring.retiring", Some(name))).collect();
     let primary = match (primary, &raw.keyring.primary) {
         (None, None) if raw.kek.len() == 1 => raw.kek.keys().next().map(String::as_str),
         (None, None) => {
@@ -77,11 +87,18 @@ fn roles<'a>(raw: &'a RawConfig, found: &mut Found) -> Option<(&'a str, Option<&
         found.add("keyring.escrow", "is the primary too", "an escrow is another key, in another token or KMS");
         return None;
     }
-    for unused in raw.kek.keys().filter(|name| *name != primary && Some(name.as_str()) != escrow) {
+    for (at, name) in retiring.iter().enumerate() {
+        if *name == primary || Some(*name) == escrow || retiring.iter().take(at).any(|before| before == name) {
+            found.add("keyring.retiring", format!("{name} is named twice"), "one that retires wraps nothing any more");
+            return None;
+        }
+    }
+    let named = |name: &str| name == primary || Some(name) == escrow || retiring.contains(&name);
+    for unused in raw.kek.keys().filter(|name| !named(name)) {
         let hint = "name it in [keyring] as primary or escrow, or remove it: it wraps nothing as it is";
         found.add(format!("kek.{unused}"), "is used by nothing", hint);
     }
-    Some((primary, escrow))
+    Some(Roles { primary, escrow, retiring })
 }
 
 fn listed(raw: &RawConfig) -> String {
@@ -90,11 +107,9 @@ fn listed(raw: &RawConfig) -> String {
 
 /// Two names of one key are no second wrap, and what one of them reads the other cannot read again.
 fn independent(keks: &Keks, found: &mut Found) {
-    let Some(escrow) = &keks.escrow else { return };
-    let path = format!("kek.{}", escrow.name());
-    if keks.primary.same_key(escrow) {
+    if let Some(escrow) = keks.escrow.as_ref().filter(|escrow| keks.primary.same_key(escrow)) {
         let message = format!("is the same key as kek.{}", keks.primary.name());
-        found.add(path.clone(), message, "an escrow is another key, in another token or KMS");
+        found.add(format!("kek.{}", escrow.name()), message, "an escrow is another key, in another token or KMS");
     }
     let descriptor = |settings: &kek::Settings| match settings {
         kek::Settings::Pkcs11(token) => match token.pin {
@@ -103,9 +118,13 @@ fn independent(keks: &Keks, found: &mut Found) {
         },
         kek::Settings::Software(_) | kek::Settings::Transit(_) => None,
     };
-    if descriptor(escrow).is_some() && descriptor(escrow) == descriptor(&keks.primary) {
-        let message = format!("is the descriptor of kek.{} too, and can be read once", keks.primary.name());
-        found.add(format!("{path}.pin_fd"), message, "pass each PIN in a descriptor of its own");
+    for (at, one) in keks.iter().enumerate() {
+        let taken =
+            keks.iter().take(at).find(|before| descriptor(one).is_some() && descriptor(before) == descriptor(one));
+        if let Some(before) = taken {
+            let message = format!("is the descriptor of kek.{} too, and can be read once", before.name());
+            found.add(format!("kek.{}.pin_fd", one.name()), message, "pass each PIN in a descriptor of its own");
+        }
     }
 }
 
@@ -157,7 +176,10 @@ fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &m
         found.need(&format!("{path}.token_label"), raw.token_label.clone(), "the label given when the token was made");
     let key = found.need(&format!("{path}.key_label"), raw.key_label.clone(), "the label of the key in the token");
     let module = raw.module.as_ref().map(|file| absolute(&format!("{path}.module"), file, found));
-    let version = count(&format!("{path}.key_version"), raw.key_version, 1, found);
+    let version = match raw.key_version {
+        Some(version) => Some(count(&format!("{path}.key_version"), Some(version), 1, found)?),
+        None => None,
+    };
     let pool = match raw.sessions {
         Some(sessions) => Some(count(&format!("{path}.sessions"), Some(sessions), 1, found)?),
         None => None,
@@ -173,7 +195,7 @@ fn pkcs11(path: &str, name: &KekName, raw: &RawKek, place: &Place<'_>, found: &m
         token_label: token?,
         token_serial: raw.token_serial.clone(),
         key_label: key?,
-        key_version: version?,
+        key_version: version,
         method: raw.method.clone(),
         pool,
         pin,
@@ -264,4 +286,50 @@ fn pin(path: &str, raw: &RawKek, wanted: bool, found: &mut Found) -> Option<PinS
 /// A name is a shipped profile, a path is a file.
 fn choice(profile: String) -> ProfileChoice {
     if profile.contains('/') { ProfileChoice::File(PathBuf::from(profile)) } else { ProfileChoice::Shipped(profile) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::parse;
+
+    const EXAMPLE: &str = include_str!("../../examples/keyward.toml");
+
+    /// The example with its [keyring] replaced; the names of the KEKs in their order, or what is wrong.
+    fn keks(keyring: &str) -> Result<Vec<String>, Vec<(String, String)>> {
+        let (start, end) = (EXAMPLE.find("[keyring]").unwrap(), EXAMPLE.find("[policy]").unwrap());
+        let text = format!("{}[keyring]\n{keyring}\n{}", &EXAMPLE[..start], &EXAMPLE[end..]);
+        match parse(&text, Path::new("/usr/bin/keyward")) {
+            Ok(config) => Ok(config.keks.iter().map(|settings| settings.name().to_string()).collect()),
+            Err(found) => Err(found.0.into_iter().map(|problem| (problem.path, problem.message)).collect()),
+        }
+    }
+
+    #[test]
+    fn one_that_retires_is_named_once_and_for_nothing_else() {
+        let retiring = |names: &str| keks(&format!("primary = \"primary\"\nretiring = [{names}]"));
+        assert_eq!(retiring("\"backup\"").unwrap(), ["primary", "backup"]);
+        let wrong = |message: &str| Err(vec![("keyring.retiring".to_owned(), message.to_owned())]);
+        assert_eq!(retiring("\"backup\", \"backup\""), wrong("backup is named twice"));
+        assert_eq!(retiring("\"backup\", \"primary\""), wrong("primary is named twice"));
+        assert_eq!(
+            keks("primary = \"primary\"\nescrow = \"backup\"\nretiring = [\"backup\"]"),
+            wrong("backup is named twice")
+        );
+        let unknown = retiring("\"bakcup\"").unwrap_err();
+        assert!(unknown.contains(&("keyring.retiring".to_owned(), "there is no [kek.bakcup]".to_owned())));
+    }
+
+    #[test]
+    fn a_version_that_is_not_named_is_left_to_the_token() {
+        let text = |version: &str| EXAMPLE.replace("# key_version = 1", version);
+        let version = |text: String| match parse(&text, Path::new("/usr/bin/keyward")).unwrap().keks.primary {
+            crate::kek::Settings::Pkcs11(token) => token.key_version,
+            _ => panic!("the example has a token"),
+        };
+        assert_eq!(version(text("")), None);
+        assert_eq!(version(text("key_version = 3")), Some(3));
+        assert!(parse(&text("key_version = 0"), Path::new("/usr/bin/keyward")).is_err());
+    }
 }

@@ -2,6 +2,7 @@
 //! This module never creates anything and never starts weaker than it was told.
 
 mod keks;
+mod lifetimes;
 mod parse;
 mod problems;
 mod raw;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use crate::keyring::Environment;
 use crate::names::KekName;
-use crate::{audit, identity, kek, keyring, secret, server, telemetry};
+use crate::{audit, identity, jobs, kek, keyring, secret, server, telemetry};
 
 pub use problems::{Problem, Problems};
 
@@ -43,6 +44,8 @@ pub struct Config {
     pub identity: identity::Settings,
     /// Lifetimes and bounds of unwrapped keys.
     pub keyring: keyring::Settings,
+    /// When keys are rotated.
+    pub rotation: jobs::Settings,
     /// The log.
     pub audit: audit::Settings,
     /// Locked memory.
@@ -62,12 +65,14 @@ pub struct Keks {
     pub primary: kek::Settings,
     /// Wraps every key beside it, and is asked while the primary is away.
     pub escrow: Option<kek::Settings>,
+    /// Open what no other one has wrapped yet, and wrap nothing.
+    pub retiring: Vec<kek::Settings>,
 }
 
 impl Keks {
     /// All of them, the primary first.
     pub fn iter(&self) -> impl Iterator<Item = &kek::Settings> {
-        std::iter::once(&self.primary).chain(&self.escrow)
+        std::iter::once(&self.primary).chain(&self.escrow).chain(&self.retiring)
     }
 
     /// The one with this name.

@@ -19,6 +19,7 @@ pub struct RawConfig {
     pub policy: RawPolicy,
     pub principal: Vec<RawPrincipal>,
     pub cache: RawCache,
+    pub rotation: RawRotation,
     pub audit: RawAudit,
     pub memory: RawMemory,
     pub log: RawLog,
@@ -85,6 +86,7 @@ pub struct RawKek {
 pub struct RawKeyring {
     pub primary: Option<String>,
     pub escrow: Option<String>,
+    pub retiring: Vec<String>,
     pub store_key_check: Option<String>,
 }
 
@@ -130,7 +132,22 @@ pub struct RawPrincipal {
 #[serde(deny_unknown_fields, default)]
 pub struct RawCache {
     pub ttl: Option<String>,
+    pub offline_max: Option<String>,
+    pub store_offline_max: Option<String>,
     pub keys: Option<i64>,
+}
+
+/// `[rotation]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawRotation {
+    pub enabled: Option<bool>,
+    pub data_key: Option<String>,
+    pub kek: Option<String>,
+    pub hard_limit: Option<String>,
+    pub messages: Option<i64>,
+    pub bytes: Option<String>,
+    pub check: Option<String>,
 }
 
 /// `[audit]`

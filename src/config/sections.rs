@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keyring::Environment;
-use crate::{audit, identity, keyring, secret, server, telemetry};
+use crate::{audit, identity, secret, server, telemetry};
 
 use super::problems::Found;
 use super::raw::{RawAudit, RawConfig, RawListen, RawPrincipal};
 use super::units;
-use super::{Config, PolicyFiles, SCHEMA, StateDir, keks, store};
+use super::{Config, PolicyFiles, SCHEMA, StateDir, keks, lifetimes, store};
 
 pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Found) -> Option<Config> {
     schema(raw.schema, found);
@@ -20,7 +20,8 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let server = listeners(raw, environment, found);
     let policy = policy(raw, found);
     let identity = principals(&raw.principal, environment, found);
-    let keyring = cache(raw, environment, found);
+    let rotation = lifetimes::rotation(&raw.rotation, found);
+    let keyring = lifetimes::cache(&raw.cache, environment, rotation.as_ref(), found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
     let store = state.as_ref().and_then(|state| store::store(&raw.store, environment, state, found));
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
@@ -40,6 +41,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         policy: policy?,
         identity: identity?,
         keyring: keyring?,
+        rotation: rotation?,
         audit: audit?,
         memory: memory?,
         drain: drain?,
@@ -193,12 +195,6 @@ fn principal(path: &str, raw: &RawPrincipal, found: &mut Found) -> Option<identi
         found.add(path, "cannot prove who it is", "give it uids or token_sha256");
     }
     Some(identity::KnownPrincipal { name: name?, kind: kind?, uids, token_sha256 })
-}
-
-fn cache(raw: &RawConfig, environment: Option<Environment>, found: &mut Found) -> Option<keyring::Settings> {
-    let ttl = time("cache.ttl", raw.cache.ttl.as_deref(), Duration::from_secs(300), found);
-    let keys = count("cache.keys", raw.cache.keys, 1024, found);
-    Some(keyring::Settings { environment: environment?, cache_ttl: ttl?, cache_keys: keys? })
 }
 
 #[expect(clippy::option_option, reason = "None is a problem, Some(None) is a store key that is not pinned")]

@@ -35,7 +35,7 @@ fn the_example_with_every_comment_uncommented_has_only_the_choices_as_problems()
     let database = ["host", "socket", "port", "dbname", "user", "password_file", "tls", "ca_file"];
     let times = ["connect_timeout", "statement_timeout", "connections", "poll"];
     choices.extend(database.iter().chain(&times).map(|name| format!("store.{name}")));
-    choices.push("listen.tcp".to_owned());
+    choices.extend(["keyring.retiring", "listen.tcp"].map(str::to_owned));
     choices.sort();
     assert_eq!(paths, choices);
 }
@@ -165,4 +165,25 @@ fn text_that_is_not_toml_is_one_problem_with_its_line() {
     let found = problems("schema = \n");
     assert_eq!(found.first().map(|(path, _)| path.as_str()), Some("keyward.toml"));
     assert!(found.first().is_some_and(|(_, message)| message.contains("line 1")), "{found:?}");
+}
+
+#[test]
+fn lifetimes_have_limits_and_none_is_longer_than_the_hard_one() {
+    let with = |section: &str| {
+        let text = EXAMPLE.replace("[cache]\n", &format!("[cache]\n{section}\n"));
+        problems(&text).into_iter().map(|(path, message)| format!("{path} {message}")).collect::<Vec<_>>()
+    };
+    assert_eq!(with("ttl = \"1h\"\noffline_max = \"0s\"\nstore_offline_max = \"15s\""), Vec::<String>::new());
+    assert_eq!(with("ttl = \"0s\""), ["cache.ttl is not between 1s and 1h"]);
+    assert_eq!(with("offline_max = \"2h\""), ["cache.offline_max is not between 0s and 1h"]);
+    assert_eq!(with("store_offline_max = \"1s\""), ["cache.store_offline_max is not between 15s and 1h"]);
+    let rotation = |section: &str| {
+        let text = EXAMPLE.replace("[rotation]\n", &format!("[rotation]\n{section}\n"));
+        problems(&text).into_iter().map(|(path, message)| format!("{path} {message}")).collect::<Vec<_>>()
+    };
+    assert_eq!(rotation("hard_limit = \"30d\""), Vec::<String>::new(), "shorter periods follow it");
+    assert_eq!(rotation("hard_limit = \"731d\""), ["rotation.hard_limit is not between 1d and 730d"]);
+    assert_eq!(rotation("data_key = \"100d\"\nhard_limit = \"60d\""), ["rotation.data_key is not between 1h and 60d"]);
+    assert_eq!(rotation("messages = 0"), ["rotation.messages is not a positive number of a sensible size"]);
+    assert_eq!(rotation("bytes = \"0\""), ["rotation.bytes is 0"]);
 }

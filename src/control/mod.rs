@@ -1,7 +1,7 @@
 //! What does each control verb do? Keyring changes and reads under a Permit or an Authority.
 //! This module never decides who may.
 
-use crate::keyring::{Change, Suite};
+use crate::keyring::{Change, KeyLimits, Suite};
 use crate::names::{KeyringName, RESERVED_PREFIX};
 
 /// A request to make a keyring.
@@ -36,7 +36,8 @@ pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
     if subject_key.as_ref().is_some_and(|key| !required_context.contains(key)) {
         return Err("subject_key must be one of required_context, or values without a subject could be sealed");
     }
-    Ok(Change::Create { name, required_context, subject_key, suite })
+    let (partition_key, limits) = (None, KeyLimits::default());
+    Ok(Change::Create { name, required_context, subject_key, suite, partition_key, limits })
 }
 
 /// A required key is a field name of the application, not a value.

@@ -1,11 +1,15 @@
 //! What happens without a request? One task each, started and ended by `app`: admission of the keyrings while the KEK
 //! is away, sweeping of expired keys. Jobs never open data.
 
+pub mod schedule;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::keyring::{ApplyError, Genesis, Keyrings};
+use crate::keyring::{ApplyError, Genesis, Keyrings, STORE_POLL};
+
+pub use schedule::Settings;
 
 /// The first wait after a failed admission; it doubles up to [`LONGEST_WAIT`].
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -26,6 +30,24 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
         }
         clock.sleep_until(clock.mono().plus(wait)).await;
         wait = wait.saturating_mul(2).min(LONGEST_WAIT);
+    }
+}
+
+/// Learns what other sidecars changed, for ever: at each hint of the store, and at least this often.
+pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
+    loop {
+        tokio::select! {
+            () = clock.sleep_until(clock.mono().plus(STORE_POLL)) => {}
+            () = keyrings.hint() => {}
+        }
+        match keyrings.catch_up().await {
+            // Before the admission there is nothing to follow; readiness says why.
+            Ok(()) | Err(ApplyError::Unavailable(_)) => {}
+            Err(error) => {
+                tracing::error!(%error, "the store is refused");
+                keyrings.shut(&error.to_string());
+            }
+        }
     }
 }
 

@@ -72,6 +72,10 @@ impl Kek for Metered {
         Box::pin(async move { self.timed(self.kek.random(deadline)).await.0 })
     }
 
+    fn current_version(&self) -> Option<u32> {
+        self.kek.current_version()
+    }
+
     fn health(&self) -> KekHealth {
         self.kek.health()
     }

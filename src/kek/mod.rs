@@ -8,6 +8,7 @@ pub mod pkcs11;
 mod private_file;
 pub mod probe;
 pub mod profile;
+mod report;
 mod settings;
 mod software;
 pub mod transit;
@@ -21,6 +22,7 @@ use crate::secret::SecretBytes;
 pub use events::{EventSink, KekEvent};
 pub use metered::Metered;
 pub use private_file::PrivateFileError;
+pub use report::{KekReport, KekVersion, Rotated, Uptake, inspect, rotate};
 pub use settings::{Deployment, Settings, StartError, start};
 pub use software::{DevelopmentOnly, SoftwareKek, SoftwareSettings};
 pub use wrap::{Method, Wrap, WrapBinding, WrapRole};
@@ -104,6 +106,8 @@ pub struct KekStatus {
     pub sessions_in_use: u32,
     /// Sessions that are open and proven, in use or not; 0 for a KEK without sessions, and while it is away.
     pub sessions: u32,
+    /// How many calls it takes at once; more wait for their turn.
+    pub most_calls: u32,
     /// What it took to keep it going, since the start.
     pub recoveries: Recoveries,
 }
@@ -117,6 +121,7 @@ impl Default for KekStatus {
             breaker: BreakerState::Closed,
             sessions_in_use: 0,
             sessions: 0,
+            most_calls: 1,
             recoveries: Recoveries::default(),
         }
     }
@@ -153,14 +158,18 @@ pub trait Kek: Send + Sync {
     fn name(&self) -> &KekName;
     /// Admission facts, known after a successful start.
     fn facts(&self) -> KekFacts;
-    /// Wraps a data key under the binding.
+    /// The version of new wraps, as far as it is known without a call; None before a token or server has told.
+    fn current_version(&self) -> Option<u32>;
+    /// Wraps a data key under the binding, by the current version. Whoever keeps the wrap opens it again first: one that
+    /// does not open is a lost key.
     fn wrap<'a>(
         &'a self,
         key: &'a DataKey,
         binding: &'a WrapBinding,
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Wrap, KekError>>;
-    /// Unwraps; the check value has been compared when this returns a key.
+    /// Unwraps by whichever version made the wrap, older or newer than the current one; the check value has been compared
+    /// when this returns a key.
     fn unwrap<'a>(
         &'a self,
         wrap: &'a Wrap,

@@ -142,7 +142,7 @@ pub async fn start(
             let kek = SoftwareKek::open(&settings, allowed)?;
             events.emit(KekEvent::Admitted {
                 kek: settings.name,
-                version: super::software::VERSION,
+                version: kek.current_version().unwrap_or(1),
                 facts: Box::new(kek.facts()),
                 attributes: Vec::new(),
             });

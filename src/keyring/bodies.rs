@@ -1,6 +1,8 @@
 //! What does the JSON inside a sealed row say? Canonical: sorted ASCII keys, no spaces, integers only, absent for none.
 //! Fields stand in the order of their names; that order is the canonical form.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +23,19 @@ pub(super) struct GenesisBody {
 }
 
 /// Of a keyring's head.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct HeadBody {
     /// How many key rows it has.
     pub count: u64,
     pub created: u64,
+    #[serde(default, skip_serializing_if = "Limits::is_default")]
+    pub limits: Limits,
+    /// The context key that names the partition; none where there are no partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition_key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitions: Option<PartitionsBody>,
     pub required_context: Vec<String>,
     /// Hex digest over its key rows' ids and tags.
     pub root: String,
@@ -38,11 +47,45 @@ pub(super) struct HeadBody {
     pub suite: Option<u8>,
 }
 
+/// What a keyring asks for beyond the configuration's defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limits {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cryptoperiod_days: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline_max_seconds: Option<u32>,
+}
+
+impl Limits {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The partitions of a keyring, all of them at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PartitionsBody {
+    /// How many rows there are, shredded ones included.
+    pub count: u64,
+    pub shredded: u64,
+    /// Hex: the digest over all rows, as `partitions` computes it.
+    pub sum: String,
+}
+
 /// Of a key.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyBody {
     pub created: u64,
+    /// When it is to be destroyed, and what it was before that was decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub destroy: Option<DestroyBody>,
     /// Made in a development store: production refuses it.
     pub development: bool,
     /// Of a pseudonym key.
@@ -50,10 +93,41 @@ pub(super) struct KeyBody {
     pub epoch: Option<u32>,
     /// `NAME vN` of each wrap.
     pub keks: Vec<String>,
+    /// The last time that the key came into each state, by the state's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub moves: BTreeMap<String, MoveBody>,
+    /// Of a look-up key: what it is looked up for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     pub schema: u32,
     /// Of a data key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+}
+
+/// How a key came into a state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MoveBody {
+    /// A principal's name, or `sidecar`.
+    pub actor: String,
+    pub at: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceremony: Option<String>,
+    /// A closed code.
+    pub reason: String,
+}
+
+/// A destruction that has been decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DestroyBody {
+    /// Not before.
+    pub at: u64,
+    /// The state that cancelling goes back to.
+    pub from: String,
+    /// When it was decided.
+    pub scheduled: u64,
 }
 
 /// Of a link in the chain of changes.
@@ -61,24 +135,38 @@ pub(super) struct KeyBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct ChangeBody {
     pub at: u64,
-    /// The keyring's generation after the change.
-    pub generation: u64,
-    /// Hex tag of the keyring's head after the change.
-    pub head: String,
+    /// Every keyring that the change touched, by name.
+    pub heads: Vec<TouchedHead>,
     /// Index of the intent record; none for the founding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub intent: Option<u64>,
-    pub keyring: String,
     pub kind: String,
-    /// Every key row that the change wrote.
-    pub rows: Vec<Touched>,
+    /// Which log has the intent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
     pub schema: u32,
+}
+
+/// A head as a change left it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TouchedHead {
+    /// The keyring's generation after the change.
+    pub generation: u64,
+    pub keyring: String,
+    /// Every key row that the change wrote.
+    pub keys: Vec<TouchedKey>,
+    /// Hex names of the partitions that the change shredded.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shredded: Vec<String>,
+    /// Hex tag of the keyring's head after the change.
+    pub tag: String,
 }
 
 /// A key row as a change left it.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Touched {
+pub(super) struct TouchedKey {
     pub generation: u64,
     /// Hex id.
     pub key: String,

@@ -1,21 +1,36 @@
-//! How does a change to keys happen once? Under an Authority, after a durable intent, in one transaction.
+//! How does a change to keys happen once? Under an Authority, after a durable intent, in one transaction: the keyring is
+//! read, the change is planned, keys are made, the rows are sealed and committed. Whoever was slower plans again.
 
 use std::sync::Arc;
 
+use super::directory::Intent;
 use super::draft::{Draft, Drafted, NewKey};
-use super::snapshot::{Ring, Snapshot};
+use super::follow::{Loaded, Open};
+use super::life::By;
+use super::plan::{self, Plan};
+use super::rings::Ring;
+use super::verify::{self, Damage};
 use super::wraps::WrapError;
-use super::{Applied, ApplyError, Change, Inner, Keyrings, UnlockError, genesis};
+use super::{Applied, ApplyError, Change, Inner, KeyringView, Keyrings, UnlockError};
 use crate::audit::IntentReceipt;
 use crate::clock::Deadline;
 use crate::crypto;
-use crate::names::{KeyVersionId, KeyringName, MAX_CALLER_PAIRS, RESERVED_PREFIX};
-use crate::policy::{Action, Authority, Permit};
+use crate::names::{KeyVersionId, KeyringName};
+use crate::policy::Authority;
 use crate::store::{SealedKey, StoreError};
 
 /// How often a change starts over because another sidecar was first. Each time somebody got through; eight in a row is
 /// a fleet in a loop.
 const ATTEMPTS: usize = 8;
+
+/// A change with whoever asked for it.
+#[derive(Debug, Clone)]
+pub(super) struct Order {
+    pub change: Change,
+    pub actor: String,
+    pub intent: u64,
+    pub deadline: Deadline,
+}
 
 impl Keyrings {
     /// Carries out a change whose intent is durable. Idempotent for one intent. A caller that goes away does not stop it.
@@ -25,140 +40,147 @@ impl Keyrings {
         authority: &Authority,
         intent: IntentReceipt,
     ) -> Result<Applied, ApplyError> {
-        let permit = covered(change, authority)?;
-        check(change)?;
-        let work = carry_out(Arc::clone(&self.inner), change.clone(), intent.index(), permit.deadline());
+        plan::covered(change, authority)?;
+        plan::check(change)?;
+        let deadline = authority.deadline();
+        let actor = authority.principal().map_or_else(|| By::Sidecar.name().to_owned(), ToString::to_string);
+        let order = Order { change: change.clone(), actor, intent: intent.index(), deadline };
+        let work = carry_out(Arc::clone(&self.inner), order);
         let ended = |_| Err(ApplyError::Unsettled("the change was cut off".to_owned()));
         tokio::spawn(work).await.unwrap_or_else(ended)
     }
 
     /// What became of a change whose outcome is not recorded (a crash between): Some if the intent's change happened.
-    /// An error, not None, until the store has been admitted.
-    pub fn settle(&self, keyring: &KeyringName, intent: u64) -> Result<Option<Arc<super::KeyringView>>, UnlockError> {
-        self.inner.with_snapshot(|snapshot| done(snapshot, keyring, intent).map(|ring| Arc::clone(&ring.view)))
+    /// An error, not None, until the store has been admitted. May read the whole chain of changes.
+    pub async fn settle(&self, keyring: &KeyringName, intent: u64) -> Result<Option<Arc<KeyringView>>, UnlockError> {
+        let open = self.inner.opened()?;
+        let intent = Intent { log: self.inner.log_name(), index: intent };
+        let recent = open.directory().recent(&intent).map(str::to_owned);
+        let changed = match recent {
+            Some(changed) => Some(changed),
+            None => search(&self.inner, &open, &intent).await?,
+        };
+        if changed.is_none_or(|changed| changed != keyring.to_string()) {
+            return Ok(None);
+        }
+        Ok(self.inner.ring(&open, keyring).await?.map(|ring| Arc::clone(&ring.view)))
     }
 }
 
-pub(super) fn covered<'a>(change: &Change, authority: &'a Authority) -> Result<&'a Permit, ApplyError> {
-    let Authority::Founding(founding) = authority;
-    let permit = founding.permit();
-    let Change::Create { name, .. } = change;
-    let covers = permit.action() == Action::KeyringCreate && permit.keyring() == Some(name);
-    if covers { Ok(permit) } else { Err(ApplyError::NotCovered) }
-}
-
-/// A keyring that no value could satisfy, or whose pseudonyms nobody could compute, is refused before it exists.
-pub(super) fn check(change: &Change) -> Result<(), ApplyError> {
-    let Change::Create { required_context, subject_key, .. } = change;
-    let invalid = |what: &str| Err(ApplyError::Invalid(what.to_owned()));
-    let mut sorted: Vec<&str> = required_context.iter().map(String::as_str).collect();
-    sorted.sort_unstable();
-    if sorted.windows(2).any(|two| matches!(two, [a, b] if a == b)) {
-        return invalid("a required context key is given twice");
-    }
-    if sorted.len() > MAX_CALLER_PAIRS {
-        return invalid("more context keys are required than a caller may give");
-    }
-    if sorted.iter().any(|key| key.is_empty() || key.len() > 255 || key.starts_with(RESERVED_PREFIX)) {
-        return invalid("a required context key is empty, longer than 255 bytes or reserved");
-    }
-    match subject_key {
-        Some(subject) if !required_context.contains(subject) => invalid("the subject's context key is not required"),
-        _ => Ok(()),
+/// Looks for an intent's change in the whole chain.
+async fn search(inner: &Inner, open: &Open, intent: &Intent) -> Result<Option<String>, ApplyError> {
+    let mut after = super::StoreHead::default();
+    loop {
+        let links = inner.reader.changes(after.changes, verify::PAGE).await?;
+        if links.is_empty() {
+            return Ok(None);
+        }
+        for link in &links {
+            let (body, end) = verify::link(link, after, &open.system.rows)?;
+            after = end;
+            if body.intent == Some(intent.index) && body.log.as_ref() == Some(&intent.log) {
+                return Ok(body.heads.into_iter().next().map(|head| head.keyring));
+            }
+        }
     }
 }
 
-pub(super) async fn carry_out(
-    inner: Arc<Inner>,
-    change: Change,
-    intent: u64,
-    deadline: Deadline,
-) -> Result<Applied, ApplyError> {
+pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied, ApplyError> {
     // Changes of this process take turns, so that each starts from the rows that the one before left. Nothing that
     // serves values waits here.
     let _turn = inner.turn.lock().await;
-    let Change::Create { name, .. } = &change;
+    let name = order.change.keyring().to_string();
+    let intent = Intent { log: inner.log_name(), index: order.intent };
     let mut key: Option<SealedKey> = None;
     for _ in 0..ATTEMPTS {
-        let snapshot = inner.snapshot.load_full().ok_or_else(|| ApplyError::Unavailable(inner.reason()))?;
-        if let Some(ring) = done(&snapshot, name, intent) {
-            return Ok(Applied { keyring: ring.view.as_ref().clone() });
+        let open = inner.opened_to_change()?;
+        let loaded = inner.load(&open, &name).await?;
+        if let Some(loaded) = loaded.as_ref().filter(|_| open.directory().recent(&intent) == Some(&*name)) {
+            return applied(loaded, &open, None);
         }
-        if snapshot.rings.contains_key(name) {
-            return Err(ApplyError::Exists(name.clone()));
+        let now = inner.clock.wall();
+        let mut plan = plan::plan(&order, loaded.as_ref(), now)?;
+        if let Some(new) = plan.make.take() {
+            let usable = key.take().filter(|key| !open.directory().has_version(key.row.id));
+            let made = match usable {
+                Some(made) => made,
+                None => make_key(&inner, &open, &order, new).await?,
+            };
+            plan.ring.add(made.clone());
+            key = Some(made);
         }
-        let usable = key.take().filter(|key| snapshot.version(key.row.id).is_none());
-        let made = match usable {
-            Some(made) => made,
-            None => make_key(&inner, &snapshot, &change, deadline).await?,
-        };
-        let drafted = draft(&inner, &change, intent, made.clone())
-            .seal(&snapshot.system.rows, snapshot.head)
-            .map_err(|error| ApplyError::Unavailable(error.to_string()))?;
-        match inner.writer.commit(drafted.writes()).await {
-            Ok(()) => return publish(&inner, &snapshot, drafted, intent),
-            // Somebody else changed the store: read and verify all of it, and decide again.
-            Err(StoreError::Conflict) => genesis::reload(&inner, &snapshot).await?,
-            Err(error) => return Err(error.into()),
+        let Plan { kind, ring, version, .. } = plan;
+        let draft = Draft { kind, at: now, intent: Some(intent.clone()), rings: vec![ring], partitions: Vec::new() };
+        let version = version.or_else(|| key.as_ref().map(|key| key.row.id));
+        match inner.commit(&open, draft).await {
+            Ok(drafted) => {
+                let rows = drafted.rings.into_iter().next();
+                let rows = rows.ok_or_else(|| ApplyError::Unsettled("the change touched no keyring".to_owned()))?;
+                return shown(&rows, &open, version);
+            }
+            // Somebody else changed the store: follow, and decide again.
+            Err(CommitError::Conflict) => inner.catch_up(&open).await?,
+            Err(CommitError::Other(error)) => return Err(error),
         }
-        key = Some(made);
     }
     Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
-fn done<'a>(snapshot: &'a Snapshot, name: &KeyringName, intent: u64) -> Option<&'a Arc<Ring>> {
-    snapshot.intents.get(&intent).filter(|changed| *changed == name)?;
-    snapshot.rings.get(name)
+fn applied(loaded: &Loaded, open: &Open, version: Option<KeyVersionId>) -> Result<Applied, ApplyError> {
+    shown(&loaded.rows, open, version)
 }
 
-async fn make_key(
-    inner: &Inner,
-    snapshot: &Snapshot,
-    change: &Change,
-    deadline: Deadline,
-) -> Result<SealedKey, ApplyError> {
-    let Change::Create { name, suite, .. } = change;
-    let genesis = &snapshot.system.genesis;
+fn shown(rows: &crate::store::RingRows, open: &Open, version: Option<KeyVersionId>) -> Result<Applied, ApplyError> {
+    let ring = Ring::read(rows, &open.system.genesis)?;
+    Ok(Applied { keyring: ring.view.as_ref().clone(), version })
+}
+
+async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> Result<SealedKey, ApplyError> {
+    let genesis = &open.system.genesis;
+    let keyring = order.change.keyring().to_string();
     let new = NewKey {
         store: genesis.store,
         environment: genesis.environment,
-        id: fresh_id(|id| snapshot.version(id).is_some())?,
-        owner: name.to_string(),
-        purpose: "data",
-        keyring: name.to_string(),
+        id: fresh_id(|id| open.directory().has_version(id))?,
+        owner: keyring.clone(),
+        purpose: new.purpose,
+        keyring,
         created: inner.clock.wall(),
-        suite: Some(*suite),
+        suite: new.suite,
         epoch: None,
+        name: new.name,
+        state: new.state,
+        moved: Some(new.moved),
     };
     // The unwrapped key ends here: the first request unwraps it like any later one.
-    let (_key, sealed) = new.make(&inner.keks, deadline).await?;
+    let (_key, sealed) = new.make(&inner.keks, order.deadline).await?;
     Ok(sealed)
 }
 
-pub(super) fn draft(inner: &Inner, change: &Change, intent: u64, key: SealedKey) -> Draft {
-    let Change::Create { name, required_context, subject_key, suite } = change;
-    let at = inner.clock.wall();
-    Draft {
-        kind: "keyring.created",
-        keyring: name.to_string(),
-        generation: 1,
-        created: at,
-        required_context: required_context.clone(),
-        subject_key: subject_key.clone(),
-        suite: Some(*suite),
-        at,
-        intent: Some(intent),
-        keys: vec![key],
-    }
+/// Why a draft was not committed.
+pub(super) enum CommitError {
+    /// Somebody else changed the store first.
+    Conflict,
+    Other(ApplyError),
 }
 
-/// The rows are durable; from here on everybody sees them.
-fn publish(inner: &Inner, snapshot: &Snapshot, drafted: Drafted, intent: u64) -> Result<Applied, ApplyError> {
-    let keys: Vec<&SealedKey> = drafted.keys.iter().collect();
-    let ring = Ring::read(&drafted.head, &keys, &snapshot.system.genesis)?;
-    let keyring = ring.view.as_ref().clone();
-    inner.show(snapshot.with(ring, intent, drafted.end));
-    Ok(Applied { keyring })
+impl Inner {
+    /// Seals a draft behind the chain as it is known, commits it, and from then on everybody sees it. The caller has
+    /// the turn.
+    pub(super) async fn commit(&self, open: &Open, draft: Draft) -> Result<Drafted, CommitError> {
+        let failed = |error: ApplyError| CommitError::Other(error);
+        let drafted = draft.seal(&open.system.rows, open.head());
+        let mut drafted = drafted.map_err(|error| failed(ApplyError::Unavailable(error.to_string())))?;
+        match self.writer.commit(std::mem::take(&mut drafted.writes)).await {
+            Ok(()) => {}
+            Err(StoreError::Conflict) => return Err(CommitError::Conflict),
+            Err(error) => return Err(failed(error.into())),
+        }
+        // The rows are durable; what could not be shown now is read from the chain by the next look.
+        open.advance(&drafted.change, drafted.end, &drafted.rings, self).map_err(|damage| failed(damage.into()))?;
+        self.evict_unusable(&drafted.rings);
+        Ok(drafted)
+    }
 }
 
 /// A random id that is not taken; eight random bytes collide about never, and then the next draw is free.
@@ -175,6 +197,12 @@ pub(super) fn fresh_id(taken: impl Fn(KeyVersionId) -> bool) -> Result<KeyVersio
 impl From<WrapError> for ApplyError {
     fn from(error: WrapError) -> Self {
         Self::Unavailable(error.to_string())
+    }
+}
+
+impl From<Damage> for UnlockError {
+    fn from(damage: Damage) -> Self {
+        ApplyError::from(damage).into()
     }
 }
 

@@ -1,14 +1,18 @@
-//! Which rows does a change write? A keyring's keys, its head and the next link of the chain, sealed together.
+//! Which rows does a change write? Keys, the heads of their keyrings and the next link of the chain, sealed together.
 
-use super::bodies::{self, ChangeBody, HeadBody, KeyBody, SCHEMA, Touched};
+use super::bodies::{self, ChangeBody, HeadBody, KeyBody, MoveBody, SCHEMA, TouchedHead, TouchedKey};
+use super::directory::Intent;
+use super::follow::Loaded;
+use super::rings::describe;
 use super::seal::{self, Row, RowSealer};
+use super::verify::Damage;
 use super::wraps::{self, Owner, WrapError};
 use super::{Environment, Keks, KeyState, StoreHead};
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{CryptoError, DataKey, Suite};
-use crate::kek::WrapRole;
+use crate::kek::{Wrap, WrapRole};
 use crate::names::{KekName, KeyVersionId, StoreId};
-use crate::store::{ChangeRow, KeyRow, KeyringRow, SealedKey, Tag, Write};
+use crate::store::{ChangeRow, KeyRow, KeyringRow, PartitionRow, RingRows, SealedKey, Tag, Write};
 
 /// What a new key is for.
 pub(super) struct NewKey {
@@ -22,6 +26,11 @@ pub(super) struct NewKey {
     pub created: Wall,
     pub suite: Option<Suite>,
     pub epoch: Option<u32>,
+    /// Of a look-up key.
+    pub name: Option<String>,
+    /// How it came into its first state.
+    pub state: KeyState,
+    pub moved: Option<MoveBody>,
 }
 
 impl NewKey {
@@ -39,107 +48,177 @@ impl NewKey {
             id: self.id,
             purpose: self.purpose.to_owned(),
             keyring: self.keyring.clone(),
-            parent: format!("kek:{primary}"),
-            state: KeyState::Active.name().to_owned(),
+            parent: parent(primary),
+            state: self.state.name().to_owned(),
             generation: 1,
             body: String::new(),
             tag: UNSEALED,
         }
     }
 
-    fn body(&self, wraps: &[(WrapRole, crate::kek::Wrap)]) -> Option<String> {
+    fn body(&self, wraps: &[(WrapRole, Wrap)]) -> Option<String> {
+        let moved = self.moved.clone().map(|moved| (self.state.name().to_owned(), moved));
         bodies::encode(&KeyBody {
             created: self.created.0,
+            destroy: None,
             development: self.environment == Environment::Development,
             epoch: self.epoch,
             keks: wraps::shown(wraps),
+            moves: moved.into_iter().collect(),
+            name: self.name.clone(),
             schema: SCHEMA,
             suite: self.suite.map(|suite| suite as u8),
         })
     }
 }
 
-/// A change of one keyring that writes all of its key rows.
+/// What wraps a key, as its row names it: the KEK that daily work uses.
+pub(super) fn parent(primary: &KekName) -> String {
+    format!("kek:{primary}")
+}
+
+/// One transaction: a link of the chain with everything that it changes.
 pub(super) struct Draft {
     pub kind: &'static str,
-    pub keyring: String,
-    pub generation: u64,
-    pub created: Wall,
-    pub required_context: Vec<String>,
-    pub subject_key: Option<String>,
-    pub suite: Option<Suite>,
     pub at: Wall,
-    pub intent: Option<u64>,
-    pub keys: Vec<SealedKey>,
+    pub intent: Option<Intent>,
+    pub rings: Vec<RingDraft>,
+    pub partitions: Vec<PartitionRow>,
+}
+
+/// A keyring as a change will leave it: all of its keys, and which of them are new or changed.
+pub(super) struct RingDraft {
+    name: String,
+    generation: u64,
+    pub head: HeadBody,
+    keys: Vec<(SealedKey, Touch)>,
+    /// Partitions that the change shreds, by their hexadecimal names.
+    pub shredded: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Touch {
+    As,
+    Changed,
+}
+
+impl RingDraft {
+    /// A keyring that is not there yet.
+    pub(super) const fn new(name: String, head: HeadBody) -> Self {
+        Self { name, generation: 1, head, keys: Vec::new(), shredded: Vec::new() }
+    }
+
+    /// A keyring as it is, to be changed.
+    pub(super) fn of(loaded: &Loaded) -> Self {
+        let Loaded { rows: RingRows { head, keys }, head: body } = loaded;
+        Self {
+            name: head.name.clone(),
+            generation: head.generation.saturating_add(1),
+            head: body.clone(),
+            keys: keys.iter().cloned().map(|key| (key, Touch::As)).collect(),
+            shredded: Vec::new(),
+        }
+    }
+
+    /// Its keys as they will be.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &SealedKey> {
+        self.keys.iter().map(|(key, _)| key)
+    }
+
+    /// Adds a new key.
+    pub(super) fn add(&mut self, key: SealedKey) {
+        self.keys.push((key, Touch::Changed));
+    }
+
+    /// Changes a key's row; its body is read, handed over and written again.
+    pub(super) fn change(
+        &mut self,
+        id: KeyVersionId,
+        work: impl FnOnce(&mut SealedKey, &mut KeyBody),
+    ) -> Result<(), Damage> {
+        let Some((key, touch)) = self.keys.iter_mut().find(|(key, _)| key.row.id == id) else { return Ok(()) };
+        let mut body: KeyBody = bodies::decode(&key.row.body).map_err(|why| Damage::unreadable(describe(key), why))?;
+        work(key, &mut body);
+        key.row.body = bodies::encode(&body).ok_or_else(|| Damage::of(describe(key), "it is too large"))?;
+        if *touch == Touch::As {
+            key.row.generation = key.row.generation.saturating_add(1);
+            *touch = Touch::Changed;
+        }
+        Ok(())
+    }
+
+    fn seal(mut self, rows: &RowSealer) -> Result<(RingRows, TouchedHead, Vec<Write>), CryptoError> {
+        self.keys.sort_by_key(|(key, _)| key.row.id);
+        let (mut touched, mut writes) = (Vec::new(), Vec::new());
+        for (key, touch) in &mut self.keys {
+            if *touch == Touch::As {
+                continue;
+            }
+            key.row.tag = rows.tag(Row::Key(key))?;
+            touched.push(TouchedKey {
+                generation: key.row.generation,
+                key: key.row.id.to_string(),
+                tag: hex::encode(key.row.tag.0),
+            });
+            writes.push(Write::Key(key.clone()));
+        }
+        let keys: Vec<SealedKey> = self.keys.into_iter().map(|(key, _)| key).collect();
+        self.head.count = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        self.head.root = hex::encode(seal::root(keys.iter().map(|key| (&key.row.id, &key.row.tag))));
+        let body = bodies::encode(&self.head).ok_or(CryptoError)?;
+        let mut head = KeyringRow { name: self.name, generation: self.generation, body, tag: UNSEALED };
+        head.tag = rows.tag(Row::Keyring(&head))?;
+        writes.insert(0, Write::Keyring(head.clone()));
+        let touched = TouchedHead {
+            generation: head.generation,
+            keyring: head.name.clone(),
+            keys: touched,
+            shredded: self.shredded,
+            tag: hex::encode(head.tag.0),
+        };
+        Ok((RingRows { head, keys }, touched, writes))
+    }
 }
 
 /// The sealed rows of a change.
 pub(super) struct Drafted {
-    pub head: KeyringRow,
-    pub keys: Vec<SealedKey>,
-    pub change: ChangeRow,
+    /// The keyrings as they will be.
+    pub rings: Vec<RingRows>,
+    /// One batch: all of it or nothing.
+    pub writes: Vec<Write>,
+    pub change: ChangeBody,
     /// Where the chain ends after it.
     pub end: StoreHead,
 }
 
 impl Draft {
     /// Seals the rows as the next change after `last`.
-    pub(super) fn seal(mut self, rows: &RowSealer, last: StoreHead) -> Result<Drafted, CryptoError> {
-        self.keys.sort_by_key(|key| key.row.id);
-        for key in &mut self.keys {
-            key.row.tag = rows.tag(Row::Key(key))?;
+    pub(super) fn seal(self, rows: &RowSealer, last: StoreHead) -> Result<Drafted, CryptoError> {
+        let (mut rings, mut heads, mut writes) = (Vec::new(), Vec::new(), Vec::new());
+        for ring in self.rings {
+            let (sealed, touched, mut of_ring) = ring.seal(rows)?;
+            rings.push(sealed);
+            heads.push(touched);
+            writes.append(&mut of_ring);
         }
-        let body = bodies::encode(&self.head_body()).ok_or(CryptoError)?;
-        let mut head = KeyringRow { name: self.keyring.clone(), generation: self.generation, body, tag: UNSEALED };
-        head.tag = rows.tag(Row::Keyring(&head))?;
-        let seq = last.changes.checked_add(1).ok_or(CryptoError)?;
-        let body = bodies::encode(&self.change_body(&head)).ok_or(CryptoError)?;
-        let mut change = ChangeRow { seq, previous: last.digest, body, tag: UNSEALED };
-        change.tag = rows.tag(Row::Change(&change))?;
-        let end = StoreHead { changes: seq, digest: seal::digest(&change)? };
-        Ok(Drafted { head, keys: self.keys, change, end })
-    }
-
-    fn head_body(&self) -> HeadBody {
-        HeadBody {
-            count: u64::try_from(self.keys.len()).unwrap_or(u64::MAX),
-            created: self.created.0,
-            required_context: self.required_context.clone(),
-            root: hex::encode(seal::root(self.keys.iter().map(|key| (&key.row.id, &key.row.tag)))),
-            schema: SCHEMA,
-            subject_key: self.subject_key.clone(),
-            suite: self.suite.map(|suite| suite as u8),
+        for mut partition in self.partitions {
+            partition.tag = rows.tag(Row::Partition(&partition))?;
+            writes.push(Write::Partition(partition));
         }
-    }
-
-    fn change_body(&self, head: &KeyringRow) -> ChangeBody {
-        let touched = |key: &SealedKey| Touched {
-            generation: key.row.generation,
-            key: key.row.id.to_string(),
-            tag: hex::encode(key.row.tag.0),
+        let (intent, log) = match self.intent {
+            Some(Intent { log, index }) => (Some(index), Some(log)),
+            None => (None, None),
         };
-        ChangeBody {
-            at: self.at.0,
-            generation: self.generation,
-            head: hex::encode(head.tag.0),
-            intent: self.intent,
-            keyring: self.keyring.clone(),
-            kind: self.kind.to_owned(),
-            rows: self.keys.iter().map(touched).collect(),
-            schema: SCHEMA,
-        }
-    }
-}
-
-impl Drafted {
-    /// One batch: all of it or nothing.
-    pub(super) fn writes(&self) -> Vec<Write> {
-        let mut writes = vec![Write::Keyring(self.head.clone())];
-        writes.extend(self.keys.iter().cloned().map(Write::Key));
-        writes.push(Write::Change(self.change.clone()));
-        writes
+        let change = ChangeBody { at: self.at.0, heads, intent, kind: self.kind.to_owned(), log, schema: SCHEMA };
+        let body = bodies::encode(&change).ok_or(CryptoError)?;
+        let seq = last.changes.checked_add(1).ok_or(CryptoError)?;
+        let mut link = ChangeRow { seq, previous: last.digest, body, tag: UNSEALED };
+        link.tag = rows.tag(Row::Change(&link))?;
+        let end = StoreHead { changes: seq, digest: seal::digest(&link)? };
+        writes.push(Write::Change(link));
+        Ok(Drafted { rings, writes, change, end })
     }
 }
 
 /// Stands in the tag field until the row is sealed; a row that kept it would not verify.
-const UNSEALED: Tag = Tag([0; 32]);
+pub(super) const UNSEALED: Tag = Tag([0; 32]);

@@ -1,24 +1,27 @@
 //! How does a store begin, and when may it serve? Founding makes keyward's own keys; admission unwraps them and verifies
 //! every row. Until a store is admitted nothing unlocks.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::bodies::{self, GenesisBody, KeyBody, SCHEMA};
+use super::bodies::{self, GenesisBody, HeadBody, KeyBody, SCHEMA};
 use super::change::fresh_id;
-use super::draft::{Draft, NewKey};
+use super::directory::{Directory, Intent, Known};
+use super::draft::{Draft, NewKey, RingDraft};
+use super::follow::{Loaded, Open};
 use super::keks::NotGiven;
 use super::pseudonym::Pseudonyms;
+use super::rings::{self, Ring, describe, owner};
 use super::seal::{Row, RowSealer};
-use super::snapshot::{SYSTEM, Snapshot, System, describe, owner};
-use super::verify::{Damage, verify};
-use super::{ApplyError, Environment, Genesis, Inner, Keks, Settings, StoreHead, wraps};
+use super::verify::{self, Damage, describe_head};
+use super::wraps::Owner;
+use super::{ApplyError, Environment, Genesis, Inner, Keks, KeyState, SYSTEM, Settings, StoreHead, System, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
 use crate::kek::Kek;
 use crate::names::{KeyVersionId, StoreId};
-use crate::store::{self, Counts, GenesisRow, Image, Opened, SealedKey, Tag, Write};
+use crate::store::{Counts, GenesisRow, Opened, RingRows, SealedKey, Tag, Write};
 
 /// What the wraps of keyward's own keys are bound to.
 const STORE_KEY: &str = "kw.store";
@@ -57,6 +60,9 @@ pub(super) async fn found(
         created: at,
         suite: None,
         epoch,
+        name: None,
+        state: KeyState::Active,
+        moved: None,
     };
     let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(keks, deadline).await?;
     let (_, sealed_pseudonym) = new(pseudonym_id, "pseudonym", PSEUDONYM_KEY, Some(1)).make(keks, deadline).await?;
@@ -71,9 +77,9 @@ pub(super) async fn found(
     };
     let genesis = genesis_row(&body, &rows).map_err(no_memory)?;
     let drafted =
-        founding(at, vec![sealed_store, sealed_pseudonym]).seal(&rows, StoreHead::default()).map_err(no_memory)?;
+        founding(at, [sealed_store, sealed_pseudonym]).seal(&rows, StoreHead::default()).map_err(no_memory)?;
     let mut writes = vec![Write::Genesis(genesis)];
-    writes.extend(drafted.writes());
+    writes.extend(drafted.writes);
     writer.commit(writes).await.map_err(|error| match error {
         crate::store::StoreError::Conflict => ApplyError::Founded,
         other => other.into(),
@@ -88,26 +94,29 @@ fn genesis_row(body: &GenesisBody, rows: &RowSealer) -> Result<GenesisRow, crypt
     Ok(row)
 }
 
-fn founding(at: Wall, keys: Vec<SealedKey>) -> Draft {
-    Draft {
-        kind: "store.founded",
-        keyring: SYSTEM.to_owned(),
-        generation: 1,
-        created: at,
+fn founding(at: Wall, keys: [SealedKey; 2]) -> Draft {
+    let head = HeadBody {
+        count: 0,
+        created: at.0,
+        limits: bodies::Limits::default(),
+        partition_key: None,
+        partitions: None,
         required_context: Vec::new(),
+        root: String::new(),
+        schema: SCHEMA,
         subject_key: None,
         suite: None,
-        at,
-        intent: None,
-        keys,
-    }
+    };
+    let mut ring = RingDraft::new(SYSTEM.to_owned(), head);
+    keys.into_iter().for_each(|key| ring.add(key));
+    Draft { kind: "store.founded", at, intent: None, rings: vec![ring], partitions: Vec::new() }
 }
 
 /// Unwraps keyward's own keys, verifies every row and opens the store for use. Nothing to do when it is open.
 pub(super) async fn admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let _turn = inner.turn.lock().await;
-    if let Some(snapshot) = inner.snapshot.load_full() {
-        return Ok(snapshot.system.genesis.clone());
+    if let Some(open) = inner.open.load_full() {
+        return Ok(open.system.genesis.clone());
     }
     if inner.shut.load(Ordering::SeqCst) {
         return Err(ApplyError::Unavailable(inner.reason()));
@@ -121,55 +130,134 @@ pub(super) async fn admit(inner: &Inner) -> Result<Genesis, ApplyError> {
 
 async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     check_keks(&inner.keks, inner.settings.environment)?;
-    let image = store::image(&*inner.reader, &*inner.writer).await?;
-    let Some(row) = &image.genesis else { return Err(no_genesis(&image)) };
+    let Some(row) = inner.reader.genesis().await? else { return Err(no_genesis(inner).await?) };
     let wrong = |what: &str| Damage::of(GENESIS.to_owned(), what);
     let body: GenesisBody = bodies::decode(&row.body).map_err(|why| Damage::unreadable(GENESIS.to_owned(), why))?;
     let store: StoreId = body.store.parse().map_err(|_| wrong("its store id is none"))?;
     let key_id: KeyVersionId = body.store_key.parse().map_err(|_| wrong("its store key is none"))?;
     // What was read so far is not verified. It leads to the store key, whose wrap is bound to the store's and the key's
     // ids; and the store key then says whether all of it is true.
-    let store_key = image.keys.iter().find(|key| key.row.id == key_id);
+    let own = inner.writer.ring(SYSTEM.to_owned()).await?;
+    let own =
+        own.ok_or_else(|| Damage::of(describe_head(SYSTEM), "its row has been deleted: the store key is there"))?;
+    let store_key = own.keys.iter().find(|key| key.row.id == key_id);
     let store_key = store_key.ok_or_else(|| Damage::of(format!("the store key {key_id}"), "its row is missing"))?;
     let (store_key, _) = unwrap_system(inner, store_key, store, STORE_KEY).await?;
     let rows =
         RowSealer::new(&store_key).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))?;
-    rows.verify(Row::Genesis(row)).map_err(|_| wrong("its seal does not verify"))?;
+    rows.verify(Row::Genesis(&row)).map_err(|_| wrong("its seal does not verify"))?;
     let environment = Environment::of(&body.environment);
     let environment = environment.ok_or_else(|| wrong("its environment is unknown"))?;
     let genesis = Genesis { store, environment, created: Wall(body.created), store_key_check: rows.check_value() };
-    let chain = verify(&image, &rows)?;
+    let asked = inner.clock.mono();
+    let directory = replay(inner, &rows).await?;
+    let own = Loaded { head: believe_own(inner, &directory, &own, &rows).await?, rows: own };
     check_environment(environment, inner.settings.environment)?;
-    if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.objection(&genesis, chain.head)) {
+    if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.objection(&genesis, directory.head())) {
         return Err(ApplyError::Tampered(objection));
     }
-    let pseudonyms = pseudonyms(inner, &image, store).await?;
-    let system = Arc::new(System { genesis: genesis.clone(), rows, pseudonyms });
-    inner.show(Snapshot::of(&image, chain, system)?);
+    let pseudonyms = pseudonyms(inner, &own.rows, store).await?;
+    let system = System { genesis: genesis.clone(), rows, pseudonyms };
+    let open = Open::new(system, directory, inner.settings.cache_keys);
+    describe_all(inner, &open).await?;
+    inner.lease.confirm(asked);
+    inner.show(open);
     Ok(genesis)
 }
 
-/// Reads and verifies everything again after another sidecar's change.
-pub(super) async fn reload(inner: &Inner, old: &Snapshot) -> Result<(), ApplyError> {
-    let image = store::image(&*inner.reader, &*inner.writer).await?;
-    let genesis = image.genesis.as_ref().ok_or_else(|| no_genesis(&image))?;
-    let edited = |_| Damage::of(GENESIS.to_owned(), "its seal does not verify");
-    old.system.rows.verify(Row::Genesis(genesis)).map_err(edited)?;
-    let chain = verify(&image, &old.system.rows)?;
-    if chain.head.changes < old.head.changes {
-        return Err(Damage::of("the chain of changes".to_owned(), "it has become shorter").into());
+/// The newest head of every keyring, as the chain of changes proves it.
+async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError> {
+    let counts = inner.reader.counts().await?;
+    let mut directory = Directory::with_room(usize::try_from(counts.keyrings).unwrap_or_default());
+    loop {
+        let links = inner.reader.changes(directory.head().changes, verify::PAGE).await?;
+        if links.is_empty() {
+            return Ok(directory);
+        }
+        for link in &links {
+            let (body, after) = verify::link(link, directory.head(), rows)?;
+            for head in &body.heads {
+                directory.note(&head.keyring, verify::named(head)?);
+            }
+            if let (Some(log), Some(index), Some(head)) = (body.log, body.intent, body.heads.first()) {
+                directory.remember(Intent { log, index }, &head.keyring);
+            }
+            directory.set_head(after);
+        }
     }
-    inner.show(Snapshot::of(&image, chain, Arc::clone(&old.system))?);
+}
+
+async fn believe_own(
+    inner: &Inner,
+    directory: &Directory,
+    own: &RingRows,
+    rows: &RowSealer,
+) -> Result<HeadBody, ApplyError> {
+    let unknown = || Damage::of(describe_head(SYSTEM), "no change has made it");
+    let known = directory.known(SYSTEM).ok_or_else(unknown)?;
+    match verify::ring(own, known, rows) {
+        Ok(body) => Ok(body),
+        Err(damage) => Err(verify::blame(&*inner.reader, rows, SYSTEM, Some(own), damage).await?.into()),
+    }
+}
+
+/// Reads every keyring once: each is as the chain says, none is missing, none is more than the chain knows, and this
+/// build can read it.
+async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
+    let (names, mut seen, mut keys) = (inner.kek_names(), HashSet::new(), 0_usize);
+    let mut after: Option<String> = None;
+    loop {
+        let page = inner.page(open, after.take(), PAGE_OF_KEYS).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.rows.head.name.clone());
+        for Loaded { rows, .. } in page {
+            let facts = rings::facts(&rows, &names, inner.settings.data_key_period)?;
+            let own = rows.head.name == SYSTEM;
+            if !own {
+                Ring::read(&rows, &open.system.genesis)?;
+            }
+            keys = keys.saturating_add(rows.keys.len());
+            seen.insert(Known::new(rows.head.generation, &rows.head.tag));
+            let ids = rows.keys.iter().filter(|_| !own).map(|key| key.row.id);
+            open.directory_mut().describe(&rows.head.name, ids, facts);
+        }
+    }
+    if seen.len() < open.directory().len() {
+        let all: Vec<String> = open.directory().names().map(str::to_owned).collect();
+        for name in all {
+            inner.load(open, &name).await?;
+        }
+    }
+    let counts = inner.reader.counts().await?;
+    let there = usize::try_from(counts.keys).unwrap_or(usize::MAX);
+    inner.catch_up(open).await?;
+    if there > keys && open.directory().len() == seen.len() && open.directory().totals().0 < there {
+        return Err(Damage::of("a key row".to_owned(), "its keyring has no head").into());
+    }
     Ok(())
 }
 
-async fn pseudonyms(inner: &Inner, image: &Image, store: StoreId) -> Result<Pseudonyms, ApplyError> {
+/// Keys that are read at once at the admission.
+const PAGE_OF_KEYS: u32 = 1_000;
+
+async fn pseudonyms(inner: &Inner, own: &RingRows, store: StoreId) -> Result<Pseudonyms, ApplyError> {
     let of_epoch = |key: &SealedKey| bodies::decode::<KeyBody>(&key.row.body).ok().and_then(|body| body.epoch);
-    let newest = image.keys.iter().filter(|key| key.row.purpose == "pseudonym").max_by_key(|key| of_epoch(key));
+    let newest = own.keys.iter().filter(|key| key.row.purpose == "pseudonym").max_by_key(|key| of_epoch(key));
     let newest = newest.ok_or_else(|| Damage::of("the pseudonym key".to_owned(), "its row is missing"))?;
     let (key, body) = unwrap_system(inner, newest, store, PSEUDONYM_KEY).await?;
     let epoch = body.epoch.ok_or_else(|| Damage::of(describe(newest), "it has no epoch"))?;
     Pseudonyms::new(&key, epoch).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))
+}
+
+/// What the wraps of any key are bound to.
+pub(super) fn owner_of(key: &SealedKey, store: StoreId) -> Result<Owner, Damage> {
+    let body: KeyBody = bodies::decode(&key.row.body).map_err(|why| Damage::unreadable(describe(key), why))?;
+    let name = match &*key.row.purpose {
+        "store" => STORE_KEY,
+        "pseudonym" => PSEUDONYM_KEY,
+        _ => &key.row.keyring,
+    };
+    Ok(owner(key, store, name.to_owned(), Wall(body.created)))
 }
 
 async fn unwrap_system(
@@ -201,11 +289,11 @@ async fn unwrap_system(
     }
 }
 
-fn no_genesis(image: &Image) -> ApplyError {
-    if *image == Image::default() {
-        return ApplyError::NotFounded;
+async fn no_genesis(inner: &Inner) -> Result<ApplyError, ApplyError> {
+    if inner.reader.counts().await? == Counts::default() {
+        return Ok(ApplyError::NotFounded);
     }
-    Damage::of(GENESIS.to_owned(), "it is missing").into()
+    Ok(Damage::of(GENESIS.to_owned(), "it is missing").into())
 }
 
 fn check_keks(keks: &Keks, environment: Environment) -> Result<(), ApplyError> {

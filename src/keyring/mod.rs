@@ -2,18 +2,28 @@
 //! This module never sees a request: it takes a Permit or an Authority. It alone names the store's Writer and Kek::unwrap.
 //!
 //! Reading order: `genesis` (how a store begins and is admitted), `verify` and `seal` (why its rows are believed),
-//! `snapshot` (what they say), `unlock` and `cache` (how a permit becomes a key), `change` and `draft` (how keys change).
+//! `directory`, `rings` and `follow` (what is known of them, and how it keeps up), `unlock` and `cache` (how a permit
+//! becomes a key), `plan`, `change` and `draft` (how keys change).
 
 mod bodies;
 mod cache;
 mod change;
+mod directory;
 mod draft;
+mod follow;
 mod genesis;
 mod keks;
+mod lease;
+pub mod life;
+mod metering;
+mod offline;
+mod plan;
 mod pseudonym;
+mod rewrap;
+mod rings;
 mod seal;
-mod snapshot;
 mod unlock;
+mod usage;
 mod verify;
 mod views;
 mod wraps;
@@ -25,8 +35,12 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 
 use self::cache::Cache;
-use self::snapshot::Snapshot;
-use crate::clock::SharedClock;
+use self::follow::Open;
+use self::metering::Metering;
+use self::pseudonym::Pseudonyms;
+use self::rings::Ring;
+use self::seal::RowSealer;
+use crate::clock::{SharedClock, Wall};
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{Opened, Reader, Writer};
@@ -34,8 +48,15 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
 pub use keks::Keks;
+pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
+pub use life::KeyState;
+pub use metering::Load;
+pub use rewrap::RewrapReport;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
-pub use views::{Environment, Genesis, KeyState, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView};
+pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
+pub use views::{
+    Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
+};
 
 /// The part's settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,8 +65,16 @@ pub struct Settings {
     pub environment: Environment,
     /// Absolute lifetime of an unwrapped key, from its unwrapping.
     pub cache_ttl: Duration,
-    /// How many data keys may be unwrapped at once.
+    /// How much longer it may serve while its key-encryption key is out of reach.
+    pub offline_max: Duration,
+    /// How long the store's last word may be believed while it is out of reach.
+    pub store_offline_max: Duration,
+    /// How many data keys may be unwrapped at once, and how many keyrings are kept in memory whole.
     pub cache_keys: usize,
+    /// How long a data key version seals before it is to be rotated.
+    pub data_key_period: Duration,
+    /// How much it seals before it is to be rotated.
+    pub usage_limits: UsageLimits,
 }
 
 /// A change to keys: data, so that an intent can name it and a restart can settle it.
@@ -61,14 +90,95 @@ pub enum Change {
         subject_key: Option<String>,
         /// The suite of its values.
         suite: Suite,
+        /// The required context key whose value names the partition.
+        partition_key: Option<String>,
+        /// What it asks for beyond the configuration's defaults.
+        limits: KeyLimits,
+    },
+    /// A new active version; the one that was active only opens.
+    Rotate {
+        /// Which keyring.
+        keyring: KeyringName,
+        /// Why: a closed code.
+        trigger: String,
+        /// The version that it replaces; another one that is active means that somebody else was first.
+        expect: Option<KeyVersionId>,
+    },
+    /// A version into another state.
+    Move {
+        /// Which keyring.
+        keyring: KeyringName,
+        /// Which version.
+        version: KeyVersionId,
+        /// Suspended, active again, deactivated or compromised.
+        to: KeyState,
+        /// Why: a closed code.
+        reason: String,
+    },
+    /// A version is to be destroyed, and is suspended until then.
+    ScheduleDestroy {
+        /// Which keyring.
+        keyring: KeyringName,
+        /// Which version.
+        version: KeyVersionId,
+        /// Not before.
+        at: Wall,
+        /// Why: a closed code.
+        reason: String,
+    },
+    /// It is not to be destroyed after all.
+    CancelDestroy {
+        /// Which keyring.
+        keyring: KeyringName,
+        /// Which version.
+        version: KeyVersionId,
+        /// Why: a closed code.
+        reason: String,
+    },
+    /// The wraps of a version whose date has come are taken away.
+    Destroy {
+        /// Which keyring.
+        keyring: KeyringName,
+        /// Which version.
+        version: KeyVersionId,
+        /// Why: a closed code.
+        reason: String,
+    },
+    /// Other limits for a keyring.
+    Configure {
+        /// Which keyring.
+        keyring: KeyringName,
+        /// All of them.
+        limits: KeyLimits,
     },
 }
 
 impl Change {
     /// The keyring that it changes.
     pub const fn keyring(&self) -> &KeyringName {
-        let Self::Create { name, .. } = self;
-        name
+        match self {
+            Self::Create { name, .. } => name,
+            Self::Rotate { keyring, .. }
+            | Self::Move { keyring, .. }
+            | Self::ScheduleDestroy { keyring, .. }
+            | Self::CancelDestroy { keyring, .. }
+            | Self::Destroy { keyring, .. }
+            | Self::Configure { keyring, .. } => keyring,
+        }
+    }
+
+    /// What policy calls it.
+    pub const fn action(&self) -> Action {
+        match self {
+            Self::Create { .. } => Action::KeyringCreate,
+            Self::Rotate { .. } => Action::KeyringRotate,
+            Self::Configure { .. } => Action::KeyringConfigure,
+            Self::Move { to: KeyState::Suspended, .. } => Action::KeySuspend,
+            Self::Move { to: KeyState::Deactivated, .. } => Action::KeyDeactivate,
+            Self::Move { to: KeyState::Compromised, .. } => Action::KeyCompromise,
+            Self::Move { .. } => Action::KeyResume,
+            Self::ScheduleDestroy { .. } | Self::CancelDestroy { .. } | Self::Destroy { .. } => Action::KeyDestroy,
+        }
     }
 }
 
@@ -77,6 +187,20 @@ impl Change {
 pub struct Applied {
     /// The keyring as it is now.
     pub keyring: KeyringView,
+    /// The version that the change was about, where it was one.
+    pub version: Option<KeyVersionId>,
+}
+
+/// The head row over keyward's own keys; the dot keeps it apart from every keyring's name.
+const SYSTEM: &str = "kw.system";
+/// Keys that a listing reads at once.
+const LIST_PAGE: u32 = 500;
+
+/// What is fixed once the store has been admitted.
+struct System {
+    genesis: Genesis,
+    rows: RowSealer,
+    pseudonyms: Pseudonyms,
 }
 
 /// Why a change did not happen.
@@ -88,6 +212,12 @@ pub enum ApplyError {
     /// The authority does not cover the change.
     #[error("the authority does not cover this change")]
     NotCovered,
+    /// The state of the key or keyring does not allow it: the text says which state, and what would be needed.
+    #[error("{0}")]
+    InState(String),
+    /// Somebody else made the change, or another that this one did not expect.
+    #[error("{0}")]
+    Superseded(String),
     /// The change makes no sense: the caller corrects it.
     #[error("{0}")]
     Invalid(String),
@@ -144,14 +274,22 @@ struct Inner {
     clock: SharedClock,
     settings: Settings,
     cache: Arc<Cache>,
+    /// How much each key is used.
+    metering: Metering,
+    /// How long the store's last word is believed.
+    lease: StateLease,
     /// None until the store is admitted.
-    snapshot: ArcSwapOption<Snapshot>,
+    open: ArcSwapOption<Open>,
     /// Why it is not.
     waiting: Mutex<String>,
+    /// What was found edited since.
+    damage: Mutex<Option<String>>,
     /// Set once, by [`Keyrings::shut`].
     shut: AtomicBool,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
+    /// What the rewrapping that runs has done so far.
+    rewrapping: Mutex<Option<RewrapReport>>,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -170,15 +308,20 @@ impl Keyrings {
     /// Opens a founded store. Returns at once; if no KEK can be reached, [`Self::admit`] is to be tried again.
     pub fn open(store: Opened, keks: Keks, clock: SharedClock, settings: Settings) -> Arc<Self> {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
+        let metering = Metering::new(settings.cache_keys, clock.wall(), clock.mono());
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
             reader: store.reader(),
             writer: store.into_writer(),
             keks,
             clock,
+            lease: StateLease::new(settings.store_offline_max),
+            metering,
             settings,
             cache,
-            snapshot: ArcSwapOption::empty(),
+            open: ArcSwapOption::empty(),
+            damage: Mutex::new(None),
+            rewrapping: Mutex::new(None),
             waiting,
             shut: AtomicBool::new(false),
             pinned: OnceLock::new(),
@@ -197,51 +340,81 @@ impl Keyrings {
         genesis::admit(&self.inner).await
     }
 
-    /// Which keyring a version belongs to; memory only, never the store or the KEK.
-    pub fn locate(&self, version: KeyVersionId) -> Option<Arc<KeyringView>> {
-        let find = |snapshot: &Snapshot| snapshot.version(version).map(|(ring, _)| Arc::clone(&ring.view));
-        self.inner.with_snapshot(find).ok().flatten()
+    /// Which keyring a version belongs to. A keyring in use is in memory, another one is read from the store; an id that
+    /// no keyring has never reaches it.
+    pub async fn locate(&self, version: KeyVersionId) -> Result<Option<Arc<KeyringView>>, UnlockError> {
+        let open = self.inner.opened()?;
+        Ok(self.inner.version(&open, version).await?.map(|(ring, _)| Arc::clone(&ring.view)))
     }
 
-    /// The facts of a keyring; memory only.
-    pub fn find(&self, name: &KeyringName) -> Option<Arc<KeyringView>> {
-        self.inner.with_snapshot(|snapshot| snapshot.rings.get(name).map(|ring| Arc::clone(&ring.view))).ok().flatten()
+    /// The facts of a keyring, likewise.
+    pub async fn find(&self, name: &KeyringName) -> Result<Option<Arc<KeyringView>>, UnlockError> {
+        let open = self.inner.opened()?;
+        Ok(self.inner.ring(&open, name).await?.map(|ring| Arc::clone(&ring.view)))
     }
 
     /// Whether keys can be used at all: not before the admission, and not after the store was refused.
     pub fn ready(&self) -> Result<(), UnlockError> {
-        self.inner.with_snapshot(|_| ())
+        self.inner.opened().map(drop)
     }
 
-    /// All keyrings of the store by name, for a permit to list them.
-    pub fn list(&self, permit: &Permit) -> Result<Vec<Arc<KeyringView>>, UnlockError> {
+    /// Learns what other sidecars changed, and confirms that the store is where this sidecar believes it to be.
+    pub async fn catch_up(&self) -> Result<(), ApplyError> {
+        let open = self.inner.opened_to_change()?;
+        self.inner.catch_up(&open).await
+    }
+
+    /// Resolves when somebody else may have changed the store: a hint to catch up sooner.
+    pub async fn hint(&self) {
+        self.inner.writer.hint().await;
+    }
+
+    /// What was found edited in the store since the admission.
+    pub fn damage(&self) -> Option<String> {
+        self.inner.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// At most `limit` keyrings whose name stands after `after`, by name, for a permit to list them.
+    pub async fn list(
+        &self,
+        permit: &Permit,
+        after: Option<&KeyringName>,
+        limit: usize,
+    ) -> Result<Vec<Arc<KeyringView>>, UnlockError> {
         if permit.action() != Action::KeyringList {
             return Err(UnlockError::NotCovered);
         }
-        let views = |snapshot: &Snapshot| snapshot.rings.values().map(|ring| Arc::clone(&ring.view)).collect();
-        let mut views: Vec<Arc<KeyringView>> = self.inner.with_snapshot(views)?;
-        views.sort_by(|a, b| a.name.cmp(&b.name));
+        let open = self.inner.opened()?;
+        let mut views = Vec::new();
+        let mut from = after.map(ToString::to_string);
+        while views.len() < limit {
+            let page = self.inner.page(&open, from.take(), LIST_PAGE).await?;
+            let Some(last) = page.last() else { break };
+            from = Some(last.rows.head.name.clone());
+            for loaded in page.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
+                views.push(Arc::clone(&Ring::read(&loaded.rows, &open.system.genesis)?.view));
+            }
+        }
+        views.truncate(limit);
         Ok(views)
     }
 
     /// The pseudonym of a subject in the current epoch (128-bit HMAC); None until admitted.
     pub fn pseudonym(&self, tenant: &Tenant, subject: &str) -> Option<[u8; 16]> {
-        self.inner.with_snapshot(|snapshot| snapshot.system.pseudonyms.of(tenant, subject).ok()).ok().flatten()
+        self.inner.opened().ok()?.system.pseudonyms.of(tenant, subject).ok()
     }
 
     /// Closes the keyrings for good: what they would unlock must not be used. The reason is shown in readiness.
     pub fn shut(&self, why: &str) {
         self.inner.wait(why.to_owned());
         self.inner.shut.store(true, Ordering::SeqCst);
-        self.inner.snapshot.store(None);
-        for (_, kek) in self.inner.keks.each() {
-            self.inner.cache.evict(kek.name());
-        }
+        self.inner.open.store(None);
+        self.inner.cache.evict_all();
     }
 
     /// How the keyrings are doing.
     pub fn health(&self) -> KeyringHealth {
-        if self.inner.snapshot.load().is_some() {
+        if self.inner.open.load().is_some() {
             return KeyringHealth::Open;
         }
         KeyringHealth::Waiting(self.inner.reason())
@@ -249,7 +422,7 @@ impl Keyrings {
 
     /// Where the chain of changes ends; None until admitted.
     pub fn head(&self) -> Option<StoreHead> {
-        self.inner.with_snapshot(|snapshot| snapshot.head).ok()
+        self.inner.opened().ok().map(|open| open.head())
     }
 
     /// Counters of the cache.
@@ -257,9 +430,30 @@ impl Keyrings {
         self.inner.cache.stats()
     }
 
-    /// Wipes the keys whose lifetime has ended; a job calls it, so that an idle sidecar keeps nothing.
+    /// Wipes the keys whose lifetime has ended, and those that outlived it in an outage that is over; a job calls it, so
+    /// that an idle sidecar keeps nothing.
     pub fn sweep(&self) {
-        self.inner.cache.sweep();
+        self.inner.sweep();
+    }
+
+    /// What all sidecars counted of a key version: upper bounds.
+    pub async fn usage(&self, version: KeyVersionId) -> Result<Tally, UnlockError> {
+        self.inner.usage(version).await
+    }
+
+    /// How unlocking is doing; None until admitted.
+    pub fn unlocking(&self) -> Option<Unlocking> {
+        self.ready().ok().map(|()| self.inner.unlocking())
+    }
+
+    /// How long the store's last word may still be believed; None when it may not, or before the admission.
+    pub fn state_lease(&self) -> Option<Duration> {
+        self.inner.lease.left(self.inner.clock.mono())
+    }
+
+    /// Wipes every cached data key: something may have been refused that nobody heard.
+    pub fn evict_all(&self) {
+        self.inner.cache.evict_all();
     }
 
     /// How many unwraps the escrow answered because the primary was away.
@@ -270,12 +464,10 @@ impl Keyrings {
     /// The configured KEKs that do not wrap every key, and how many keys each of them does not wrap; empty until admitted.
     /// A KEK that was configured after keys were made is one.
     pub fn missing(&self) -> Vec<(KekName, usize)> {
-        let keks = self.inner.keks.each().map(|(_, kek)| kek.name());
-        let missing = |snapshot: &Snapshot| {
-            let counted = keks.map(|kek| (kek.clone(), snapshot.without(kek)));
-            counted.filter(|(_, keys)| *keys > 0).collect()
-        };
-        self.inner.with_snapshot(missing).unwrap_or_default()
+        let Ok(open) = self.inner.opened() else { return Vec::new() };
+        let (_, without) = open.directory().totals();
+        let keks = self.inner.keks.each().map(|(_, kek)| kek.name().clone());
+        keks.zip(without).filter(|(_, keys)| *keys > 0).collect()
     }
 
     /// Whether this KEK is the primary, has refused and has opened nothing since: then no other is asked instead.
@@ -286,6 +478,8 @@ impl Keyrings {
     /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
     pub fn recovered(&self, kek: &KekName) {
         self.inner.keks.note_recovery(kek);
+        // What outlived its time meanwhile is fetched anew or not used again.
+        self.inner.sweep();
     }
 
     /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the
@@ -297,20 +491,36 @@ impl Keyrings {
 }
 
 impl Inner {
-    /// Looks at the snapshot without counting a reference to it.
-    fn with_snapshot<T>(&self, look: impl FnOnce(&Snapshot) -> T) -> Result<T, UnlockError> {
-        match &*self.snapshot.load() {
-            Some(snapshot) => Ok(look(snapshot)),
-            None => Err(UnlockError::Unavailable(self.reason())),
+    /// The admitted store.
+    fn opened(&self) -> Result<Arc<Open>, UnlockError> {
+        self.open.load_full().ok_or_else(|| UnlockError::Unavailable(self.reason()))
+    }
+
+    /// The admitted store, for a change.
+    fn opened_to_change(&self) -> Result<Arc<Open>, ApplyError> {
+        self.opened().map_err(|error| ApplyError::Unavailable(error.to_string()))
+    }
+
+    /// Opens the store for everybody; not after [`Keyrings::shut`], however late an admission ends.
+    fn show(&self, open: Open) {
+        self.open.store(Some(Arc::new(open)));
+        if self.shut.load(Ordering::SeqCst) {
+            self.open.store(None);
         }
     }
 
-    /// Replaces the picture that everybody sees; not after [`Keyrings::shut`], however late an admission or a change ends.
-    fn show(&self, snapshot: Snapshot) {
-        self.snapshot.store(Some(Arc::new(snapshot)));
-        if self.shut.load(Ordering::SeqCst) {
-            self.snapshot.store(None);
-        }
+    /// The log's own name; empty where no log was pinned.
+    fn log_name(&self) -> String {
+        self.pinned.get().map(|pinned| pinned.log.clone()).unwrap_or_default()
+    }
+
+    fn kek_names(&self) -> Vec<&KekName> {
+        self.keks.each().map(|(_, kek)| kek.name()).collect()
+    }
+
+    fn note_damage(&self, why: &str) {
+        tracing::error!(why, "the store was edited");
+        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
     }
 
     fn reason(&self) -> String {

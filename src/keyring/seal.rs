@@ -2,7 +2,7 @@
 
 use crate::crypto::{self, CryptoError, DataKey, MacKey, canonical};
 use crate::names::KeyVersionId;
-use crate::store::{ChangeRow, GenesisRow, KeyringRow, SealedKey, Tag};
+use crate::store::{ChangeRow, GenesisRow, KeyringRow, PartitionRow, SealedKey, SidecarRow, Tag, UsageRow};
 
 /// The label of the MAC key and of the tuples.
 const ROWS: &str = "keyward/v1/rows";
@@ -16,6 +16,9 @@ pub(super) enum Row<'a> {
     Genesis(&'a GenesisRow),
     Keyring(&'a KeyringRow),
     Key(&'a SealedKey),
+    Partition(&'a PartitionRow),
+    Usage(&'a UsageRow),
+    Sidecar(&'a SidecarRow),
     Change(&'a ChangeRow),
 }
 
@@ -52,6 +55,9 @@ impl Row<'_> {
             Self::Genesis(row) => &row.tag,
             Self::Keyring(row) => &row.tag,
             Self::Key(key) => &key.row.tag,
+            Self::Partition(row) => &row.tag,
+            Self::Usage(row) => &row.tag,
+            Self::Sidecar(row) => &row.tag,
             Self::Change(row) => &row.tag,
         }
     }
@@ -70,6 +76,20 @@ impl Row<'_> {
                 ("body", body.as_bytes()),
             ]),
             Self::Key(key) => key_tuple(key),
+            Self::Partition(row) => partition_tuple(row),
+            Self::Usage(UsageRow { key, sidecar, generation, body, tag: _ }) => encode(&[
+                ("table", b"usage"),
+                ("key", &key.0),
+                ("sidecar", &sidecar.0),
+                ("generation", &generation.to_be_bytes()),
+                ("body", body.as_bytes()),
+            ]),
+            Self::Sidecar(SidecarRow { id, generation, body, tag: _ }) => encode(&[
+                ("table", b"sidecars"),
+                ("id", &id.0),
+                ("generation", &generation.to_be_bytes()),
+                ("body", body.as_bytes()),
+            ]),
             Self::Change(ChangeRow { seq, previous, body, tag: _ }) => encode(&[
                 ("table", b"changes"),
                 ("seq", &seq.to_be_bytes()),
@@ -92,6 +112,20 @@ fn key_tuple(SealedKey { row, wraps }: &SealedKey) -> Result<Vec<u8>, CryptoErro
         ("generation", &generation.to_be_bytes()),
         ("body", body.as_bytes()),
         ("wraps", wraps),
+    ])
+}
+
+fn partition_tuple(row: &PartitionRow) -> Result<Vec<u8>, CryptoError> {
+    let PartitionRow { keyring, name, parent, state, generation, body, wrap, tag: _ } = row;
+    encode(&[
+        ("table", b"partitions"),
+        ("keyring", keyring.as_bytes()),
+        ("name", &name.0),
+        ("parent", &parent.0),
+        ("state", state.as_bytes()),
+        ("generation", &generation.to_be_bytes()),
+        ("body", body.as_bytes()),
+        ("wrap", wrap),
     ])
 }
 

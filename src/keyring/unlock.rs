@@ -3,11 +3,13 @@
 
 use std::sync::Arc;
 
-use super::cache::{FlightError, Slot, Unwrapped};
+use super::cache::{FlightError, Look, Slot, Unwrapped};
 use super::keks::{Given, NotGiven};
-use super::snapshot::{Ring, Snapshot, Version};
+use super::metering::Load;
+use super::offline::Wanted;
+use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Mono};
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
 use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::policy::{Action, Permit};
@@ -139,11 +141,17 @@ impl Unlocked<'_> {
 }
 
 impl Keyrings {
-    /// The active version of the permit's keyring, to seal with. A cache hit takes no lock and never awaits.
-    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+    /// The active version of the permit's keyring, to seal with. A cache hit whose count is covered takes no lock and never
+    /// awaits.
+    /// What is to be sealed is counted before the key is given.
+    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit, load: Load) -> Result<SealingKey<'p>, UnlockError> {
         let name = covered(permit, Action::Seal)?;
-        let (ring, version) = self.inner.with_snapshot(|snapshot| sealing(snapshot, name))??;
-        self.inner.unlock(permit, ring, version).await.map(SealingKey)
+        let open = self.inner.opened()?;
+        let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
+        let version = sealing(&ring)?;
+        let unlocked = self.inner.unlock(permit, ring, version).await?;
+        self.inner.count(&unlocked.slot, (&unlocked.ring, unlocked.version), load).await?;
+        Ok(SealingKey(unlocked))
     }
 
     /// A version of the permit's keyring, to open with.
@@ -153,8 +161,12 @@ impl Keyrings {
         version: KeyVersionId,
     ) -> Result<OpeningKey<'p>, UnlockError> {
         let name = covered(permit, Action::Open)?;
-        let (ring, version) = self.inner.with_snapshot(|snapshot| opening(snapshot, name, version))??;
-        self.inner.unlock(permit, ring, version).await.map(OpeningKey)
+        let open = self.inner.opened()?;
+        let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
+        opening(&ring, &version, name)?;
+        let unlocked = self.inner.unlock(permit, ring, version).await?;
+        self.inner.note_opening(&unlocked.slot, (&unlocked.ring, unlocked.version));
+        Ok(OpeningKey(unlocked))
     }
 }
 
@@ -166,24 +178,20 @@ fn covered(permit: &Permit, action: Action) -> Result<&KeyringName, UnlockError>
     }
 }
 
-type Found = (Arc<Ring>, Arc<Version>);
-
-fn sealing(snapshot: &Snapshot, name: &KeyringName) -> Result<Found, UnlockError> {
-    let ring = snapshot.rings.get(name).ok_or(UnlockError::Unknown)?;
+fn sealing(ring: &Ring) -> Result<Arc<Version>, UnlockError> {
     match (ring.sealing(), ring.versions.last()) {
-        (Some(version), _) => Ok((Arc::clone(ring), Arc::clone(version))),
+        (Some(version), _) => Ok(Arc::clone(version)),
         (None, Some(newest)) => Err(UnlockError::State(newest.view.state)),
         (None, None) => Err(UnlockError::State(KeyState::Destroyed)),
     }
 }
 
-fn opening(snapshot: &Snapshot, name: &KeyringName, id: KeyVersionId) -> Result<Found, UnlockError> {
-    let (ring, version) = snapshot.version(id).ok_or(UnlockError::Unknown)?;
+fn opening(ring: &Ring, version: &Version, name: &KeyringName) -> Result<(), UnlockError> {
     if ring.view.name != *name {
         return Err(UnlockError::NotCovered);
     }
     let state = version.view.state;
-    if state.opens() { Ok((Arc::clone(ring), Arc::clone(version))) } else { Err(UnlockError::State(state)) }
+    if state.opens() { Ok(()) } else { Err(UnlockError::State(state)) }
 }
 
 impl Inner {
@@ -198,21 +206,41 @@ impl Inner {
         if deadline.left(now).is_none() {
             return Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()));
         }
-        let slot = match self.cache.hit(id, now) {
-            Some(slot) => slot,
-            None => {
-                let unwrap = || Arc::clone(self).unwrap(Arc::clone(&version), deadline);
-                self.cache.fetch(id, deadline, unwrap).await?
-            }
+        self.lease.check(now)?;
+        let slot = match self.cache.look(id, now) {
+            Some(Look::Fresh(slot)) => slot,
+            found => self.slot(found, &self.wanted(&ring, &version), deadline, now).await?,
         };
         Ok(Unlocked { permit, ring, slot, version: id, suite })
     }
 
-    async fn unwrap(self: Arc<Self>, version: Arc<Version>, deadline: Deadline) -> Result<Unwrapped, FlightError> {
+    #[cold]
+    async fn slot(
+        self: &Arc<Self>,
+        found: Option<Look>,
+        wanted: &Wanted,
+        deadline: Deadline,
+        now: Mono,
+    ) -> Result<Arc<Slot>, UnlockError> {
+        match found {
+            Some(Look::Fresh(slot)) => Ok(slot),
+            Some(Look::Due(slot)) => {
+                self.renew(wanted, now);
+                Ok(slot)
+            }
+            Some(Look::Old(slot)) if now < slot.ends(wanted.offline_max) => {
+                self.bridge(wanted, slot, deadline, now).await
+            }
+            Some(Look::Old(_)) | None => self.fetch(wanted, deadline, deadline).await,
+        }
+    }
+
+    pub(super) async fn unwrap(self: Arc<Self>, wanted: Wanted, deadline: Deadline) -> Result<Unwrapped, FlightError> {
+        let Wanted { version, offline_max } = wanted;
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
             Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, KeyClass::Field)
-                .map(|key| Unwrapped { key, kek: by, instead_of, asked })
+                .map(|key| Unwrapped { key, kek: by, instead_of, asked, offline_max })
                 .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
             Err(NotGiven::Late(_)) => Err(FlightError::Deadline),
             Err(NotGiven::BadWrap(_)) => Err(FlightError::Failed(UnlockError::Tampered)),

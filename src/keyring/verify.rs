@@ -1,17 +1,18 @@
-//! Is the whole store as keyward left it? Every tag, the chain of changes, and every head against its rows.
+//! Is the store as keyward left it? Every tag, the chain of changes, and every head against its rows.
 //!
-//! A tag alone lets an older copy of a row pass; the chain names the newest generation and tag of each row, so an older,
-//! a deleted and an added row are found and named. An older copy of the whole store passes: the heads in the log's
-//! heartbeats exist against that.
+//! A tag alone lets an older copy of a row pass; the chain names the newest generation and tag of each head, and a head
+//! the digest over its keys' tags, so an older, a deleted and an added row are found and named. An older copy of the
+//! whole store passes: the heads in the log's records exist against that.
 
 use std::collections::HashMap;
 
 use super::ApplyError;
 use super::bodies::{self, ChangeBody, HeadBody, Unreadable};
+use super::directory::Known;
+use super::rings::describe;
 use super::seal::{self, Row, RowSealer};
-use super::snapshot::describe;
 use super::views::StoreHead;
-use crate::store::{ChangeRow, Image, KeyringRow, SealedKey};
+use crate::store::{ChangeRow, Reader, RingRows, SealedKey, StoreError};
 
 /// What the operator does about a row that does not verify.
 pub(super) const ADVICE: &str =
@@ -27,20 +28,6 @@ pub(super) enum Damage {
     /// Written by a newer keyward.
     Newer(String, String),
 }
-
-/// What the chain of changes proves.
-#[derive(Debug, Default)]
-pub(super) struct Chain {
-    pub head: StoreHead,
-    /// The keyring that the change of an intent touched.
-    pub intents: HashMap<u64, String>,
-    heads: HashMap<String, Newest>,
-    keys: HashMap<String, Newest>,
-}
-
-/// The newest generation and hex tag of a row.
-#[derive(Debug, PartialEq, Eq)]
-struct Newest(u64, String);
 
 impl Damage {
     pub(super) fn of(row: String, what: impl Into<String>) -> Self {
@@ -67,98 +54,92 @@ impl From<Damage> for ApplyError {
     }
 }
 
-/// Verifies everything but the genesis row.
-pub(super) fn verify(image: &Image, rows: &RowSealer) -> Result<Chain, Damage> {
-    for key in &image.keys {
-        check_tag(rows, Row::Key(key), || describe(key))?;
+/// Checks a link against where the chain ended before it, and says where it ends with it.
+pub(super) fn link(link: &ChangeRow, before: StoreHead, rows: &RowSealer) -> Result<(ChangeBody, StoreHead), Damage> {
+    let name = || format!("change {}", link.seq);
+    rows.verify(Row::Change(link)).map_err(|_| Damage::of(name(), UNSEALED))?;
+    if link.seq != before.changes.saturating_add(1) || link.previous != before.digest {
+        return Err(Damage::of(name(), "the change before it is missing or another one"));
     }
-    for head in &image.keyrings {
-        check_tag(rows, Row::Keyring(head), || describe_head(head))?;
-    }
-    let chain = replay(&image.changes, rows)?;
-    check_heads(image, &chain)?;
-    check_keys(image, &chain)?;
-    check_roots(image)?;
-    Ok(chain)
+    let body: ChangeBody = bodies::decode(&link.body).map_err(|why| Damage::unreadable(name(), why))?;
+    let digest = seal::digest(link).map_err(|_| Damage::of(name(), "it is too large"))?;
+    Ok((body, StoreHead { changes: link.seq, digest }))
 }
 
-fn check_tag(rows: &RowSealer, row: Row<'_>, name: impl Fn() -> String) -> Result<(), Damage> {
-    rows.verify(row).map_err(|_| Damage::of(name(), "its seal does not verify"))
+/// The newest head that a link names for one of its keyrings.
+pub(super) fn named(head: &bodies::TouchedHead) -> Result<Known, Damage> {
+    let mut tag = crate::store::Tag([0; 32]);
+    let broken = |_| Damage::of(format!("the change of keyring {}", head.keyring), "its tag is none");
+    hex::decode_to_slice(&head.tag, &mut tag.0).map_err(broken)?;
+    Ok(Known::new(head.generation, &tag))
 }
 
-fn replay(changes: &[ChangeRow], rows: &RowSealer) -> Result<Chain, Damage> {
-    let mut chain = Chain::default();
-    for (link, seq) in changes.iter().zip(1..) {
-        let name = || format!("change {}", link.seq);
-        check_tag(rows, Row::Change(link), name)?;
-        if link.seq != seq || link.previous != chain.head.digest {
-            return Err(Damage::of(name(), "the change before it is missing or another one"));
-        }
-        let body: ChangeBody = bodies::decode(&link.body).map_err(|why| Damage::unreadable(name(), why))?;
-        chain.heads.insert(body.keyring.clone(), Newest(body.generation, body.head));
-        for row in body.rows {
-            chain.keys.insert(row.key, Newest(row.generation, row.tag));
-        }
-        if let Some(intent) = body.intent {
-            chain.intents.insert(intent, body.keyring);
-        }
-        let digest = seal::digest(link).map_err(|_| Damage::of(name(), "it is too large"))?;
-        chain.head = StoreHead { changes: seq, digest };
+/// Whether the rows of a keyring are those that the chain knows, whole and as they were sealed.
+pub(super) fn ring(ring: &RingRows, known: Known, rows: &RowSealer) -> Result<HeadBody, Damage> {
+    for key in &ring.keys {
+        rows.verify(Row::Key(key)).map_err(|_| Damage::of(describe(key), UNSEALED))?;
     }
-    Ok(chain)
+    let head = || describe_head(&ring.head.name);
+    rows.verify(Row::Keyring(&ring.head)).map_err(|_| Damage::of(head(), UNSEALED))?;
+    if Known::new(ring.head.generation, &ring.head.tag) != known {
+        return Err(Damage::of(head(), STALE));
+    }
+    let body: HeadBody = bodies::decode(&ring.head.body).map_err(|why| Damage::unreadable(head(), why))?;
+    let root = hex::encode(seal::root(ring.keys.iter().map(|key| (&key.row.id, &key.row.tag))));
+    if body.count != u64::try_from(ring.keys.len()).unwrap_or(u64::MAX) || body.root != root {
+        return Err(Damage::of(head(), "its keys are not the ones that it counts"));
+    }
+    Ok(body)
 }
 
-fn check_heads(image: &Image, chain: &Chain) -> Result<(), Damage> {
-    for head in &image.keyrings {
-        let found = Newest(head.generation, hex::encode(head.tag.0));
-        if chain.heads.get(&head.name) != Some(&found) {
-            return Err(Damage::of(describe_head(head), "it is not the one that the last change wrote"));
-        }
-    }
-    let missing = |name: &&String| !image.keyrings.iter().any(|head| head.name == **name);
-    match image.keyrings.len() == chain.heads.len() {
-        true => Ok(()),
-        false => Err(gone(chain.heads.keys().find(missing), "the head of keyring")),
-    }
-}
+const UNSEALED: &str = "its seal does not verify";
+const STALE: &str = "it is not the one that the last change wrote";
 
-fn check_keys(image: &Image, chain: &Chain) -> Result<(), Damage> {
-    for key in &image.keys {
-        let found = Newest(key.row.generation, hex::encode(key.row.tag.0));
-        if chain.keys.get(&key.row.id.to_string()) != Some(&found) {
-            return Err(Damage::of(describe(key), "it is not the one that the last change wrote"));
+/// Which row of a keyring is the wrong one? The head said only that something is: the chain says which generation and
+/// tag each of its keys has. Reads the whole chain; asked once something is known to be wrong.
+pub(super) async fn blame(
+    reader: &dyn Reader,
+    rows: &RowSealer,
+    keyring: &str,
+    found: Option<&RingRows>,
+    otherwise: Damage,
+) -> Result<Damage, StoreError> {
+    let mut newest: HashMap<String, (u64, String)> = HashMap::new();
+    let mut end = StoreHead::default();
+    loop {
+        let links = reader.changes(end.changes, PAGE).await?;
+        if links.is_empty() {
+            break;
         }
-    }
-    let missing = |id: &&String| !image.keys.iter().any(|key| key.row.id.to_string() == **id);
-    match image.keys.len() == chain.keys.len() {
-        true => Ok(()),
-        false => Err(gone(chain.keys.keys().find(missing), "key")),
-    }
-}
-
-fn check_roots(image: &Image) -> Result<(), Damage> {
-    let mut keys: HashMap<&str, Vec<&SealedKey>> = HashMap::new();
-    for key in &image.keys {
-        keys.entry(&key.row.keyring).or_default().push(key);
-    }
-    for head in &image.keyrings {
-        let body: HeadBody = bodies::decode(&head.body).map_err(|why| Damage::unreadable(describe_head(head), why))?;
-        let keys = keys.remove(&*head.name).unwrap_or_default();
-        let root = hex::encode(seal::root(keys.iter().map(|key| (&key.row.id, &key.row.tag))));
-        if body.count != u64::try_from(keys.len()).unwrap_or(u64::MAX) || body.root != root {
-            return Err(Damage::of(describe_head(head), "its keys are not the ones that it counts"));
+        for row in &links {
+            let (body, after) = match link(row, end, rows) {
+                Ok(passed) => passed,
+                Err(damage) => return Ok(damage),
+            };
+            end = after;
+            for head in body.heads.into_iter().filter(|head| head.keyring == keyring) {
+                newest.extend(head.keys.into_iter().map(|key| (key.key, (key.generation, key.tag))));
+            }
         }
     }
-    match keys.into_values().flatten().next() {
-        None => Ok(()),
-        Some(key) => Err(Damage::of(describe(key), "its keyring has no head")),
+    let Some(found) = found else { return Ok(Damage::of(describe_head(keyring), GONE)) };
+    let stale = |key: &&SealedKey| {
+        newest.get(&key.row.id.to_string()) != Some(&(key.row.generation, hex::encode(key.row.tag.0)))
+    };
+    if let Some(key) = found.keys.iter().find(stale) {
+        return Ok(Damage::of(describe(key), STALE));
+    }
+    let missing = |id: &&String| !found.keys.iter().any(|key| key.row.id.to_string() == **id);
+    match newest.keys().find(missing) {
+        Some(id) => Ok(Damage::of(format!("key {id} of {keyring}"), GONE)),
+        None => Ok(otherwise),
     }
 }
 
-fn gone(name: Option<&String>, what: &str) -> Damage {
-    Damage::of(format!("{what} {}", name.map_or("(unnamed)", String::as_str)), "its row has been deleted")
-}
+const GONE: &str = "its row has been deleted";
+/// Links that are read at once.
+pub(super) const PAGE: u32 = 500;
 
-fn describe_head(head: &KeyringRow) -> String {
-    format!("the head of keyring {}", head.name)
+pub(super) fn describe_head(name: &str) -> String {
+    format!("the head of keyring {name}")
 }

@@ -1,5 +1,9 @@
 //! What may anybody who is permitted know about keys? Facts without key material.
 
+use std::time::Duration;
+
+use super::KeyState;
+use super::bodies::Limits;
 use crate::clock::Wall;
 use crate::crypto::Suite;
 use crate::names::{KeyVersionId, KeyringName, StoreId};
@@ -27,54 +31,6 @@ impl Environment {
     }
 }
 
-/// States of a key version (NIST SP 800-57 part 1). The spine makes Active ones; the rest is fixed for the schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum KeyState {
-    /// Made, not yet used.
-    PreActive,
-    /// Seals and opens.
-    Active,
-    /// Neither, for now.
-    Suspended,
-    /// Opens only.
-    Deactivated,
-    /// Opens only where policy says so.
-    Compromised,
-    /// Gone.
-    Destroyed,
-}
-
-impl KeyState {
-    const ALL: [Self; 6] =
-        [Self::PreActive, Self::Active, Self::Suspended, Self::Deactivated, Self::Compromised, Self::Destroyed];
-
-    /// The name in rows and records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::PreActive => "pre-active",
-            Self::Active => "active",
-            Self::Suspended => "suspended",
-            Self::Deactivated => "deactivated",
-            Self::Compromised => "compromised",
-            Self::Destroyed => "destroyed",
-        }
-    }
-
-    pub(super) fn of(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.name() == name)
-    }
-
-    /// Whether a version in this state seals.
-    pub const fn seals(self) -> bool {
-        matches!(self, Self::Active)
-    }
-
-    /// Whether a version in this state opens; the exceptions for suspended and compromised ones are policy's.
-    pub const fn opens(self) -> bool {
-        matches!(self, Self::Active | Self::Deactivated)
-    }
-}
-
 /// What a keyring demands, for routing and checks before authorization. No key material.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyringView {
@@ -84,6 +40,10 @@ pub struct KeyringView {
     pub required_context: Vec<String>,
     /// The context key whose value is the subject (the patient) in the log's pseudonyms.
     pub subject_key: Option<String>,
+    /// The context key whose value names the partition; None where the keyring has none.
+    pub partition_key: Option<String>,
+    /// What it asks for beyond the configuration's defaults.
+    pub limits: KeyLimits,
     /// The suite of new values.
     pub suite: Suite,
     /// Versions, oldest first.
@@ -94,6 +54,42 @@ pub struct KeyringView {
     pub generation: u64,
 }
 
+/// Limits of one keyring; None means the configuration's default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyLimits {
+    /// How long a version seals.
+    pub cryptoperiod: Option<Duration>,
+    /// How many values a version seals.
+    pub messages: Option<u64>,
+    /// How many plaintext bytes a version seals.
+    pub bytes: Option<u64>,
+    /// How long a cached key serves while its KEK is unreachable, after the end of its lifetime.
+    pub offline_max: Option<Duration>,
+}
+
+impl KeyLimits {
+    pub(super) fn of(limits: &Limits) -> Self {
+        Self {
+            cryptoperiod: limits.cryptoperiod_days.map(|days| DAY.saturating_mul(days)),
+            messages: limits.messages,
+            bytes: limits.bytes,
+            offline_max: limits.offline_max_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        }
+    }
+
+    pub(super) fn body(&self) -> Limits {
+        let whole = |time: Duration, unit: u64| u32::try_from(time.as_secs() / unit).unwrap_or(u32::MAX);
+        Limits {
+            bytes: self.bytes,
+            cryptoperiod_days: self.cryptoperiod.map(|period| whole(period, DAY.as_secs())),
+            messages: self.messages,
+            offline_max_seconds: self.offline_max.map(|time| whole(time, 1)),
+        }
+    }
+}
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// One key version, without its wraps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionView {
@@ -103,6 +99,16 @@ pub struct VersionView {
     pub state: KeyState,
     /// When it was made.
     pub created: Wall,
+    /// When it last became active; None if it never was.
+    pub activated: Option<Wall>,
+    /// When it came into its state.
+    pub since: Wall,
+    /// The closed code of the reason why.
+    pub reason: Option<String>,
+    /// Who brought it there: a principal's name, or `sidecar`.
+    pub actor: Option<String>,
+    /// When it is to be destroyed, if that was decided.
+    pub destroy_at: Option<Wall>,
     /// The suite it seals and opens, fixed when it was made.
     pub suite: Suite,
     /// `NAME vN` of the KEKs that wrap it.
@@ -163,6 +169,8 @@ pub struct Pinned {
     pub store_key_check: String,
     /// The newest head that a record names.
     pub head: Option<StoreHead>,
+    /// The log's own name: intents of other logs are not ours.
+    pub log: String,
 }
 
 impl Pinned {

@@ -1,7 +1,7 @@
 //! `seal`: plaintext fields become sealed values under the active version of a keyring.
 
 use crate::envelope::{self, Header, Nonce, Nonces};
-use crate::keyring::{Keyrings, SealingKey};
+use crate::keyring::{Keyrings, Load, SealingKey};
 use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::secret::SecretBytes;
 
@@ -32,7 +32,7 @@ impl Seal {
             return results.into_iter().map(|_| Err(ItemError::Unavailable)).collect();
         };
         for group in permitted {
-            let key = keyrings.unlock_sealing(&group.permit).await;
+            let key = keyrings.unlock_sealing(&group.permit, self.load(&group.places)).await;
             for place in &group.places {
                 if let (Some(Ok(item)), Some(slot), Some(nonce)) =
                     (self.items.get(*place), results.get_mut(*place), nonces.next())
@@ -45,6 +45,15 @@ impl Seal {
             }
         }
         results
+    }
+
+    /// What the items at these places come to.
+    fn load(&self, places: &[usize]) -> Load {
+        let items = places.iter().filter_map(|place| self.items.get(*place)?.as_ref().ok());
+        items.fold(Load { messages: 0, bytes: 0 }, |Load { messages, bytes }, item| Load {
+            messages: messages.saturating_add(1),
+            bytes: bytes.saturating_add(u64::try_from(item.plaintext.expose().len()).unwrap_or(u64::MAX)),
+        })
     }
 }
 

@@ -11,8 +11,30 @@ pub enum Action {
     Seal,
     /// Open values of a keyring.
     Open,
+    /// Move sealed values to the active version; no plaintext leaves.
+    Rewrap,
     /// Make a keyring.
     KeyringCreate,
+    /// Give a keyring a new active version.
+    KeyringRotate,
+    /// Change the limits of a keyring.
+    KeyringConfigure,
+    /// Suspend a key version.
+    KeySuspend,
+    /// Let a suspended key version be used again.
+    KeyResume,
+    /// Let a key version only open from now on.
+    KeyDeactivate,
+    /// Mark a key version as compromised.
+    KeyCompromise,
+    /// Schedule, cancel and carry out the destruction of a key version.
+    KeyDestroy,
+    /// Wrap keys under another version of a key-encryption key, and retire the old one.
+    KeysRewrap,
+    /// Shred a partition of a keyring.
+    PartitionShred,
+    /// Read the inventory of all keys.
+    InventoryRead,
     /// List keyrings.
     KeyringList,
     /// Show one keyring.
@@ -30,15 +52,43 @@ pub(super) enum Resource {
 
 impl Action {
     /// All actions.
-    pub const ALL: &[Self] =
-        &[Self::Seal, Self::Open, Self::KeyringCreate, Self::KeyringList, Self::KeyringShow, Self::AuditRead];
+    pub const ALL: &[Self] = &[
+        Self::Seal,
+        Self::Open,
+        Self::Rewrap,
+        Self::KeyringCreate,
+        Self::KeyringRotate,
+        Self::KeyringConfigure,
+        Self::KeySuspend,
+        Self::KeyResume,
+        Self::KeyDeactivate,
+        Self::KeyCompromise,
+        Self::KeyDestroy,
+        Self::KeysRewrap,
+        Self::PartitionShred,
+        Self::InventoryRead,
+        Self::KeyringList,
+        Self::KeyringShow,
+        Self::AuditRead,
+    ];
 
     /// The name in Cedar policies.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Seal => "seal",
             Self::Open => "open",
+            Self::Rewrap => "rewrap",
             Self::KeyringCreate => "keyringCreate",
+            Self::KeyringRotate => "keyringRotate",
+            Self::KeyringConfigure => "keyringConfigure",
+            Self::KeySuspend => "keySuspend",
+            Self::KeyResume => "keyResume",
+            Self::KeyDeactivate => "keyDeactivate",
+            Self::KeyCompromise => "keyCompromise",
+            Self::KeyDestroy => "keyDestroy",
+            Self::KeysRewrap => "keysRewrap",
+            Self::PartitionShred => "partitionShred",
+            Self::InventoryRead => "inventoryRead",
             Self::KeyringList => "keyringList",
             Self::KeyringShow => "keyringShow",
             Self::AuditRead => "auditRead",
@@ -47,9 +97,49 @@ impl Action {
 
     pub(super) const fn resource(self) -> Resource {
         match self {
-            Self::Seal | Self::Open | Self::KeyringCreate | Self::KeyringShow => Resource::Keyring,
-            Self::KeyringList | Self::AuditRead => Resource::Sidecar,
+            Self::Seal
+            | Self::Open
+            | Self::Rewrap
+            | Self::KeyringCreate
+            | Self::KeyringRotate
+            | Self::KeyringConfigure
+            | Self::KeySuspend
+            | Self::KeyResume
+            | Self::KeyDeactivate
+            | Self::KeyCompromise
+            | Self::KeyDestroy
+            | Self::PartitionShred
+            | Self::KeyringShow => Resource::Keyring,
+            Self::KeysRewrap | Self::KeyringList | Self::InventoryRead | Self::AuditRead => Resource::Sidecar,
         }
+    }
+
+    /// Whether it changes keys, and so needs an Authority.
+    pub const fn changes_keys(self) -> bool {
+        match self {
+            Self::KeyringCreate
+            | Self::KeyringRotate
+            | Self::KeyringConfigure
+            | Self::KeySuspend
+            | Self::KeyResume
+            | Self::KeyDeactivate
+            | Self::KeyCompromise
+            | Self::KeyDestroy
+            | Self::KeysRewrap
+            | Self::PartitionShred => true,
+            Self::Seal
+            | Self::Open
+            | Self::Rewrap
+            | Self::KeyringList
+            | Self::KeyringShow
+            | Self::InventoryRead
+            | Self::AuditRead => false,
+        }
+    }
+
+    /// Whether keyward may do it without a person, where the configuration that is in force foresees it.
+    pub(super) const fn foreseen(self) -> bool {
+        matches!(self, Self::KeyringRotate | Self::KeysRewrap)
     }
 }
 

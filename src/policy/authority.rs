@@ -1,6 +1,8 @@
 //! The Authority that changes to keys need. A leaf file: only `policy` can build one.
 
-use super::Permit;
+use super::{Action, Permit};
+use crate::clock::Deadline;
+use crate::names::{KeyringName, PrincipalName};
 
 /// What allows a change to keys. Quorums join it when ceremonies exist.
 #[must_use]
@@ -8,12 +10,64 @@ use super::Permit;
 pub enum Authority {
     /// Before the first custodian is enrolled.
     Founding(Founding),
+    /// What approved policy foresees, done without a person.
+    Standing(Standing),
 }
 
 /// The authority of the founding time; recorded as such.
 #[derive(Debug)]
 pub struct Founding {
     permit: Permit,
+}
+
+/// The authority of a job: scheduled rotation and rewrapping. It opens nothing and destroys nothing.
+#[derive(Debug)]
+pub struct Standing {
+    action: Action,
+    keyring: Option<KeyringName>,
+    deadline: Deadline,
+}
+
+impl Authority {
+    /// What it allows.
+    pub const fn action(&self) -> Action {
+        match self {
+            Self::Founding(founding) => founding.permit.action(),
+            Self::Standing(standing) => standing.action,
+        }
+    }
+
+    /// On which keyring; None for actions on the sidecar itself.
+    pub const fn keyring(&self) -> Option<&KeyringName> {
+        match self {
+            Self::Founding(founding) => founding.permit.keyring(),
+            Self::Standing(standing) => standing.keyring.as_ref(),
+        }
+    }
+
+    /// Until when.
+    pub const fn deadline(&self) -> Deadline {
+        match self {
+            Self::Founding(founding) => founding.permit.deadline(),
+            Self::Standing(standing) => standing.deadline,
+        }
+    }
+
+    /// Who acts; None is keyward itself.
+    pub const fn principal(&self) -> Option<&PrincipalName> {
+        match self {
+            Self::Founding(founding) => Some(founding.permit.principal()),
+            Self::Standing(_) => None,
+        }
+    }
+
+    /// The closed code for records.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Founding(_) => "founding",
+            Self::Standing(_) => "standing",
+        }
+    }
 }
 
 impl Founding {
@@ -24,5 +78,11 @@ impl Founding {
     /// The permit that this authority rests on.
     pub const fn permit(&self) -> &Permit {
         &self.permit
+    }
+}
+
+impl Standing {
+    pub(super) const fn mint(action: Action, keyring: Option<KeyringName>, deadline: Deadline) -> Self {
+        Self { action, keyring, deadline }
     }
 }

@@ -25,7 +25,7 @@ use crate::identity::{Principal, PrincipalKind};
 use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
 pub use action::Action;
-pub use authority::{Authority, Founding};
+pub use authority::{Authority, Founding, Standing};
 pub use check::{FileReport, Report, check};
 pub use permit::{Permit, PermitPairs};
 pub use schema::schema_text;
@@ -178,11 +178,26 @@ impl Policy {
 
     /// The authority for changes before the first custodian exists: needs a Permit for the same control action.
     pub fn founding(&self, permit: Permit) -> Result<Authority, Denial> {
-        match permit.action() {
-            Action::KeyringCreate => Ok(Authority::Founding(Founding::mint(permit))),
-            Action::Seal | Action::Open | Action::KeyringList | Action::KeyringShow | Action::AuditRead => {
-                Err(Denial { reason: DenialReason::NoPermit })
-            }
+        if permit.action().changes_keys() {
+            Ok(Authority::Founding(Founding::mint(permit)))
+        } else {
+            Err(Denial { reason: DenialReason::NoPermit })
+        }
+    }
+
+    /// The authority for a job that the configuration in force foresees. Rotating and rewrapping take nothing away from
+    /// anybody; every other action needs somebody who asks.
+    pub fn standing(
+        &self,
+        action: Action,
+        keyring: Option<&KeyringName>,
+        deadline: Deadline,
+    ) -> Result<Authority, Denial> {
+        let named = matches!(action.resource(), action::Resource::Keyring) == keyring.is_some();
+        if action.foreseen() && named {
+            Ok(Authority::Standing(Standing::mint(action, keyring.cloned(), deadline)))
+        } else {
+            Err(Denial { reason: DenialReason::NoPermit })
         }
     }
 
@@ -220,7 +235,8 @@ fn mint(answer: Result<(), DenialReason>, ask: &Ask<'_>) -> Result<Permit, Denia
     answer.map_err(|reason| Denial { reason })?;
     let pairs = ask.pairs.iter().map(|(key, value)| (Box::from(*key), Box::from(*value))).collect();
     let keyring = ask.keyring.cloned();
-    Ok(Permit::mint(ask.action, keyring, ask.purpose, pairs, ask.request.clone(), ask.deadline))
+    let principal = ask.principal.name().clone();
+    Ok(Permit::mint(principal, ask.action, keyring, ask.purpose, pairs, ask.request.clone(), ask.deadline))
 }
 
 /// Hashed in two levels, because the canonical form holds 64 pairs and a set may have more files.

@@ -1,7 +1,7 @@
 //! The Permit: proof that policy allowed one action on one keyring for one request. A leaf file: only `policy` can build one.
 
 use crate::clock::Deadline;
-use crate::names::{KeyringName, Purpose, RequestId};
+use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
 use super::Action;
 
@@ -12,6 +12,7 @@ pub type PermitPairs = Vec<(Box<str>, Box<str>)>;
 #[must_use]
 #[derive(Debug)]
 pub struct Permit {
+    principal: PrincipalName,
     action: Action,
     keyring: Option<KeyringName>,
     purpose: Option<Purpose>,
@@ -22,6 +23,7 @@ pub struct Permit {
 
 impl Permit {
     pub(super) const fn mint(
+        principal: PrincipalName,
         action: Action,
         keyring: Option<KeyringName>,
         purpose: Option<Purpose>,
@@ -29,7 +31,12 @@ impl Permit {
         request: RequestId,
         deadline: Deadline,
     ) -> Self {
-        Self { action, keyring, purpose, pairs, request, deadline }
+        Self { principal, action, keyring, purpose, pairs, request, deadline }
+    }
+
+    /// Who is permitted.
+    pub const fn principal(&self) -> &PrincipalName {
+        &self.principal
     }
 
     /// What is permitted.

@@ -20,6 +20,7 @@ fn settings(text: &str) -> Settings {
         ("demo", PrincipalKind::Service),
         ("operator", PrincipalKind::Operator),
         ("auditor", PrincipalKind::Auditor),
+        ("custodian", PrincipalKind::Custodian),
     ];
     Settings {
         documents: vec![("set.cedar".to_owned(), text.to_owned())],
@@ -148,7 +149,7 @@ fn a_service_and_an_operator_of_one_name_are_two_principals() {
 fn no_policy_lets_a_person_seal_or_open() {
     let policy = load("permit (principal, action, resource);");
     for kind in [PrincipalKind::Operator, PrincipalKind::Auditor, PrincipalKind::Custodian] {
-        for action in [Action::Seal, Action::Open] {
+        for action in [Action::Seal, Action::Open, Action::Rewrap] {
             assert_eq!(
                 asked(principal(kind, "a"), action).of(&policy),
                 Err(DenialReason::NoPermit),
@@ -196,11 +197,49 @@ fn a_policy_that_fails_to_evaluate_denies_even_what_another_permits() {
 }
 
 #[test]
-fn only_a_permit_to_make_a_keyring_is_an_authority() {
-    let policy = load(ALL_FOR_PORTAL);
+fn only_a_permit_to_change_keys_is_an_authority_and_it_says_who_acts() {
+    let policy = load("permit (principal, action, resource);");
     for action in Action::ALL {
-        let permit = policy.decide(&portal(*action).ask()).unwrap();
-        assert_eq!(policy.founding(permit).is_ok(), *action == Action::KeyringCreate, "{action:?}");
+        let who = |kind| asked(principal(kind, "a"), *action);
+        let permits = [PrincipalKind::Service, PrincipalKind::Operator].map(|kind| policy.decide(&who(kind).ask()));
+        let permit = permits.into_iter().find_map(Result::ok).unwrap();
+        match policy.founding(permit) {
+            Ok(authority) => {
+                assert!(action.changes_keys());
+                assert_eq!((authority.action(), authority.code()), (*action, "founding"));
+                assert_eq!(authority.principal().map(PrincipalName::as_str), Some("a"));
+            }
+            Err(_) => assert!(!action.changes_keys(), "{action:?}"),
+        }
+    }
+}
+
+#[test]
+fn no_service_changes_a_key_that_exists() {
+    let policy = load("permit (principal, action, resource);");
+    for action in Action::ALL.iter().filter(|action| action.changes_keys() && **action != Action::KeyringCreate) {
+        assert_eq!(portal(*action).of(&policy), Err(DenialReason::NoPermit), "{action:?}");
+    }
+}
+
+#[test]
+fn without_a_person_keys_are_rotated_and_rewrapped_and_nothing_else() {
+    let policy = load("");
+    let keyring: KeyringName = "patients".parse().unwrap();
+    let by = Deadline(Mono(9));
+    for action in Action::ALL {
+        for named in [Some(&keyring), None] {
+            let foreseen = match action {
+                Action::KeyringRotate => named.is_some(),
+                Action::KeysRewrap => named.is_none(),
+                _ => false,
+            };
+            let authority = policy.standing(*action, named, by);
+            assert_eq!(authority.is_ok(), foreseen, "{action:?}");
+            let Ok(authority) = authority else { continue };
+            assert_eq!((authority.action(), authority.keyring(), authority.deadline()), (*action, named, by));
+            assert_eq!((authority.principal(), authority.code()), (None, "standing"));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::keyring::KeyringView;
+use crate::keyring::{KeyringView, UnlockError};
 use crate::names::{Context, KeyVersionId, KeyringName, Purpose};
 use crate::operations::{self, Permitted};
 use crate::policy::{Action, Ask, Denial, DenialReason};
@@ -14,7 +14,8 @@ use super::{Answer, Asker, Code, ItemError, Open, Opened, Refusal, Seal, Sealed,
 impl Service {
     pub(super) async fn seal(&self, seal: Seal, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
         account.keyring(&seal.keyring);
-        let view = self.keyrings.find(&seal.keyring).ok_or(Code::Denied)?;
+        let found = self.keyrings.find(&seal.keyring).await;
+        let view = found.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;
         let contexts = || seal.items.iter().map(|item| item.as_ref().ok().map(|item| (&view, &item.context)));
         self.note_subjects(contexts(), account)?;
         let mut permitted = self.authorise(Action::Seal, None, contexts(), asker, account)?;
@@ -32,19 +33,19 @@ impl Service {
         Ok(Answer::Sealed(results.into_iter().map(sealed_answer).collect()))
     }
 
-    pub(super) async fn open(&self, open: Open, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+    pub(super) async fn open(
+        &self,
+        mut open: Open,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
         account.purpose = open.purpose;
         if open.purpose.is_none() {
             // Asked before any key is looked up, so that the answer says nothing about which keys there are.
             account.denial = Some(DenialReason::PurposeMissing);
             return Err(Code::PurposeMissing.into());
         }
-        let located: Vec<Option<(Arc<KeyringView>, KeyVersionId)>> = open
-            .items
-            .iter()
-            .map(|item| item.as_ref().ok().map(super::OpenItem::version))
-            .map(|version| version.and_then(|id| Some((self.keyrings.locate(id)?, id))))
-            .collect();
+        let located = self.locate(&mut open).await?;
         let contexts = || {
             located.iter().zip(&open.items).map(|(at, item)| match (at, item) {
                 (Some((view, _)), Ok(item)) => Some((view, &item.context)),
@@ -72,6 +73,27 @@ impl Service {
             }
         }
         Ok(Answer::Opened(results.into_iter().map(opened_answer).collect()))
+    }
+
+    /// The keyring of each item's key. An item whose keyring was edited in the store fails alone; a store that is away
+    /// fails the request.
+    async fn locate(&self, open: &mut Open) -> Result<Vec<Option<(Arc<KeyringView>, KeyVersionId)>>, Refusal> {
+        let mut located = Vec::with_capacity(open.items.len());
+        for item in &mut open.items {
+            let Ok(id) = item.as_ref().map(super::OpenItem::version) else {
+                located.push(None);
+                continue;
+            };
+            match self.keyrings.locate(id).await {
+                Ok(view) => located.push(view.map(|view| (view, id))),
+                Err(UnlockError::Tampered) => {
+                    *item = Err(ItemError::KeyDamaged);
+                    located.push(None);
+                }
+                Err(error) => return Err(unavailable(&error)),
+            }
+        }
+        Ok(located)
     }
 
     /// One decision per group of items that share keyring and policy-relevant context. Items without a context (refused
@@ -178,6 +200,11 @@ pub(super) fn refused(denial: &Denial, account: &mut Account) -> Refusal {
         DenialReason::PurposeMissing => Code::PurposeMissing.into(),
         DenialReason::NoPermit | DenialReason::Forbidden | DenialReason::EvaluationError => Code::Denied.into(),
     }
+}
+
+/// Nothing was decided: trying again is right.
+pub(super) fn unavailable(error: &UnlockError) -> Refusal {
+    Refusal::because(Code::Unavailable, error.to_string())
 }
 
 fn sealed_answer(result: Result<Sealed, ItemError>) -> Result<String, Refusal> {

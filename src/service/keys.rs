@@ -10,11 +10,13 @@ use crate::names::KeyringName;
 use crate::policy::{Action, Permit};
 
 use super::account::Account;
-use super::data::refused;
+use super::data::{refused, unavailable};
 use super::{Answer, Asker, Code, CreateKeyring, Refusal, Service};
 
 /// Records of one answer of `audit tail`.
 const MOST_RECORDS: u32 = 1_000;
+/// Keyrings of one listing.
+const MOST_KEYRINGS: usize = 1_000;
 
 impl Service {
     /// Intent, change, outcome. If we stop after the intent, the restart finds it open and settles it.
@@ -28,7 +30,8 @@ impl Service {
         let permit = self.permit(Action::KeyringCreate, Some(&create.name), asker, account)?;
         let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
         let change = control::creation(create).map_err(|detail| Refusal::because(Code::MalformedRequest, detail))?;
-        if self.keyrings.find(change.keyring()).is_some() {
+        let found = self.keyrings.find(change.keyring()).await;
+        if found.map_err(|error| unavailable(&error))?.is_some() {
             return Err(Code::KeyringExists.into());
         }
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
@@ -51,12 +54,13 @@ impl Service {
         Ok(Answer::Keyring(view))
     }
 
-    pub(super) fn list_keyrings(&self, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+    pub(super) async fn list_keyrings(&self, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
         let permit = self.permit(Action::KeyringList, None, asker, account)?;
-        self.keyrings.list(&permit).map(Answer::Keyrings).map_err(|error| unavailable(&error))
+        let listed = self.keyrings.list(&permit, None, MOST_KEYRINGS).await;
+        listed.map(Answer::Keyrings).map_err(|error| unavailable(&error))
     }
 
-    pub(super) fn show_keyring(
+    pub(super) async fn show_keyring(
         &self,
         name: &KeyringName,
         asker: &Asker<'_>,
@@ -64,7 +68,8 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         account.keyring(name);
         let _permit: Permit = self.permit(Action::KeyringShow, Some(name), asker, account)?;
-        self.keyrings.find(name).map(Answer::Keyring).ok_or_else(|| Code::Denied.into())
+        let found = self.keyrings.find(name).await.map_err(|error| unavailable(&error))?;
+        found.map(Answer::Keyring).ok_or_else(|| Code::Denied.into())
     }
 
     pub(super) async fn read_audit(
@@ -124,14 +129,11 @@ fn change_refused(error: ApplyError) -> Refusal {
         ApplyError::Exists(_) => Code::KeyringExists.into(),
         ApplyError::NotCovered => Code::Denied.into(),
         ApplyError::Invalid(why) => Refusal::because(Code::MalformedRequest, why),
+        ApplyError::InState(why) | ApplyError::Superseded(why) => Refusal::because(Code::KeyState, why),
         ApplyError::Unavailable(why) | ApplyError::Unsettled(why) | ApplyError::Tampered(why) => {
             Refusal::because(Code::Unavailable, why)
         }
         ApplyError::Refused(why) => Refusal::because(Code::Denied, why),
         ApplyError::Founded | ApplyError::NotFounded => Code::Internal.into(),
     }
-}
-
-fn unavailable(error: &crate::keyring::UnlockError) -> Refusal {
-    Refusal::because(Code::Unavailable, error.to_string())
 }

@@ -23,7 +23,7 @@ use crate::telemetry::Metrics;
 use account::Account;
 
 pub use crate::control::CreateKeyring;
-pub use crate::keyring::{KeyState, KeyringView, Suite, VersionView};
+pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Suite, VersionView};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
@@ -169,8 +169,8 @@ impl Service {
             Operation::Seal(seal) => self.in_time(self.seal(seal, &asker, account), deadline).await,
             Operation::Open(open) => self.in_time(self.open(open, &asker, account), deadline).await,
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
-            Operation::ListKeyrings => self.list_keyrings(&asker, account),
-            Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account),
+            Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
+            Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }

@@ -9,7 +9,7 @@ impl Service {
     /// Closes every open intent with what the keyrings show. Idempotent: a crash here leaves intents open again.
     pub async fn reconcile(&self, open: &[Dangling]) -> Result<usize, AppendError> {
         for intent in open {
-            let Some(record) = self.settled(intent) else { continue };
+            let Some(record) = self.settled(intent).await else { continue };
             let by = Deadline(self.clock.mono().plus(super::APPEND_TIME));
             self.log.append(record, (), by).await?.into_outcome();
         }
@@ -17,10 +17,10 @@ impl Service {
     }
 
     /// The outcome of an intent; None while the keyrings cannot tell, and then it stays open.
-    fn settled(&self, intent: &Dangling) -> Option<Record> {
-        let found = match intent.keyring.as_ref().map(|name| self.keyrings.settle(name, intent.index)) {
+    async fn settled(&self, intent: &Dangling) -> Option<Record> {
+        let found = match &intent.keyring {
             None => None,
-            Some(found) => found.ok()?,
+            Some(name) => self.keyrings.settle(name, intent.index).await.ok()?,
         };
         let groups = intent.keyring.iter().map(|keyring| Group {
             keyring: keyring.clone(),

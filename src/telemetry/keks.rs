@@ -15,6 +15,7 @@ pub(super) struct KekFamilies {
     sessions: IntGaugeVec,
     recoveries: IntCounterVec,
     missing: IntGaugeVec,
+    version: IntGaugeVec,
 }
 
 /// The handles of one KEK.
@@ -46,6 +47,8 @@ pub struct KekMetrics {
     pub workers: IntCounter,
     /// Keys that it does not wrap.
     pub missing: IntGauge,
+    /// The version of new wraps; 0 while it is not known.
+    pub version: IntGauge,
 }
 
 impl KekFamilies {
@@ -65,6 +68,7 @@ impl KekFamilies {
             sessions: gauges(r, "kek_sessions", "Sessions of a KEK.", &["kek", "state"])?,
             recoveries: counters(r, "kek_recoveries_total", recoveries, &["kek", "kind"])?,
             missing: gauges(r, "kek_missing_wraps", "Keys of the store that a KEK does not wrap.", &["kek"])?,
+            version: gauges(r, "kek_version", "The version of a KEK that makes new wraps; 0: not known.", &["kek"])?,
         })
     }
 
@@ -87,6 +91,7 @@ impl KekFamilies {
             logins: recoveries("login")?,
             workers: recoveries("worker")?,
             missing: self.missing.get_metric_with_label_values(&[kek])?,
+            version: self.version.get_metric_with_label_values(&[kek])?,
         })
     }
 }

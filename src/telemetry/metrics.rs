@@ -2,11 +2,12 @@
 
 use prometheus::core::Collector;
 use prometheus::{
-    Gauge, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
 
 use super::keks::{KekFamilies, KekMetrics};
+use super::lifetimes::Lifetimes;
 
 /// The verbs that requests are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,8 +102,8 @@ pub struct Metrics {
     pub locked_slots_used: IntGauge,
     /// Whether the kernel locked the memory (1) or refused (0).
     pub memory_locked: IntGauge,
-    /// How long a key may go on working after the KEK refused it: the cache's lifetime.
-    pub revocation_bound_seconds: Gauge,
+    /// Leases and times of rotations.
+    pub lifetimes: Lifetimes,
 }
 
 impl Metrics {
@@ -133,7 +134,7 @@ impl Metrics {
             locked_slots: gauge(r, "locked_memory_slots", "Slots of locked memory for keys.")?,
             locked_slots_used: gauge(r, "locked_memory_slots_used", "Slots of locked memory in use.")?,
             memory_locked: gauge(r, "memory_locked", "Whether the kernel keeps key memory off the swap device.")?,
-            revocation_bound_seconds: revocation_bound(r)?,
+            lifetimes: Lifetimes::new(r)?,
             registry,
         })
     }
@@ -181,11 +182,6 @@ pub(super) fn register<C: Collector + Clone + 'static>(
 
 fn gauge(registry: &Registry, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
     register(registry, IntGauge::with_opts(opts(name, help))?)
-}
-
-fn revocation_bound(registry: &Registry) -> Result<Gauge, prometheus::Error> {
-    let help = "How long a key may work after the KEK refused it.";
-    register(registry, Gauge::with_opts(opts("revocation_bound_seconds", help))?)
 }
 
 fn histogram(registry: &Registry, name: &str, help: &str, buckets: &[f64]) -> Result<Histogram, prometheus::Error> {

@@ -2,6 +2,7 @@
 //! This module never sees a patient, a record, a name of a caller or a value: every label comes from a closed list or the configuration.
 
 mod keks;
+mod lifetimes;
 mod logs;
 mod metrics;
 

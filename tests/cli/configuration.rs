@@ -32,7 +32,12 @@ fn check_says_what_holds_and_touches_nothing() {
     assert_eq!(lines[1], "environment    development");
     assert_eq!(lines[2], format!("state          {}", text(&setup.root().join("state"))));
     assert!(lines[3].starts_with("policy set     ") && lines[3].ends_with(" (1 files)"), "{shown}");
-    assert_eq!(lines[4..], ["revocation     bites within 300 s (cache.ttl)"]);
+    assert_eq!(
+        lines[4..],
+        [
+            "revocation     bites within 310 s of a refusal, 1210 s if the refusal cannot be heard; 310 s of a change of state"
+        ]
+    );
     assert_eq!(listing(setup.dir.path()), before);
 
     std::fs::rename(setup.root().join("state"), setup.root().join("elsewhere")).unwrap();
@@ -133,9 +138,27 @@ fn policy_check_lists_who_may_do_what_and_runs_the_tables() {
     let (code, shown, said) = run(&["policy", "check", &policy]);
     assert_eq!((code, said.as_str()), (Some(0), ""));
     let (granted, digest) = shown.split_once("policy set ").unwrap();
-    let expected = "least-privilege.cedar: 6 permit, 1 forbid\nseal           portal, ingest\nopen           portal\n\
-                    keyringCreate  operator\nkeyringList    auditor, operator\nkeyringShow    operator\n\
-                    auditRead      auditor\ntable tests: 43 cases, 0 failed\n";
+    let expected = "\
+least-privilege.cedar: 8 permit, 1 forbid
+seal             portal, ingest
+open             portal
+rewrap           portal
+keyringCreate    operator
+keyringRotate    operator
+keyringConfigure operator
+keySuspend       operator
+keyResume        custodian
+keyDeactivate    operator
+keyCompromise    operator
+keyDestroy       custodian
+keysRewrap       operator
+partitionShred   custodian
+inventoryRead    auditor, operator
+keyringList      auditor, operator
+keyringShow      custodian, operator
+auditRead        auditor
+table tests: 79 cases, 0 failed
+";
     assert_eq!(granted, expected);
     assert_eq!(digest.trim().len(), 64, "{digest}");
 
@@ -146,7 +169,7 @@ fn policy_check_lists_who_may_do_what_and_runs_the_tables() {
     let (code, shown, said) = run(&["policy", "check", &policy]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("FAILED ") && said.contains("the portal seals patients"), "{said}");
-    assert!(shown.contains("table tests: 43 cases, 1 failed"), "{shown}");
+    assert!(shown.contains("table tests: 79 cases, 1 failed"), "{shown}");
 }
 
 #[test]

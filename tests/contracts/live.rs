@@ -28,6 +28,7 @@ macro_rules! kept_by {
             a_key_for_another_use_is_refused
             a_wrap_outlives_the_worker_and_the_sidecar
             after_a_rotation_wraps_of_both_versions_open
+            a_rotation_makes_the_next_version_once_and_both_old_and_new_sidecars_open_its_wraps
         }
     })* };
 }

@@ -9,6 +9,7 @@ mod outages;
 #[path = "../support/postgres.rs"]
 mod postgres;
 mod probe;
+mod rotation;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;

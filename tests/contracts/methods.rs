@@ -56,6 +56,7 @@ async fn a_version_that_wraps_otherwise_does_not_strand_the_one_before_it() {
     let methods = ["rsa-oaep", "unwrap-getattr", "aes-cbc-hmac", "aes-gcm"];
     for (method, key_version) in methods.into_iter().zip(1..) {
         let method = Some(method.to_owned());
+        let key_version = Some(key_version);
         let settings = Pkcs11Settings { key_label: "kek-{version}".into(), key_version, method, ..token.settings() };
         create(&settings).await;
         let kek = start(settings).await.unwrap();
@@ -68,20 +69,30 @@ async fn a_version_that_wraps_otherwise_does_not_strand_the_one_before_it() {
 }
 
 #[tokio::test]
-async fn a_configuration_that_was_set_back_is_no_tampering() {
+async fn a_wrap_of_a_newer_version_than_the_configured_one_opens_and_one_of_no_version_is_named() {
     let token = Softhsm::new();
-    let version = |key_version| Pkcs11Settings { key_label: "kek-{version}".into(), key_version, ..token.settings() };
+    let version =
+        |version| Pkcs11Settings { key_label: "kek-{version}".into(), key_version: Some(version), ..token.settings() };
     create(&version(1)).await;
     create(&version(2)).await;
-    let newer = start(version(2)).await.unwrap().wrap(&data_key(), &binding(), soon()).await.unwrap();
-    let told = start(version(1)).await.unwrap().unwrap(&newer, &binding(), soon()).await.err().unwrap();
-    assert!(matches!(&told, KekError::Unsupported(what) if what.contains("key_version says 1")), "{told}");
+    let key = data_key();
+    let newer = start(version(2)).await.unwrap().wrap(&key, &binding(), soon()).await.unwrap();
+    let kek = start(version(1)).await.unwrap();
+    opens(kek.as_ref(), &newer, &key).await.unwrap();
+    assert_eq!(kek.wrap(&key, &binding(), soon()).await.unwrap().kek_version, 1, "pinned");
+    let fixed = start(Pkcs11Settings { key_label: "kek-1".into(), ..version(1) }).await.unwrap();
+    let told = fixed.unwrap(&newer, &binding(), soon()).await.err().unwrap();
+    assert!(
+        matches!(&told, KekError::Unsupported(what) if what.contains("key_label kek-1 has no {version}")),
+        "{told}"
+    );
 }
 
 #[tokio::test]
 async fn an_older_version_that_is_gone_from_the_token_is_named_and_the_newer_one_serves_on() {
     let token = Softhsm::new();
-    let version = |key_version| Pkcs11Settings { key_label: "kek-{version}".into(), key_version, ..token.settings() };
+    let version =
+        |version| Pkcs11Settings { key_label: "kek-{version}".into(), key_version: Some(version), ..token.settings() };
     create(&version(1)).await;
     let key = data_key();
     let older = start(version(1)).await.unwrap().wrap(&key, &binding(), soon()).await.unwrap();
@@ -91,7 +102,10 @@ async fn an_older_version_that_is_gone_from_the_token_is_named_and_the_newer_one
     token.pkcs11_tool(&["--delete-object", "--type", "secrkey", "--label", "kek-1"]);
     let kek = start(version(2)).await.unwrap();
     let told = kek.unwrap(&older, &binding(), soon()).await.err().unwrap();
-    assert!(matches!(&told, KekError::Unsupported(what) if what.contains("version 1")), "{told}");
+    assert!(
+        matches!(&told, KekError::Unsupported(what) if what.contains("version 1") && what.ends_with("label kek-1")),
+        "{told}"
+    );
     assert_eq!(kek.health(), KekHealth::Reachable);
     let newer = kek.wrap(&key, &binding(), soon()).await.unwrap();
     assert_eq!(newer.kek_version, 2);

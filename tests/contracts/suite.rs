@@ -8,7 +8,9 @@ use std::sync::Arc;
 use keyward::durable::Disk;
 use keyward::kek::pkcs11::{Pkcs11Kek, Pkcs11Settings};
 use keyward::kek::profile::{AttributeName, Profile};
-use keyward::kek::{Deployment, Kek, KekError, KekHealth, StartError, Wrap, WrapBinding, WrapRole};
+use keyward::kek::{
+    Deployment, Kek, KekError, KekHealth, Rotated, Settings, StartError, Uptake, Wrap, WrapBinding, WrapRole,
+};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::kek::{binding, clock, data_key, opens, sink, soon};
@@ -63,6 +65,12 @@ impl Subject {
 async fn create_key(settings: Pkcs11Settings) {
     let made = Pkcs11Kek::create_key(settings, Deployment::Production, clock(), Disk::real()).await.unwrap();
     assert_eq!(made.objection, None);
+}
+
+/// As `keyward kek rotate` does.
+pub async fn rotate(settings: &Pkcs11Settings, to: Option<u32>) -> Result<Rotated, StartError> {
+    let settings = Settings::Pkcs11(Box::new(settings.clone()));
+    keyward::kek::rotate(settings, to, Deployment::Production, clock(), Disk::real()).await
 }
 
 async fn start(settings: Pkcs11Settings) -> Arc<Pkcs11Kek> {
@@ -233,7 +241,7 @@ pub async fn a_wrap_outlives_the_worker_and_the_sidecar(subject: &Subject) {
 pub async fn after_a_rotation_wraps_of_both_versions_open(subject: &Subject) {
     let version = |version| Pkcs11Settings {
         key_label: "kek-{version}".into(),
-        key_version: version,
+        key_version: Some(version),
         ..subject.settings.clone()
     };
     let (one, two) = (data_key(), data_key());
@@ -244,9 +252,41 @@ pub async fn after_a_rotation_wraps_of_both_versions_open(subject: &Subject) {
     assert_eq!((first.kek_version, second.kek_version), (1, 2));
     opens(kek.as_ref(), &first, &one).await.unwrap();
     opens(kek.as_ref(), &second, &two).await.unwrap();
+    // A fleet is restarted one sidecar at a time: the one that is not yet opens what the others wrap.
+    opens(start(version(1)).await.as_ref(), &second, &two).await.unwrap();
+    let newest = start(Pkcs11Settings { key_version: None, ..version(1) }).await;
+    assert_eq!(newest.current_version(), Some(2));
+    opens(newest.as_ref(), &first, &one).await.unwrap();
     let swapped = Wrap { kek_version: 1, ..second };
     assert_eq!(refusal(&kek, &swapped, &binding()).await, Some(KekError::BadWrap));
     let unknown = Wrap { kek_version: 3, ..first };
-    assert!(matches!(refusal(&kek, &unknown, &binding()).await, Some(KekError::Unsupported(_) | KekError::BadWrap)));
+    let told = refusal(&kek, &unknown, &binding()).await;
+    assert!(matches!(&told, Some(KekError::Unsupported(what)) if what.contains("label kek-3")), "{told:?}");
     assert_eq!(kek.health(), KekHealth::Reachable);
+}
+
+pub async fn a_rotation_makes_the_next_version_once_and_both_old_and_new_sidecars_open_its_wraps(subject: &Subject) {
+    let settings = Pkcs11Settings { key_label: "kek-{version}".into(), key_version: None, ..subject.settings.clone() };
+    let (running, key) = (start(settings.clone()).await, data_key());
+    let before = running.wrap(&key, &binding(), soon()).await.unwrap();
+    assert_eq!(Some(before.kek_version), running.current_version());
+    if subject.second == Second::Made {
+        let told = rotate(&settings, None).await.err().unwrap().to_string();
+        return assert!(told.contains("there is no key kek-3") && told.contains("vendor's tools"), "{told}");
+    }
+    let rotated = rotate(&settings, None).await.unwrap();
+    assert_eq!((rotated.version, rotated.uptake), (2, Uptake::Looking));
+    assert_eq!(rotated.made.first().map(String::as_str), Some("kek-2"));
+    let again = rotate(&settings, Some(2)).await.unwrap();
+    assert_eq!((again.version, again.made), (2, vec![]));
+    let versions: Vec<_> = again.report.versions.iter().map(|one| (one.number, one.objection.as_deref())).collect();
+    assert_eq!(versions, [(1, None), (2, None)]);
+    let restarted = start(settings).await;
+    let after = restarted.wrap(&key, &binding(), soon()).await.unwrap();
+    assert_eq!((before.kek_version, after.kek_version), (1, 2));
+    for kek in [&running, &restarted] {
+        opens(kek.as_ref(), &before, &key).await.unwrap();
+        opens(kek.as_ref(), &after, &key).await.unwrap();
+        assert_eq!(kek.health(), KekHealth::Reachable);
+    }
 }

@@ -131,7 +131,7 @@ async fn settings_that_cannot_work_are_refused_before_the_token_is_touched() {
             Pkcs11Settings { module: Some("/nowhere.so".into()), ..token.settings() },
             "the library /nowhere.so does not exist",
         ),
-        (Pkcs11Settings { key_version: 0, ..token.settings() }, "key_version counts from 1"),
+        (Pkcs11Settings { key_version: Some(0), ..token.settings() }, "key_version counts from 1"),
         (Pkcs11Settings { token_label: String::new(), ..token.settings() }, "token_label must have"),
         (Pkcs11Settings { env: vec![env], ..token.settings() }, "does not let LD_PRELOAD reach the library"),
         (

@@ -111,6 +111,7 @@ const CONFIG: &[&str] = &[
     "kek::transit::TransitSettings",
     "keyring::Environment",
     "keyring::Settings",
+    "keyring::UsageLimits",
     "policy::Settings",
     "secret::OnLockFailure",
     "secret::Settings",
@@ -159,6 +160,7 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "operations"),
     ("server", "control::CreateKeyring"),
     ("server", "crypto::Suite"),
+    ("server", "keyring::KeyLimits"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
     ("server", "keyring::Suite"),
@@ -167,8 +169,10 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("cli", "store::CopyError"),
     ("cli", "store::Counts"),
     ("cli", "store::Progress"),
-    // What a token says about its key, for people.
-    ("cli", "kek::pkcs11::TokenKey"),
+    // What a token or server says about its key, for people.
+    ("cli", "kek::KekReport"),
+    ("cli", "kek::Rotated"),
+    ("cli", "kek::Uptake"),
 ];
 
 /// A library or effect and the modules that may name it; the longest path that fits decides.

@@ -1,4 +1,5 @@
 //! Properties that hold for any input.
 mod envelope;
 mod fields;
+mod life;
 mod policy;

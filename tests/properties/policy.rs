@@ -60,14 +60,24 @@ struct Request {
 }
 
 const fn on_keyring(action: Action) -> bool {
-    matches!(action, Action::Seal | Action::Open | Action::KeyringCreate | Action::KeyringShow)
+    !matches!(action, Action::KeysRewrap | Action::KeyringList | Action::InventoryRead | Action::AuditRead)
 }
 
 /// Who may be given an action at all: the schema, said a second time.
 fn applies(kind: PrincipalKind, action: Action) -> bool {
     match action {
-        Action::Seal | Action::Open => kind == PrincipalKind::Service,
+        Action::Seal | Action::Open | Action::Rewrap => kind == PrincipalKind::Service,
         Action::KeyringCreate => kind != PrincipalKind::Auditor,
+        Action::KeyringRotate
+        | Action::KeyringConfigure
+        | Action::KeySuspend
+        | Action::KeyResume
+        | Action::KeyDeactivate
+        | Action::KeyCompromise
+        | Action::KeyDestroy
+        | Action::KeysRewrap
+        | Action::PartitionShred => matches!(kind, PrincipalKind::Custodian | PrincipalKind::Operator),
+        Action::InventoryRead => kind != PrincipalKind::Service,
         Action::KeyringList | Action::KeyringShow | Action::AuditRead => true,
     }
 }

@@ -34,7 +34,7 @@ impl Pair {
             let start = text.find("[kek.primary]").unwrap();
             let end = text.find("[policy]").unwrap();
             let keks = [section("primary", &primary), section("backup", &backup)].concat();
-            let keyring = "[keyring]\nprimary = \"primary\"\nescrow = \"backup\"\n\n[cache]\nttl = \"1s\"\n\n";
+            let keyring = "[keyring]\nprimary = \"primary\"\nescrow = \"backup\"\n\n[cache]\nttl = \"1s\"\noffline_max = \"0s\"\n\n";
             let text = format!("{}{keks}{keyring}{}", &text[..start], &text[end..]);
             text.replace("127.0.0.1:0", &format!("127.0.0.1:{health}"))
         });

@@ -54,7 +54,7 @@ impl Softhsm {
             token_label: TOKEN_LABEL.into(),
             token_serial: None,
             key_label: KEY_LABEL.into(),
-            key_version: 1,
+            key_version: None,
             method: None,
             pool: None,
             pin: Some(PinSource::File(self.pin())),

@@ -73,7 +73,7 @@ impl Place {
             token_label: TOKEN_LABEL.into(),
             token_serial: None,
             key_label: KEY_LABEL.into(),
-            key_version: 1,
+            key_version: None,
             method: None,
             pool: None,
             pin: Some(PinSource::File(self.pin())),

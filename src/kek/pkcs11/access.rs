@@ -13,12 +13,11 @@ use crate::kek::{Deployment, KekError, KekFacts, Method, StartError};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-use super::attributes::KeyAttributes;
 use super::fault::Fault;
 use super::link::{Answer, Link, Process, Trouble};
 use super::login::{Blocked, Latch, Login};
 use super::message::{Request, TokenFacts};
-use super::recipe::{KeyRole, Recipe};
+use super::recipe::Recipe;
 use super::{PinSource, Pkcs11Settings};
 
 /// Everything needed to open the token, checked.
@@ -50,6 +49,8 @@ pub(super) enum Setback {
     Denied(String),
     /// It holds something that must not be used: an operator, and at start a refusal.
     Unfit(String),
+    /// It does not hold the key: the same.
+    Missing(String),
     /// The library does not load: at start a refusal; later it is as good as away, since an upgrade may be running.
     Library(String),
 }
@@ -92,7 +93,9 @@ impl Setback {
             Self::Away(detail) | Self::Stuck(detail) | Self::Library(detail) => {
                 KekError::Unreachable { kek, detail: detail.clone() }
             }
-            Self::Denied(detail) | Self::Unfit(detail) => KekError::Denied { kek, detail: detail.clone() },
+            Self::Denied(detail) | Self::Unfit(detail) | Self::Missing(detail) => {
+                KekError::Denied { kek, detail: detail.clone() }
+            }
         }
     }
 
@@ -103,6 +106,7 @@ impl Setback {
             | Self::Stuck(detail)
             | Self::Denied(detail)
             | Self::Unfit(detail)
+            | Self::Missing(detail)
             | Self::Library(detail) => detail,
         }
     }
@@ -113,6 +117,11 @@ impl Setback {
             Self::Away(_) | Self::Stuck(_) | Self::Denied(_) => StartError::Kek(self.as_kek_error(kek)),
             Self::Unfit(problem) | Self::Library(problem) => {
                 StartError::Unfit { kek: kek.clone(), problem: problem.clone() }
+            }
+            // Only somebody who sets up is told so: what is missing later is restored, never made anew.
+            Self::Missing(problem) => {
+                let problem = format!("{problem}: make one with `keyward kek create`");
+                StartError::Unfit { kek: kek.clone(), problem }
             }
         }
     }
@@ -252,53 +261,16 @@ impl Access {
         Ok((process, link, facts))
     }
 
-    /// A version of the KEK and its MAC key, if they are fit; the attributes of the KEK.
-    pub(super) async fn fit_key(
-        &self,
-        link: &mut Link,
-        version: u32,
-        recipe: Recipe,
-    ) -> Result<KeyAttributes, Setback> {
-        let label = self.label_of(version);
-        let attributes = self.fit(link, &label, recipe.role()).await?;
-        if recipe.has_mac() {
-            self.fit(link, &label, KeyRole::Mac).await?;
-        }
-        Ok(attributes)
-    }
-
-    async fn fit(&self, link: &mut Link, label: &str, role: KeyRole) -> Result<KeyAttributes, Setback> {
-        let found = link.key(&Request::Find { label, role }, self.start_after()).await;
-        let attributes = found.map_err(|trouble| self.setback(trouble))?;
-        match attributes.objection(role, &self.profile) {
-            Some(objection) => {
-                let label = &attributes.label;
-                Err(Setback::Unfit(format!("the key {label} in the token must not be used: {objection}")))
-            }
-            None => Ok(attributes),
-        }
-    }
-
-    /// The public key of an RSA KEK; None for the others.
-    pub(super) async fn public_key(&self, link: &mut Link) -> Result<Option<RsaPublicKey>, Setback> {
-        if !matches!(self.recipe, Recipe::Oaep { .. }) {
-            return Ok(None);
-        }
-        let label = self.label_of(self.settings.key_version);
-        let read = link.bytes(&Request::PublicKey { label: &label }, self.start_after()).await;
-        let numbers = read.map_err(|trouble| self.setback(trouble))?;
-        rsa_key(&numbers).map(Some).ok_or_else(|| Setback::Unfit(UNFIT_RSA.into()))
-    }
-
     /// Wraps in the token; for an RSA KEK here, and authenticated there.
     pub(super) async fn wrap(
         &self,
         link: &mut Link,
+        version: u32,
         public: Option<&RsaPublicKey>,
         plain: &SecretBytes,
         aad: &[u8],
     ) -> Result<SecretBytes, Trouble> {
-        let (label, recipe) = (self.label_of(self.settings.key_version), self.recipe);
+        let (label, recipe) = (self.label_of(version), self.recipe);
         let encrypted = match (recipe, public) {
             (Recipe::Oaep { hash, .. }, Some(public)) => {
                 let encrypted = public.encrypt(hash, plain);
@@ -347,12 +319,9 @@ impl Access {
             // A mistake at the start; later the token has been pulled out from beside its neighbours.
             Fault::OtherTokens(there) => Setback::Library(format!("{}; there are {there}", self.no_token())),
             Fault::LoggedOut | Fault::Protocol(_) => Setback::Away(told),
-            Fault::NoKey => {
-                let label = self.label_of(self.settings.key_version);
-                Setback::Unfit(format!("{told}, {label}: make one with `keyward kek create`"))
-            }
+            Fault::NoKey(_) => Setback::Missing(told),
             Fault::ManyTokens => Setback::Unfit(format!("{told}: name one by `token_serial`")),
-            Fault::ManyKeys => Setback::Unfit(format!("{told}: rename or remove all but one")),
+            Fault::ManyKeys(_) => Setback::Unfit(format!("{told}: rename or remove all but one")),
             Fault::IvMode => Setback::Unfit(format!("{told}: `keyward hsm probe` shows what it does")),
             Fault::KeyExists | Fault::NotOurs => Setback::Unfit(told),
         }
@@ -434,23 +403,6 @@ async fn blocking<T: Send + 'static>(run: impl FnOnce() -> T + Send + 'static) -
     tokio::task::spawn_blocking(run).await.map_err(|_| Setback::Away("the sidecar is shutting down".into()))
 }
 
-/// The public key of two numbers as the worker sends them.
-pub(super) fn rsa_key(numbers: &SecretBytes) -> Option<RsaPublicKey> {
-    two_numbers(numbers.expose()).and_then(|(n, e)| RsaPublicKey::new(n, e).ok())
-}
-
-/// Each number with its length in two bytes before it.
-fn two_numbers(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (first, rest) = number(bytes)?;
-    let (second, rest) = number(rest)?;
-    rest.is_empty().then_some((first, second))
-}
-
-fn number(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = bytes.split_first_chunk()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(*len)))
-}
-
 fn check_module(path: &Path) -> Result<(), String> {
     if !path.is_absolute() {
         return Err(format!("the path of the library {} must be absolute", path.display()));
@@ -467,7 +419,6 @@ const ALREADY_LOGGED_IN: u64 = 0x100;
 const CANARY_EVERY: Duration = Duration::from_secs(10);
 /// The variable by which OpenSC's spy module finds the library behind it.
 const SPY_MARK: &[u8] = b"PKCS11SPY_OUTPUT";
-pub(super) const UNFIT_RSA: &str = "its public key must have 2,048 to 4,096 bits and an exponent over 65,536";
 /// Anybody can encrypt to a public key.
 const UNPINNED: &str = "rsa-oaep without a MAC key needs the store key's check value in the configuration: anybody can make \
      wraps for a public key. Set store_key_check in [keyring] to what `keyward init` printed";

@@ -13,18 +13,37 @@ use super::message::Request;
 
 /// Random bytes and what the admitted KEK made of them.
 pub(super) struct Canary {
+    /// The version of the KEK: that of new wraps.
+    pub(super) version: u32,
     plain: SecretBytes,
     blob: Vec<u8>,
 }
 
 impl Canary {
+    /// A canary that opens, of a key that refuses what is wrong: the proof of an admission.
+    pub(super) async fn admit(
+        access: &Access,
+        link: &mut Link,
+        version: u32,
+        public: Option<&RsaPublicKey>,
+    ) -> Result<Self, Setback> {
+        let canary = Self::make(access, link, version, public).await?;
+        canary.refuses_what_is_wrong(access, link).await?;
+        Ok(canary)
+    }
+
     /// Wraps random bytes and opens them again.
-    pub(super) async fn make(access: &Access, link: &mut Link, public: Option<&RsaPublicKey>) -> Result<Self, Setback> {
+    pub(super) async fn make(
+        access: &Access,
+        link: &mut Link,
+        version: u32,
+        public: Option<&RsaPublicKey>,
+    ) -> Result<Self, Setback> {
         let mut plain = SecretBytes::zeroed(32);
         crypto::random(plain.expose_mut()).map_err(|error| Setback::Away(error.to_string()))?;
-        let wrapped = access.wrap(link, public, &plain, &aad(access, "open")).await;
+        let wrapped = access.wrap(link, version, public, &plain, &aad(access, "open")).await;
         let blob = wrapped.map_err(|trouble| access.setback(trouble))?.expose().to_vec();
-        let canary = Self { plain, blob };
+        let canary = Self { version, plain, blob };
         match canary.opens(access, link).await {
             Ok(()) => Ok(canary),
             Err(Trouble::Fault(Fault::NotOurs)) => {
@@ -42,7 +61,7 @@ impl Canary {
 
     /// A token that ignores the context, or a changed wrap, would open what was swapped in the database. After the
     /// refusal the canary must still open, or the token was merely dead.
-    pub(super) async fn refuses_what_is_wrong(&self, access: &Access, link: &mut Link) -> Result<(), Setback> {
+    async fn refuses_what_is_wrong(&self, access: &Access, link: &mut Link) -> Result<(), Setback> {
         let (wrong, context) =
             if access.recipe.binds() { (self.blob.clone(), "refuse") } else { (self.changed(), "open") };
         match self.unwrap(access, link, &wrong, context).await {
@@ -74,7 +93,7 @@ impl Canary {
         blob: &[u8],
         context: &str,
     ) -> Result<SecretBytes, Trouble> {
-        let (label, aad) = (access.label_of(access.settings.key_version), aad(access, context));
+        let (label, aad) = (access.label_of(self.version), aad(access, context));
         let request = Request::Unwrap { recipe: access.recipe, label: &label, blob, aad: &aad };
         link.bytes(&request, access.hang_after()).await
     }

@@ -24,10 +24,10 @@ pub enum Fault {
     OtherTokens(String),
     /// Several tokens have the label.
     ManyTokens,
-    /// No key has the label.
-    NoKey,
-    /// Several keys have the label.
-    ManyKeys,
+    /// No key has this label.
+    NoKey(String),
+    /// Several keys have this label.
+    ManyKeys(String),
     /// A key with the label exists.
     KeyExists,
     /// The session is not logged in.
@@ -47,8 +47,8 @@ impl Fault {
             Self::Module(text) => (2, 0, text.as_str()),
             Self::NoToken => (3, 0, ""),
             Self::ManyTokens => (4, 0, ""),
-            Self::NoKey => (5, 0, ""),
-            Self::ManyKeys => (6, 0, ""),
+            Self::NoKey(label) => (5, 0, label.as_str()),
+            Self::ManyKeys(label) => (6, 0, label.as_str()),
             Self::KeyExists => (7, 0, ""),
             Self::LoggedOut => (8, 0, ""),
             Self::Protocol(text) => (9, 0, text.as_str()),
@@ -69,8 +69,8 @@ impl Fault {
             2 => return if code == 0 { Ok(Self::Module(text.into())) } else { Err(Malformed) },
             3 => Self::NoToken,
             4 => Self::ManyTokens,
-            5 => Self::NoKey,
-            6 => Self::ManyKeys,
+            5 => return if code == 0 { Ok(Self::NoKey(text.into())) } else { Err(Malformed) },
+            6 => return if code == 0 { Ok(Self::ManyKeys(text.into())) } else { Err(Malformed) },
             7 => Self::KeyExists,
             8 => Self::LoggedOut,
             10 => Self::NotOurs,
@@ -91,8 +91,8 @@ impl fmt::Display for Fault {
             Self::NoToken => f.write_str("no token has the configured label"),
             Self::OtherTokens(there) => write!(f, "no token has the configured label; there are {there}"),
             Self::ManyTokens => f.write_str("several tokens have the configured label"),
-            Self::NoKey => f.write_str("no key in the token has the configured label"),
-            Self::ManyKeys => f.write_str("several keys in the token have the configured label"),
+            Self::NoKey(label) => write!(f, "no key in the token has the configured label {label}"),
+            Self::ManyKeys(label) => write!(f, "several keys in the token have the configured label {label}"),
             Self::KeyExists => f.write_str("a key with this label exists in the token"),
             Self::LoggedOut => f.write_str("the session is no longer logged in"),
             Self::NotOurs => f.write_str("the MAC of the wrap is not by the key in the token"),

@@ -60,15 +60,25 @@ pub(super) struct State {
     pub(super) breaker: Breaker,
     /// Versions of the KEK whose attributes were looked at in this worker.
     pub(super) admitted: Vec<(u32, Recipe)>,
+    /// Of the version that new wraps are made by.
     pub(super) canary: Option<Arc<Canary>>,
     pub(super) public: Option<Arc<RsaPublicKey>>,
     pub(super) proven: Option<Mono>,
+    /// When a newer version was last looked for.
+    pub(super) looked: Option<Mono>,
+}
+
+/// What came of the work.
+pub(super) struct Done {
+    pub(super) bytes: SecretBytes,
+    /// The version of the KEK that did it; of randomness, the version of new wraps.
+    pub(super) version: u32,
 }
 
 /// A lane on loan. Dropped without being given back, its conversation is over.
-struct Seat<'a> {
-    link: Link,
-    generation: u64,
+pub(super) struct Seat<'a> {
+    pub(super) link: Link,
+    pub(super) generation: u64,
     _permit: SemaphorePermit<'a>,
     _busy: Busy<'a>,
 }
@@ -112,14 +122,14 @@ impl Keeper {
     }
 
     /// Does the work, with as many fresh starts as one failure deserves.
-    pub(super) async fn serve(&self, work: &Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
+    pub(super) async fn serve(&self, work: &Work, deadline: Deadline) -> Result<Done, KekError> {
         let (mut detail, mut heard) = (String::new(), false);
         for attempt in 1..=ATTEMPTS {
             let mut seat = self.seat(deadline).await?;
             let next = match self.perform(&mut seat, work).await {
-                Ok(bytes) => {
+                Ok(done) => {
                     self.succeed(seat);
-                    return Ok(bytes);
+                    return Ok(done);
                 }
                 Err(Snag::Version(error)) => {
                     self.give_back(seat);
@@ -153,7 +163,7 @@ impl Keeper {
         !(held || state.process.is_some() && lately)
     }
 
-    async fn seat(&self, deadline: Deadline) -> Result<Seat<'_>, KekError> {
+    pub(super) async fn seat(&self, deadline: Deadline) -> Result<Seat<'_>, KekError> {
         let late = || KekError::Deadline(self.access.settings.name.clone());
         let permit = self.seats.acquire().await.map_err(|_| late())?;
         if deadline.left(self.access.clock.mono()).is_none() {
@@ -163,30 +173,44 @@ impl Keeper {
         Ok(Seat { link, generation, _permit: permit, _busy: Busy::new(&self.board) })
     }
 
-    async fn perform(&self, seat: &mut Seat<'_>, work: &Work) -> Result<SecretBytes, Snag> {
+    async fn perform(&self, seat: &mut Seat<'_>, work: &Work) -> Result<Done, Snag> {
         let limit = self.access.hang_after();
+        let (canary, public) = {
+            let state = self.state();
+            (state.canary.clone(), state.public.clone())
+        };
+        let canary = canary.ok_or_else(|| Trouble::Lost("nothing was admitted".into()))?;
+        let by = |bytes, version| Done { bytes, version };
         match work {
             Work::Wrap { plain, aad } => {
-                let public = self.state().public.clone();
-                Ok(self.access.wrap(&mut seat.link, public.as_deref(), plain, aad).await?)
+                let wrapped = self.access.wrap(&mut seat.link, canary.version, public.as_deref(), plain, aad).await?;
+                Ok(by(wrapped, canary.version))
             }
             Work::Unwrap { recipe, version, blob, aad } => {
                 self.admit_version(seat, *version, *recipe).await?;
                 let label = self.access.label_of(*version);
-                Ok(seat.link.bytes(&Request::Unwrap { recipe: *recipe, label: &label, blob, aad }, limit).await?)
+                let unwrap = Request::Unwrap { recipe: *recipe, label: &label, blob, aad };
+                Ok(by(seat.link.bytes(&unwrap, limit).await?, *version))
             }
-            Work::Random { len } => Ok(seat.link.bytes(&Request::Random { len: *len }, limit).await?),
+            Work::Random { len } => {
+                Ok(by(seat.link.bytes(&Request::Random { len: *len }, limit).await?, canary.version))
+            }
             Work::Canary => {
-                let canary = self.state().canary.clone();
-                let canary = canary.ok_or_else(|| Trouble::Lost("nothing was admitted".into()))?;
                 canary.opens(&self.access, &mut seat.link).await?;
                 self.canary_opened();
-                Ok(SecretBytes::zeroed(0))
+                Ok(by(SecretBytes::zeroed(0), canary.version))
             }
         }
     }
 
-    /// An older version of the KEK must be as fit as the current one.
+    /// The version of new wraps; None while the token has never been reached and the configuration names none.
+    pub(super) fn current_version(&self) -> Option<u32> {
+        let admitted = self.state().canary.as_ref().map(|canary| canary.version);
+        admitted.or_else(|| self.access.settings.pinned())
+    }
+
+    /// Another version of the KEK must be as fit as the current one, whether it is older or newer: a fleet that is rotated
+    /// has sidecars of both.
     async fn admit_version(&self, seat: &mut Seat<'_>, version: u32, recipe: Recipe) -> Result<(), Snag> {
         if self.state().admitted.contains(&(version, recipe)) {
             return Ok(());
@@ -225,7 +249,7 @@ impl Keeper {
                 class => class,
             },
             Fault::NotOurs => ErrorClass::BadInput,
-            Fault::LoggedOut | Fault::NoKey => ErrorClass::Session,
+            Fault::LoggedOut | Fault::NoKey(_) => ErrorClass::Session,
             _ => return self.lost(&seat, told),
         };
         match class {
@@ -263,8 +287,8 @@ impl Keeper {
     }
 
     fn asks_otherwise(&self, work: &Work) -> bool {
-        let (recipe, version) = (self.access.recipe, self.access.settings.key_version);
-        matches!(work, Work::Unwrap { recipe: its, version: of, .. } if *its != recipe || *of != version)
+        let (recipe, version) = (self.access.recipe, self.current_version());
+        matches!(work, Work::Unwrap { recipe: its, version: of, .. } if *its != recipe || Some(*of) != version)
     }
 
     /// A canary in a fresh session decides whether the input was wrong or the token; the seat goes back if it opens.
@@ -304,7 +328,7 @@ impl Keeper {
         }
     }
 
-    fn give_back(&self, seat: Seat<'_>) {
+    pub(super) fn give_back(&self, seat: Seat<'_>) {
         let Seat { link, generation, .. } = seat;
         let mut state = self.state();
         if state.generation == generation && state.process.is_some() {
@@ -379,6 +403,7 @@ impl Keeper {
             breaker,
             sessions_in_use: counts.busy,
             sessions: if state.process.is_some() { idle.saturating_add(counts.busy) } else { 0 },
+            most_calls: u32::try_from(self.access.pool()).unwrap_or(u32::MAX),
             recoveries: Recoveries {
                 sessions: counts.sessions_renewed,
                 logins: after_the_first,

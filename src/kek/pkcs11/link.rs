@@ -50,6 +50,7 @@ pub(super) enum Answer {
     Library(LibraryFacts),
     Slot(SlotFacts),
     Mechanisms(Vec<MechanismFacts>),
+    Versions(Vec<u32>),
 }
 
 /// Why there is no answer.
@@ -190,6 +191,7 @@ impl Link {
             Reply::Library(facts) => Ok(Answer::Library(facts)),
             Reply::Slot(facts) => Ok(Answer::Slot(facts)),
             Reply::Mechanisms(list) => Ok(Answer::Mechanisms(list)),
+            Reply::Versions(list) => Ok(Answer::Versions(list)),
             Reply::Failed(fault) => Err(Trouble::Fault(fault)),
         }
     }

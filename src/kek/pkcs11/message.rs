@@ -10,7 +10,7 @@ use super::recipe::{KeyRole, Recipe};
 use super::survey::{LibraryFacts, MechanismFacts, SlotFacts};
 
 /// The version of this protocol; both sides are the same binary, so any other one is an error.
-pub const PROTOCOL: u16 = 3;
+pub const PROTOCOL: u16 = 4;
 
 /// What the sidecar asks.
 #[derive(Debug, PartialEq, Eq)]
@@ -100,6 +100,17 @@ pub enum Request<'a> {
         /// How often.
         times: u16,
     },
+    /// Looks for versions of a key, in a session of its own.
+    Versions {
+        /// The KEK's label, with [`super::VERSION_MARK`] where the version stands.
+        label: &'a str,
+        /// Which of its keys.
+        role: KeyRole,
+        /// The first version to look for.
+        from: u32,
+        /// The search ends after so many in a row that are not there.
+        gap: u16,
+    },
     /// Opens sessions beside those that are open, and closes them again.
     Sessions {
         /// How many at most.
@@ -179,15 +190,24 @@ impl<'a> Request<'a> {
                 put_crypt(frame, 13, *recipe, [label.as_bytes(), blob, aad])?;
                 frame.put_u16(*times)
             }
-            Self::Sessions { .. } | Self::Survey { .. } | Self::Slot { .. } | Self::Mechanisms { .. } => {
-                self.put_look(frame)
-            }
+            Self::Versions { .. }
+            | Self::Sessions { .. }
+            | Self::Survey { .. }
+            | Self::Slot { .. }
+            | Self::Mechanisms { .. } => self.put_look(frame),
         }
     }
 
     /// The requests that only look.
     fn put_look(&self, frame: &mut Frame) -> Result<(), Malformed> {
         match self {
+            Self::Versions { label, role, from, gap } => {
+                frame.put_u8(18)?;
+                frame.put_bytes(label.as_bytes())?;
+                frame.put_u8(role.number())?;
+                frame.put_u64(u64::from(*from))?;
+                frame.put_u16(*gap)
+            }
             Self::Sessions { most } => {
                 frame.put_u8(14)?;
                 frame.put_u16(*most)
@@ -255,11 +275,21 @@ impl<'a> Request<'a> {
             15 => Self::Survey { module: fields.text()?, reserved: fields.text()?, os_locking: fields.flag()? },
             16 => Self::Slot { index: fields.u16()? },
             17 => Self::Mechanisms { index: fields.u16()?, from: fields.u16()? },
+            18 => Self::Versions {
+                label: fields.text()?,
+                role: KeyRole::of(fields.u8()?)?,
+                from: take_version(&mut fields)?,
+                gap: fields.u16()?,
+            },
             _ => return Err(Malformed),
         };
         fields.end()?;
         Ok(request)
     }
+}
+
+fn take_version(fields: &mut Fields<'_>) -> Result<u32, Malformed> {
+    u32::try_from(fields.u64()?).map_err(|_| Malformed)
 }
 
 fn put_crypt(frame: &mut Frame, kind: u8, recipe: Recipe, texts: [&[u8]; 3]) -> Result<(), Malformed> {
@@ -356,6 +386,8 @@ pub enum Reply<'a> {
     Slot(SlotFacts),
     /// Mechanisms of a slot; none when there are no more.
     Mechanisms(Vec<MechanismFacts>),
+    /// Versions of a key, ascending.
+    Versions(Vec<u32>),
 }
 
 impl<'a> Reply<'a> {
@@ -407,6 +439,11 @@ impl<'a> Reply<'a> {
                 frame.put_u16(u16::try_from(list.len()).map_err(|_| Malformed)?)?;
                 list.iter().try_for_each(|mechanism| mechanism.put(frame))
             }
+            Self::Versions(list) => {
+                frame.put_u8(12)?;
+                frame.put_u16(u16::try_from(list.len()).map_err(|_| Malformed)?)?;
+                list.iter().try_for_each(|version| frame.put_u64(u64::from(*version)))
+            }
         }
     }
 
@@ -433,6 +470,10 @@ impl<'a> Reply<'a> {
             11 => {
                 let count = fields.u16()?;
                 Self::Mechanisms((0..count).map(|_| MechanismFacts::take(&mut fields)).collect::<Result<_, _>>()?)
+            }
+            12 => {
+                let count = fields.u16()?;
+                Self::Versions((0..count).map(|_| take_version(&mut fields)).collect::<Result<_, _>>()?)
             }
             _ => return Err(Malformed),
         };
@@ -488,6 +529,7 @@ mod tests {
             Request::Survey { module: "/m.so", reserved: "", os_locking: false },
             Request::Slot { index: 1 },
             Request::Mechanisms { index: 1, from: 100 },
+            Request::Versions { label: "kek-{version}", role: KeyRole::Private, from: 3, gap: 32 },
         ]
     }
 
@@ -501,7 +543,8 @@ mod tests {
             Reply::Bytes(&[4; 60]),
             Reply::Failed(Fault::Code { call: "C_Decrypt".into(), code: 5 }),
             Reply::Failed(Fault::Module("no such file".into())),
-            Reply::Failed(Fault::ManyKeys),
+            Reply::Failed(Fault::ManyKeys("kek-1".into())),
+            Reply::Failed(Fault::NoKey("kek-2.mac".into())),
             Reply::Failed(Fault::NotOurs),
             Reply::Failed(Fault::OtherTokens("kek (serial 1)".into())),
             Reply::Failed(Fault::IvMode),
@@ -510,6 +553,7 @@ mod tests {
             Reply::Library(LibraryFacts { slots: 2, version: "2.6".into(), ..LibraryFacts::default() }),
             Reply::Slot(SlotFacts { label: "t".into(), initialized: true, ..SlotFacts::default() }),
             Reply::Mechanisms(vec![MechanismFacts { number: 0x1087, min: 16, max: 32, flags: 0x300 }; 2]),
+            Reply::Versions(vec![1, 7, u32::MAX]),
         ]
     }
 

@@ -79,7 +79,7 @@ pub(super) fn public_key(at: &At<'_>, label: &str) -> Result<Vec<u8>, Fault> {
             Attribute::Number(cryptoki_sys::CKA_CLASS, cryptoki_sys::CKO_PUBLIC_KEY),
             Attribute::Bytes(cryptoki_sys::CKA_LABEL, label.as_bytes()),
         ];
-        let [public] = at.module.find(at.session, &template)?.try_into().map_err(|_| Fault::NoKey)?;
+        let [public] = at.module.find(at.session, &template)?.try_into().map_err(|_| Fault::NoKey(label.to_owned()))?;
         exponent = read(public, cryptoki_sys::CKA_PUBLIC_EXPONENT)?;
     }
     let mut out = Vec::new();

@@ -11,10 +11,12 @@ mod cipher;
 mod descriptors;
 mod fault;
 mod finishing;
+mod fitness;
 mod frame;
 mod keeper;
 mod link;
 mod login;
+mod making;
 mod message;
 mod methods;
 mod module;
@@ -35,7 +37,6 @@ use crate::durable::Disk;
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-use super::profile::{AttributeName, WrapMethod};
 use super::{
     Deployment, EventSink, Kek, KekError, KekFacts, KekHealth, KekStatus, Method, StartError, Wrap, WrapBinding,
 };
@@ -43,11 +44,11 @@ use super::{
 use access::{Access, Setback};
 use board::Board;
 use finishing::Finishing;
-use keeper::{Keeper, Work};
-use message::{NewKey, Request};
+use keeper::{Done, Keeper, Work};
 
 pub use attributes::KeyAttributes;
 pub use login::{PinSource, clear_login};
+pub use making::{Made, TokenKey};
 pub use settings::Pkcs11Settings;
 pub use worker::worker_main;
 
@@ -64,17 +65,6 @@ pub struct Pkcs11Kek {
     clock: SharedClock,
     board: Arc<Board>,
     keeper: Arc<Keeper>,
-}
-
-/// What a token holds, for `keyward kek create` and `keyward kek show`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TokenKey {
-    /// The token.
-    pub facts: KekFacts,
-    /// The key, as the token reports it.
-    pub attributes: KeyAttributes,
-    /// Why it must not be used as a KEK; None if it may.
-    pub objection: Option<String>,
 }
 
 impl Pkcs11Kek {
@@ -105,58 +95,6 @@ impl Pkcs11Kek {
         Access::problems(settings, deployment)
     }
 
-    /// Makes a KEK in the token, with its MAC key where the method has one; refuses a label that is taken. Not retried:
-    /// whether a key was made is seen in the token.
-    pub async fn create_key(
-        settings: Pkcs11Settings,
-        deployment: Deployment,
-        clock: SharedClock,
-        disk: Disk,
-    ) -> Result<TokenKey, StartError> {
-        let access = Access::prepare(settings, deployment, clock, disk)?;
-        let name = &access.settings.name;
-        let problem = |problem: String| StartError::Setting { kek: name.clone(), problem };
-        let recipes = new_keys(&access.table).ok_or_else(|| {
-            problem(format!(
-                "the keys of {} are made with the vendor's tools: {}",
-                access.profile.product,
-                steps(&access)
-            ))
-        })?;
-        let unmodifiable = access.profile.attributes.settable.contains(&AttributeName::Modifiable);
-        let label = access.label_of(access.settings.key_version);
-        let (_process, mut link, token) = access.open().await.map_err(|setback| setback.as_start_error(name))?;
-        let mut made = Vec::new();
-        for (role, mechanism, key_type, bits) in recipes {
-            // Of its own for each: some tokens take a second secret key with the same id for the first.
-            let mut id = [0; 16];
-            crypto::random(&mut id).map_err(|error| problem(error.to_string()))?;
-            let new = NewKey { role, mechanism, key_type, bits, label: &label, id: &id, unmodifiable };
-            let created = link.key(&Request::Create(new), access.start_after()).await;
-            made.push((role, created.map_err(|trouble| access.setback(trouble).as_start_error(name))?));
-        }
-        let objection = made.iter().find_map(|(role, attributes)| attributes.objection(*role, &access.profile));
-        let (_, attributes) = made.into_iter().next().ok_or_else(|| problem("nothing was made".into()))?;
-        Ok(TokenKey { facts: access::facts(&access, &token), attributes, objection })
-    }
-
-    /// What the token holds under the configured label.
-    pub async fn inspect(
-        settings: Pkcs11Settings,
-        deployment: Deployment,
-        clock: SharedClock,
-        disk: Disk,
-    ) -> Result<TokenKey, StartError> {
-        let access = Access::prepare(settings, deployment, clock, disk)?;
-        let name = &access.settings.name;
-        let (_process, mut link, token) = access.open().await.map_err(|setback| setback.as_start_error(name))?;
-        let (label, role) = (access.label_of(access.settings.key_version), access.recipe.role());
-        let found = link.key(&Request::Find { label: &label, role }, access.start_after()).await;
-        let attributes = found.map_err(|trouble| access.setback(trouble).as_start_error(name))?;
-        let objection = attributes.objection(role, &access.profile);
-        Ok(TokenKey { facts: access::facts(&access, &token), attributes, objection })
-    }
-
     /// The key's attributes as the token reported them at the last admission; None before the first.
     pub fn attributes(&self) -> Option<KeyAttributes> {
         self.board.attributes()
@@ -175,35 +113,27 @@ impl Pkcs11Kek {
         let access = &self.keeper.access;
         let method = access.method();
         let aad = binding.encode(method);
-        let blob = if access.recipe.binds() {
+        let (blob, kek_version) = if access.recipe.binds() {
             let plain = SecretBytes::copy_of(key.expose_for_wrapping());
-            self.ask(Work::Wrap { plain, aad }, deadline).await?.expose().to_vec()
+            let done = self.ask(Work::Wrap { plain, aad }, deadline).await?;
+            (done.bytes.expose().to_vec(), done.version)
         } else {
             self.wrap_bound(key, &aad, deadline).await?
         };
-        let wrap = Wrap {
-            kek: self.name.clone(),
-            kek_version: access.settings.key_version,
-            method,
-            blob,
-            check_value: key.check_value(),
-        };
-        // A wrap that does not open is a lost key: it is not handed out before the token has opened it.
-        self.unwrap_key(&wrap, binding, deadline).await?;
-        Ok(wrap)
+        Ok(Wrap { kek: self.name.clone(), kek_version, method, blob, check_value: key.check_value() })
     }
 
     /// The token wraps a fresh key, of its randomness and the operating system's; the data key is sealed under that.
-    async fn wrap_bound(&self, key: &DataKey, binding: &[u8], deadline: Deadline) -> Result<Vec<u8>, KekError> {
+    async fn wrap_bound(&self, key: &DataKey, binding: &[u8], deadline: Deadline) -> Result<(Vec<u8>, u32), KekError> {
         let failed = |_| KekError::Unreachable { kek: self.name.clone(), detail: "no memory or randomness".into() };
-        let mut fresh = self.ask(Work::Random { len: RANDOM_BYTES }, deadline).await?;
+        let mut fresh = self.ask(Work::Random { len: RANDOM_BYTES }, deadline).await?.bytes;
         let mut ours = SecretBytes::zeroed(usize::from(RANDOM_BYTES));
         crypto::random(ours.expose_mut()).map_err(failed)?;
         fresh.expose_mut().iter_mut().zip(ours.expose()).for_each(|(byte, other)| *byte ^= other);
         let sealed = bound::seal(&fresh, binding, key).map_err(failed)?;
         let aad = Self::authenticated(self.keeper.access.recipe, binding, &sealed);
-        let by_token = self.ask(Work::Wrap { plain: fresh, aad }, deadline).await?;
-        bound::join(by_token.expose(), &sealed).ok_or(KekError::BadWrap)
+        let done = self.ask(Work::Wrap { plain: fresh, aad }, deadline).await?;
+        Ok((bound::join(done.bytes.expose(), &sealed).ok_or(KekError::BadWrap)?, done.version))
     }
 
     /// What the MAC beside an RSA wrap covers: the sealed key too, since anybody can make the rest.
@@ -216,10 +146,11 @@ impl Pkcs11Kek {
         if wrap.kek != self.name || binding.kek != self.name {
             return Err(KekError::BadWrap);
         }
-        let current = access.settings.key_version;
-        if wrap.kek_version > current {
-            let version = wrap.kek_version;
-            return Err(KekError::Unsupported(format!("wrapped by version {version}, and key_version says {current}")));
+        if wrap.kek_version > 1 && !access.settings.has_versions() {
+            return Err(KekError::Unsupported(format!(
+                "wrapped by version {} of the key-encryption key {}, and key_label {} has no {VERSION_MARK} in it",
+                wrap.kek_version, self.name, access.settings.key_label
+            )));
         }
         if matches!(wrap.method, Method::Software | Method::Transit) {
             return Err(KekError::BadWrap);
@@ -239,13 +170,13 @@ impl Pkcs11Kek {
                 return Err(KekError::BadWrap);
             }
             let work = Work::Unwrap { recipe, version, blob: wrap.blob.clone(), aad: bytes };
-            self.ask(work, deadline).await?
+            self.ask(work, deadline).await?.bytes
         } else {
             let parts = bound::split(&wrap.blob).filter(|(by_token, _)| recipe.fits(by_token.len()));
             let (by_token, sealed) = parts.ok_or(KekError::BadWrap)?;
             let aad = Self::authenticated(recipe, &bytes, sealed);
             let work = Work::Unwrap { recipe, version, blob: by_token.to_vec(), aad };
-            let fresh = self.ask(work, deadline).await?;
+            let fresh = self.ask(work, deadline).await?.bytes;
             bound::open(&fresh, &bytes, sealed).map_err(|_| KekError::BadWrap)?
         };
         super::checked_key(&secret, wrap)
@@ -253,7 +184,7 @@ impl Pkcs11Kek {
 
     /// Does work and waits for its answer, no longer than the deadline. The work goes on without us: a lane must not be
     /// left in the middle of a call, and a token that hangs is noticed by the keeper's own limits.
-    async fn ask(&self, work: Work, deadline: Deadline) -> Result<SecretBytes, KekError> {
+    async fn ask(&self, work: Work, deadline: Deadline) -> Result<Done, KekError> {
         let keeper = self.keeper.clone();
         let working = Finishing::new(async move { keeper.serve(&work, deadline).await });
         tokio::select! {
@@ -262,31 +193,6 @@ impl Pkcs11Kek {
             () = self.clock.sleep_until(deadline.0) => Err(KekError::Deadline(self.name.clone())),
         }
     }
-}
-
-/// Which keys a method needs: role, generating mechanism, type, bits; None if keyward cannot make them.
-fn new_keys(table: &WrapMethod) -> Option<Vec<(KeyRole, u64, u64, u64)>> {
-    let aes = cryptoki_sys::CKK_AES;
-    match *table {
-        WrapMethod::AesGcm { generate, .. }
-        | WrapMethod::AesKwp { generate, .. }
-        | WrapMethod::AesKw { generate, .. } => Some(vec![(KeyRole::Cipher, generate?, aes, 256)]),
-        WrapMethod::UnwrapGetattr { generate, .. } => Some(vec![(KeyRole::Wrapper, generate?, aes, 256)]),
-        WrapMethod::AesCbcHmac { generate, mac_generate, mac_key_type, .. } => {
-            Some(vec![(KeyRole::Cipher, generate?, aes, 256), (KeyRole::Mac, mac_generate?, mac_key_type, 256)])
-        }
-        WrapMethod::RsaOaep { generate, bits, mac_key_type, mac_generate, .. } => {
-            let mut keys = vec![(KeyRole::Private, generate?, cryptoki_sys::CKK_RSA, u64::from(bits))];
-            if let Some(key_type) = mac_key_type {
-                keys.push((KeyRole::Mac, mac_generate?, key_type, 256));
-            }
-            Some(keys)
-        }
-    }
-}
-
-fn steps(access: &Access) -> String {
-    access.profile.setup.steps.join("; ")
 }
 
 impl Kek for Pkcs11Kek {
@@ -319,7 +225,7 @@ impl Kek for Pkcs11Kek {
     fn random<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<u8>, KekError>> {
         Box::pin(async move {
             let bytes = self.ask(Work::Random { len: RANDOM_BYTES }, deadline).await?;
-            Ok(bytes.expose().to_vec())
+            Ok(bytes.bytes.expose().to_vec())
         })
     }
 
@@ -329,6 +235,10 @@ impl Kek for Pkcs11Kek {
 
     fn status(&self) -> KekStatus {
         self.keeper.status()
+    }
+
+    fn current_version(&self) -> Option<u32> {
+        self.keeper.current_version()
     }
 }
 

@@ -2,7 +2,9 @@
 //! This module never lets two callers open at once, and never asks past the breaker.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clock::{Deadline, Mono};
 use crate::crypto::RsaPublicKey;
 use crate::kek::profile::ErrorClass;
 use crate::kek::{KekError, KekEvent, KekFacts, KekHealth};
@@ -11,9 +13,8 @@ use super::access::{Setback, facts};
 use super::attributes::KeyAttributes;
 use super::canary::Canary;
 use super::fault::Fault;
-use super::keeper::Keeper;
+use super::keeper::{Keeper, Seat};
 use super::link::{Link, Trouble};
-use super::message::TokenFacts;
 
 impl Keeper {
     /// An idle lane, a new one, or a new worker.
@@ -60,16 +61,18 @@ impl Keeper {
     pub(super) async fn open(&self) -> Result<(), Setback> {
         let (process, mut link, token) = self.access.open().await?;
         self.board.count(|counts| counts.workers_started += 1);
-        let attributes = self.access.fit_key(&mut link, self.access.settings.key_version, self.access.recipe).await?;
-        let public = self.access.public_key(&mut link).await?.map(Arc::new);
         let admitted = self.state().canary.clone();
+        // A worker goes on where the one before it was: a newer version is looked for beside the calls, and one that is
+        // gone is no reason to wrap by an older one.
+        let version = match &admitted {
+            Some(canary) => canary.version,
+            None => self.access.newest(&mut link).await?,
+        };
+        let attributes = self.access.fit_key(&mut link, version, self.access.recipe).await?;
+        let public = self.access.public_key(&mut link, version).await?.map(Arc::new);
         let canary = match admitted {
             Some(canary) => self.prove_again(&mut link, public.as_deref(), canary).await?,
-            None => {
-                let canary = Canary::make(&self.access, &mut link, public.as_deref()).await?;
-                canary.refuses_what_is_wrong(&self.access, &mut link).await?;
-                Arc::new(canary)
-            }
+            None => Arc::new(Canary::admit(&self.access, &mut link, version, public.as_deref()).await?),
         };
         self.board.worker_is(process.id());
         {
@@ -77,13 +80,51 @@ impl Keeper {
             state.generation += 1;
             state.process = Some(process);
             state.idle = vec![link];
-            state.admitted = vec![(self.access.settings.key_version, self.access.recipe)];
+            state.admitted = vec![(version, self.access.recipe)];
             state.canary = Some(canary);
             state.public = public;
             state.proven = Some(self.access.clock.mono());
+            state.looked = state.proven;
             self.canary_opened();
             // Under the lock: a failure of this worker must not be told before the worker is.
-            self.announce(&token, attributes);
+            self.announce(facts(&self.access, &token), attributes, version);
+        }
+        Ok(())
+    }
+
+    /// When to look for a newer version; None if the configuration names the one to use.
+    pub(super) fn next_version_look(&self) -> Option<Mono> {
+        let state = self.state();
+        let due = state.looked?.plus(LOOK_EVERY);
+        (self.access.settings.pinned().is_none() && state.process.is_some()).then_some(due)
+    }
+
+    /// Whether `keyward kek rotate` has made a newer version: proven as at the admission, it makes new wraps from then on.
+    /// One that is not fit changes nothing, and neither does a library that shows new keys to new processes only.
+    pub(super) async fn look_for_newer(&self) {
+        let (now, limit) = (self.access.clock.mono(), self.access.start_after());
+        self.state().looked = Some(now);
+        let Ok(mut seat) = self.seat(Deadline(now.plus(limit))).await else { return };
+        // What has failed here may have left its lane in the middle of a call: it is not given back.
+        if self.adopt_newer(&mut seat).await.is_ok() {
+            self.give_back(seat);
+        }
+    }
+
+    async fn adopt_newer(&self, seat: &mut Seat<'_>) -> Result<(), Setback> {
+        let (access, link) = (&self.access, &mut seat.link);
+        let current = self.current_version().unwrap_or_default();
+        let newer = access.versions(link, current.saturating_add(1), LOOK_GAP).await?;
+        let Some(version) = newer.into_iter().max() else { return Ok(()) };
+        let attributes = access.fit_key(link, version, access.recipe).await?;
+        let public = access.public_key(link, version).await?.map(Arc::new);
+        let canary = Canary::admit(access, link, version, public.as_deref()).await?;
+        let mut state = self.state();
+        if state.generation == seat.generation && state.process.is_some() {
+            state.admitted.push((version, access.recipe));
+            state.canary = Some(Arc::new(canary));
+            state.public = public;
+            self.announce(self.board.facts(), attributes, version);
         }
         Ok(())
     }
@@ -106,7 +147,7 @@ impl Keeper {
             Trouble::Lost(_) => return Err(self.access.setback(trouble)),
             Trouble::Fault(_) => {}
         }
-        Canary::make(&self.access, link, public).await?;
+        Canary::make(&self.access, link, canary.version, public).await?;
         match canary.opens(&self.access, link).await {
             Ok(()) => Ok(canary),
             Err(lost @ Trouble::Lost(_)) => Err(self.access.setback(lost)),
@@ -116,13 +157,13 @@ impl Keeper {
         }
     }
 
-    fn announce(&self, token: &TokenFacts, attributes: KeyAttributes) {
-        let settings = &self.access.settings;
-        let (kek, version) = (settings.name.clone(), settings.key_version);
+    fn announce(&self, facts: KekFacts, attributes: KeyAttributes, version: u32) {
+        let kek = self.access.settings.name.clone();
         let key = format!("{} {}", attributes.label, hex::encode(&attributes.id));
-        let facts = KekFacts { key, ..facts(&self.access, token) };
-        let (known, health) = (self.board.attributes().is_some(), self.board.health());
-        let lines = attributes.lines();
+        let facts = KekFacts { key, ..facts };
+        // Another label is another version: a key of its own, and a record of its own.
+        let known = self.board.attributes().is_some_and(|known| known.label == attributes.label);
+        let (health, lines) = (self.board.health(), attributes.lines());
         self.board.admit(facts.clone(), attributes);
         if !known {
             self.events.emit(KekEvent::Admitted { kek, version, facts: Box::new(facts), attributes: lines });
@@ -131,3 +172,8 @@ impl Keeper {
         }
     }
 }
+
+/// How long a new version may stay unseen. One search in a session of its own.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// One version may be half made and the next one whole.
+const LOOK_GAP: u16 = 2;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::clock::{Clock, SystemClock};
 use crate::secret::SecretBytes;
 
+use super::VERSION_MARK;
 use super::attributes::KeyAttributes;
 use super::fault::Fault;
 use super::message::NewKey;
@@ -46,6 +47,32 @@ impl Seat {
     pub fn find(&mut self, label: &str, role: KeyRole) -> Result<KeyAttributes, Fault> {
         self.renew();
         self.working(&[(role, label)], |at| attributes(at.module, at.session, at.key(0)?))
+    }
+
+    /// Which versions of a key are there, in a session of its own: each by its exact label, since a token is not asked
+    /// for all that it holds.
+    pub fn versions(&mut self, label: &str, role: KeyRole, from: u32, gap: u16) -> Result<Vec<u32>, Fault> {
+        self.renew();
+        self.working(&[], |at| {
+            let (mut found, mut missing) = (Vec::new(), 0);
+            for version in from.max(1)..=u32::MAX {
+                let label = label_of(role, &label.replace(VERSION_MARK, &version.to_string()));
+                if at.module.find(at.session, &[class(role), label_is(&label)])?.is_empty() {
+                    missing += 1;
+                } else {
+                    found.push(version);
+                    missing = 0;
+                }
+                if missing >= gap || found.len() >= MOST_VERSIONS {
+                    break;
+                }
+            }
+            // As for one key: a public session sees none.
+            if found.is_empty() && !at.module.is_logged_in(at.session)? {
+                return Err(Fault::LoggedOut);
+            }
+            Ok(found)
+        })
     }
 
     /// Wraps under the KEK.
@@ -191,9 +218,9 @@ fn find_one(module: &Module, session: SessionId, role: KeyRole, label: &str) -> 
     match module.find(session, &[class(role), label_is(&label)])?.as_slice() {
         // A session that has become public does not see private objects: that is no reason to call the key gone.
         [] if !module.is_logged_in(session)? => Err(Fault::LoggedOut),
-        [] => Err(Fault::NoKey),
+        [] => Err(Fault::NoKey(label)),
         [key] => Ok(*key),
-        _ => Err(Fault::ManyKeys),
+        _ => Err(Fault::ManyKeys(label)),
     }
 }
 
@@ -214,7 +241,8 @@ fn attributes(module: &Module, session: SessionId, key: ObjectId) -> Result<KeyA
     Ok(attributes)
 }
 
-fn label_of(role: KeyRole, label: &str) -> String {
+/// The label of a key of a KEK.
+pub(super) fn label_of(role: KeyRole, label: &str) -> String {
     match role {
         KeyRole::Mac => format!("{label}.mac"),
         KeyRole::Cipher | KeyRole::Wrapper | KeyRole::Private => label.to_owned(),
@@ -285,3 +313,6 @@ fn public_template<'a>(new: &NewKey<'a>, label: &'a str, lasting: bool) -> Vec<A
         Attribute::Bytes(cryptoki_sys::CKA_PUBLIC_EXPONENT, &[1, 0, 1]),
     ]
 }
+
+/// Eight bytes each in an answer of one page. More than a key has in its life.
+const MOST_VERSIONS: usize = 256;

@@ -24,8 +24,8 @@ pub struct Pkcs11Settings {
     pub token_serial: Option<String>,
     /// The key's label; `{version}` in it stands for the version, so that older versions still unwrap.
     pub key_label: String,
-    /// The key's version, counted by the operator: 1, 2, ...
-    pub key_version: u32,
+    /// The version of new wraps: 1, 2, ... None takes the newest fit one that the token holds.
+    pub key_version: Option<u32>,
     /// The method of new wraps; None takes the profile's first that needs no opting in.
     pub method: Option<String>,
     /// How many calls run at once; None as the profile says, and never more than that.
@@ -62,11 +62,12 @@ impl Pkcs11Settings {
         if !label_fits(&self.key_label, MAX_KEY_LABEL) {
             return Err(format!("key_label must have 1 to {MAX_KEY_LABEL} bytes"));
         }
-        if self.key_version == 0 {
-            return Err("key_version counts from 1".into());
-        }
-        if self.key_version > 1 && !self.key_label.contains(VERSION_MARK) {
-            return Err(format!("key_version {} needs {VERSION_MARK} in key_label", self.key_version));
+        match self.key_version {
+            Some(0) => return Err("key_version counts from 1".into()),
+            Some(version) if version > 1 && !self.has_versions() => {
+                return Err(format!("key_version {version} needs {VERSION_MARK} in key_label"));
+            }
+            _ => {}
         }
         if self.token_serial.is_some() && !profile.slot.select.contains(&Select::Serial) {
             return Err(format!("the tokens of {} are not told apart by a serial number", profile.product));
@@ -76,6 +77,16 @@ impl Pkcs11Settings {
             Some((name, _)) => Err(format!("the profile {} does not let {name} reach the library", profile.id)),
             None => Ok(()),
         }
+    }
+
+    /// Whether the label tells versions apart.
+    pub(super) fn has_versions(&self) -> bool {
+        self.key_label.contains(VERSION_MARK)
+    }
+
+    /// The version of new wraps where no token has to be asked.
+    pub(super) fn pinned(&self) -> Option<u32> {
+        self.key_version.or((!self.has_versions()).then_some(1))
     }
 
     fn check_pin(&self, profile: &Profile) -> Result<(), String> {

@@ -11,14 +11,16 @@ use crate::kek::profile::{Profile, WrapMethod};
 use crate::kek::{Deployment, StartError};
 use crate::secret::SecretBytes;
 
-use super::access::{Access, Library, UNFIT_RSA, rsa_key};
+use super::Pkcs11Settings;
+use super::access::{Access, Library};
 use super::attributes::KeyAttributes;
 use super::fault::Fault;
+use super::fitness::{UNFIT_RSA, rsa_key};
 use super::link::{Answer, Link, Process, Trouble};
+use super::making::new_keys;
 use super::message::{NewKey, Request, TokenFacts};
 use super::recipe::{KeyRole, Recipe};
 use super::survey::{LibraryFacts, MechanismFacts, SlotFacts};
-use super::{Pkcs11Settings, new_keys};
 
 /// A library on the disk and how it is started, for a look without a login.
 pub(in crate::kek) struct Module {
@@ -209,7 +211,7 @@ impl Workbench {
         let limit = self.access.start_after();
         self.call(&Request::Discard, limit).await?;
         match self.find(self.access.recipe.role()).await {
-            Err(Trouble::Fault(Fault::NoKey)) => Ok(true),
+            Err(Trouble::Fault(Fault::NoKey(_))) => Ok(true),
             Err(lost @ Trouble::Lost(_)) => Err(lost),
             Ok(_) | Err(Trouble::Fault(_)) => Ok(false),
         }
@@ -235,7 +237,7 @@ impl Workbench {
             self.public = Some(self.public_key().await?);
         }
         let Some((_, link)) = &mut self.running else { return Err(away()) };
-        let wrapped = self.access.wrap(link, self.public.as_ref(), plain, aad).await;
+        let wrapped = self.access.wrap(link, 1, self.public.as_ref(), plain, aad).await;
         Ok(self.seen(wrapped).await?.expose().to_vec())
     }
 

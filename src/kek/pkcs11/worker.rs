@@ -182,6 +182,9 @@ impl Lane {
                 Ok(Reply::Done.put(out))
             }
             Request::Find { label, role } => Ok(Reply::Key(self.seat()?.find(label, role)?).put(out)),
+            Request::Versions { label, role, from, gap } => {
+                Ok(Reply::Versions(self.seat()?.versions(label, role, from, gap)?).put(out))
+            }
             Request::Create(ref new) => Ok(Reply::Key(self.seat()?.create(new)?).put(out)),
             Request::Wrap { recipe, label, plain, aad } => {
                 Ok(Reply::Bytes(&self.seat()?.wrap(recipe, label, plain, aad)?).put(out))

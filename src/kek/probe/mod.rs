@@ -165,7 +165,7 @@ fn settings(target: &Target, wanted: &TokenTarget, profile: &Profile) -> Result<
         token_label: wanted.label.clone(),
         token_serial: wanted.serial.clone(),
         key_label: wanted.key_label.clone().unwrap_or_else(|| "keyward-probe".into()),
-        key_version: 1,
+        key_version: Some(1),
         method: Some(method),
         pool: None,
         pin: wanted.pin_file.clone().map(PinSource::File),
@@ -301,7 +301,7 @@ impl Session<'_> {
         for role in [KeyRole::Cipher, KeyRole::Private] {
             match bench.find(role).await {
                 Ok(_) => return Ok(role),
-                Err(Trouble::Fault(Fault::NoKey)) => {}
+                Err(Trouble::Fault(Fault::NoKey(_))) => {}
                 Err(trouble) => return Err(away(trouble)),
             }
         }

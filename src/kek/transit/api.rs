@@ -4,6 +4,8 @@
 //! `vaultrs` has requests of its own for these; they copy the plaintext into several strings that nobody wipes, read no
 //! `latest_version`, and fail on key types that they do not know.
 
+use std::collections::BTreeMap;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rustify::endpoint::Endpoint;
@@ -27,6 +29,10 @@ pub(super) struct KeyInfo {
     pub(super) kind: String,
     pub(super) latest_version: u32,
     pub(super) min_decryption_version: u32,
+    #[serde(default)]
+    pub(super) min_encryption_version: u32,
+    #[serde(default)]
+    pub(super) min_available_version: u32,
     pub(super) exportable: bool,
     pub(super) allow_plaintext_backup: bool,
     pub(super) derived: bool,
@@ -35,6 +41,9 @@ pub(super) struct KeyInfo {
     pub(super) imported_key: bool,
     #[serde(default)]
     pub(super) soft_deleted: bool,
+    /// By their numbers; what stands behind them differs by the type of the key.
+    #[serde(default)]
+    pub(super) keys: BTreeMap<String, serde_json::Value>,
 }
 
 /// What the server says of itself to anybody.
@@ -65,6 +74,8 @@ impl KeyInfo {
             format!("type={}", self.kind),
             format!("latest_version={}", self.latest_version),
             format!("min_decryption_version={}", self.min_decryption_version),
+            format!("min_encryption_version={}", self.min_encryption_version),
+            format!("min_available_version={}", self.min_available_version),
             format!("exportable={}", self.exportable),
             format!("allow_plaintext_backup={}", self.allow_plaintext_backup),
             format!("derived={}", self.derived),
@@ -84,6 +95,13 @@ pub(super) async fn read_key(caller: &Caller, settings: &TransitSettings) -> Res
 pub(super) async fn read_server(caller: &Caller) -> Result<ServerInfo, Fault> {
     let endpoint = Get::new("sys/seal-status".into());
     vaultrs::api::exec_with_no_result(caller.client(), endpoint).await.map_err(Fault::of)
+}
+
+/// Makes the next version.
+pub(super) async fn rotate(caller: &Caller, settings: &TransitSettings) -> Result<(), Fault> {
+    let path = format!("{}/keys/{}/rotate", settings.mount, settings.key);
+    let endpoint: Post<serde::de::IgnoredAny> = Post::new(path, b"{}");
+    vaultrs::api::exec_with_empty(caller.client(), endpoint).await.map_err(Fault::of)
 }
 
 /// Wraps 32 bytes.

@@ -5,6 +5,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::clock::Wall;
 use crate::kek::{KekFacts, KekHealth};
 
+use super::api::KeyInfo;
+
 /// The latest knowledge.
 #[derive(Debug)]
 pub(super) struct Board(Mutex<Known>);
@@ -15,6 +17,9 @@ struct Known {
     facts: KekFacts,
     admitted: bool,
     min_decryption_version: u32,
+    /// The newest that the server told; 0 before it told any.
+    latest_version: u32,
+    recorded_version: u32,
     canary: Option<Wall>,
     logins: u64,
 }
@@ -35,11 +40,20 @@ impl Board {
     pub(super) fn new() -> Self {
         let facts = KekFacts { kind: "transit", ..KekFacts::default() };
         let (health, canary) = (None, None);
-        Self(Mutex::new(Known { health, facts, admitted: false, min_decryption_version: 0, canary, logins: 0 }))
+        Self(Mutex::new(Known {
+            health,
+            facts,
+            admitted: false,
+            min_decryption_version: 0,
+            latest_version: 0,
+            recorded_version: 0,
+            canary,
+            logins: 0,
+        }))
     }
 
     /// The KEK was reached and proven.
-    pub(super) fn admit(&self, facts: KekFacts, min_decryption_version: u32) -> News {
+    pub(super) fn admit(&self, facts: KekFacts, info: &KeyInfo) -> News {
         let mut known = self.known();
         let news = match (known.admitted, known.health) {
             (false, _) => News::Admitted,
@@ -48,7 +62,11 @@ impl Board {
         };
         known.facts = facts;
         known.admitted = true;
-        known.min_decryption_version = min_decryption_version;
+        known.min_decryption_version = info.min_decryption_version;
+        known.latest_version = known.latest_version.max(info.latest_version);
+        if news == News::Admitted {
+            known.recorded_version = info.latest_version;
+        }
         known.health = Some(KekHealth::Reachable);
         news
     }
@@ -82,6 +100,29 @@ impl Board {
     /// The lowest version that opened at the last admission.
     pub(super) fn min_decryption_version(&self) -> u32 {
         self.known().min_decryption_version
+    }
+
+    /// The server wrapped by this version.
+    pub(super) fn saw_version(&self, version: u32) {
+        let mut known = self.known();
+        known.latest_version = known.latest_version.max(version);
+    }
+
+    /// The server tells of the key; whether a version is the newest that no record names yet.
+    pub(super) fn saw_key(&self, facts: KekFacts, info: &KeyInfo) -> bool {
+        let mut known = self.known();
+        let news = known.admitted && info.latest_version > known.recorded_version;
+        if news {
+            known.facts = facts;
+            known.recorded_version = info.latest_version;
+        }
+        known.latest_version = known.latest_version.max(info.latest_version);
+        news
+    }
+
+    /// The version of new wraps.
+    pub(super) fn latest_version(&self) -> Option<u32> {
+        Some(self.known().latest_version).filter(|version| *version > 0)
     }
 
     pub(super) fn health(&self) -> KekHealth {

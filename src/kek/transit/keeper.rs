@@ -20,6 +20,7 @@ use super::fault::{Fault, Setback};
 use super::login;
 use super::session::Session;
 use super::settings::{Auth, TransitSettings};
+use super::versions::describe;
 
 /// What a caller wants done.
 pub(super) enum Work {
@@ -39,18 +40,20 @@ pub(super) struct Keeper {
     pub(super) clock: SharedClock,
     pub(super) board: Board,
     connections: Connections,
-    events: EventSink,
+    pub(super) events: EventSink,
     /// Held by whoever logs in or admits: one at a time.
     opening: tokio::sync::Mutex<()>,
     held: Mutex<Held>,
     changed: Notify,
 }
 
-struct Held {
+pub(super) struct Held {
     session: Option<Arc<Session>>,
-    canary: Option<Arc<Canary>>,
+    pub(super) canary: Option<Arc<Canary>>,
     breaker: Breaker,
     prove_at: Mono,
+    /// When to ask for the key's newest version.
+    look_at: Mono,
 }
 
 /// What was tried for one piece of work; each is tried once.
@@ -68,7 +71,13 @@ impl Keeper {
         clock: SharedClock,
         events: EventSink,
     ) -> Self {
-        let held = Held { session: None, canary: None, breaker: Breaker::default(), prove_at: clock.mono() };
+        let held = Held {
+            session: None,
+            canary: None,
+            breaker: Breaker::default(),
+            prove_at: clock.mono(),
+            look_at: clock.mono(),
+        };
         Self {
             settings,
             clock,
@@ -167,33 +176,6 @@ impl Keeper {
         Ok(())
     }
 
-    async fn read_key(&self, session: &Session) -> Result<KeyInfo, Setback> {
-        let (mount, key) = (&self.settings.mount, &self.settings.key);
-        let read = api::read_key(&session.caller, &self.settings);
-        self.limited(read, late()).await.map_err(|fault| match fault {
-            Fault::Gone(detail) => Setback::Denied(format!("there is no key {key} at {mount}: {detail}")),
-            Fault::Forbidden(detail) => {
-                Setback::Denied(format!("the policies must allow reading {mount}/keys/{key}: {detail}"))
-            }
-            other => other.setback(),
-        })
-    }
-
-    /// An operator has raised min_decryption_version: what older versions wrapped serves no longer, cached or not.
-    fn retire_versions(&self, info: &KeyInfo) {
-        let min = info.min_decryption_version;
-        if !self.board.is_admitted() || min <= self.board.min_decryption_version() {
-            return;
-        }
-        self.board.worsen(KekHealth::Denied);
-        let detail = format!("min_decryption_version is {min} now: wraps of older versions no longer open");
-        self.events.emit(KekEvent::Refused { kek: self.settings.name.clone(), detail });
-        let mut held = self.held();
-        if held.canary.as_ref().is_some_and(|canary| canary.blob.version() < min) {
-            held.canary = None;
-        }
-    }
-
     /// The canary of the admission opens; or, the first time, a canary is made and a wrong context is refused.
     async fn prove(&self, session: &Session) -> Result<(), Setback> {
         match self.canary() {
@@ -218,23 +200,16 @@ impl Keeper {
             Ok(server) => (server.version, server.cluster_name),
             Err(_) => Default::default(),
         };
-        let place = [self.settings.namespace.as_deref(), Some(&self.settings.mount), Some(&self.settings.key)];
-        let facts = KekFacts {
-            kind: "transit",
-            manufacturer: self.settings.address.host(),
-            model: format!("{} version {}", info.kind, info.latest_version),
-            key: self.settings.key.clone(),
-            serial: place.into_iter().flatten().collect::<Vec<_>>().join("/"),
-            version: super::fault::clean(&format!("{version} {cluster}")),
-            ..KekFacts::default()
-        };
+        let version = super::fault::clean(&format!("{version} {cluster}"));
+        let facts = KekFacts { version, ..describe(&self.settings, info) };
         {
             let mut held = self.held();
             held.breaker = Breaker::default();
             held.prove_at = self.next_proof();
+            held.look_at = self.next_version_look();
         }
         let kek = self.settings.name.clone();
-        match self.board.admit(facts.clone(), info.min_decryption_version) {
+        match self.board.admit(facts.clone(), info) {
             News::Admitted => {
                 let attributes = [info.lines(), session.lease().lines(&self.settings.auth)].concat();
                 self.events.emit(KekEvent::Admitted {
@@ -256,6 +231,7 @@ impl Keeper {
                 // Under policies with `create` the server makes a missing key anew and says nothing: the canary tells.
                 self.check_canary(session).await?;
                 let text = self.limited(api::encrypt(caller, settings, plain, aad), late()).await?;
+                self.board.saw_version(text.version());
                 Ok(SecretBytes::copy_of(text.text().as_bytes()))
             }
             Work::Unwrap { blob, aad } => self.limited(api::decrypt(caller, settings, blob, aad), late()).await,
@@ -288,7 +264,7 @@ impl Keeper {
         };
         let (last_canary, logins) = self.board.counts();
         let recoveries = Recoveries { logins: logins.saturating_sub(1), ..Recoveries::default() };
-        KekStatus { health: self.board.health(), last_canary, breaker, sessions_in_use: 0, sessions: 0, recoveries }
+        KekStatus { health: self.board.health(), last_canary, breaker, recoveries, ..KekStatus::default() }
     }
 
     /// What an error means, and what is done about it; None if the work is worth another attempt.
@@ -372,6 +348,10 @@ impl Keeper {
             let _settled = self.serve(&Work::Canary, Deadline(Mono(u64::MAX))).await;
             self.held().prove_at = self.next_proof();
         }
+        if self.held().look_at <= now {
+            self.held().look_at = self.next_version_look();
+            self.look_for_newer(&session).await;
+        }
     }
 
     async fn renew(&self, session: &Arc<Session>) {
@@ -429,7 +409,10 @@ impl Keeper {
         let held = self.held();
         match &held.session {
             None => held.breaker.until().unwrap_or_else(|| self.clock.mono()),
-            Some(session) => session.lease().renew_at.map_or(held.prove_at, |at| at.min(held.prove_at)),
+            Some(session) => {
+                let due = held.prove_at.min(held.look_at);
+                session.lease().renew_at.map_or(due, |at| at.min(due))
+            }
         }
     }
 
@@ -445,7 +428,7 @@ impl Keeper {
         self.clock.mono().plus(RENEW_AGAIN - part_of(RENEW_AGAIN / 2))
     }
 
-    async fn limited<T, E>(&self, call: impl Future<Output = Result<T, E>>, late: E) -> Result<T, E> {
+    pub(super) async fn limited<T, E>(&self, call: impl Future<Output = Result<T, E>>, late: E) -> Result<T, E> {
         tokio::select! {
             biased;
             result = call => result,
@@ -461,12 +444,12 @@ impl Keeper {
         self.held().canary.clone()
     }
 
-    fn held(&self) -> MutexGuard<'_, Held> {
+    pub(super) fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn late() -> Fault {
+pub(super) fn late() -> Fault {
     Fault::Away(LATE.into())
 }
 

@@ -1,5 +1,5 @@
 //! Who wraps keys where there is a Vault or OpenBao server? A key of its transit engine, which never leaves the server.
-//! This module never lets a wrap out that the server has not opened again, and never sends a token to another server.
+//! This module never lets a wrap out by a key that is not the admitted one, and never sends a token to another server.
 //!
 //! The binding travels as `associated_data`; a server that ignores it is refused at the admission. The data key itself
 //! travels as base64 in JSON. It is held in buffers that are wiped as far as they are ours: the request's body, the text
@@ -19,8 +19,10 @@ mod client;
 mod fault;
 mod keeper;
 mod login;
+mod offline;
 mod session;
 mod settings;
+mod versions;
 
 use std::sync::Arc;
 
@@ -87,10 +89,7 @@ impl TransitKek {
         let blob = blob.expose().to_vec();
         let kek_version = Ciphertext::parse(&blob).ok_or(KekError::BadWrap)?.version();
         let (kek, check_value) = (self.name.clone(), key.check_value());
-        let wrap = Wrap { kek, kek_version, method: Method::Transit, blob, check_value };
-        // A wrap that does not open is a lost key: it is not handed out before the server has opened it.
-        self.unwrap_key(&wrap, binding, deadline).await?;
-        Ok(wrap)
+        Ok(Wrap { kek, kek_version, method: Method::Transit, blob, check_value })
     }
 
     async fn unwrap_key(&self, wrap: &Wrap, binding: &WrapBinding, deadline: Deadline) -> Result<DataKey, KekError> {
@@ -163,7 +162,11 @@ impl Kek for TransitKek {
     }
 
     fn status(&self) -> KekStatus {
-        self.keeper.status()
+        KekStatus { most_calls: u32::try_from(MOST_CALLS).unwrap_or(u32::MAX), ..self.keeper.status() }
+    }
+
+    fn current_version(&self) -> Option<u32> {
+        self.keeper.board.latest_version()
     }
 }
 

@@ -3,10 +3,10 @@
 use std::sync::Weak;
 
 use super::*;
-use crate::keyring::cache::Slot;
+use crate::keyring::cache::{Look, Slot};
 
 async fn unlock(world: &World, keyrings: &Keyrings, name: &str) -> Result<(), UnlockError> {
-    keyrings.unlock_sealing(&world.permit(Action::Seal, name)).await.map(drop)
+    keyrings.unlock_to_seal(&world.permit(Action::Seal, name)).await.map(drop)
 }
 
 /// A task that unlocks, and has got as far as it can.
@@ -17,14 +17,17 @@ async fn unlocking(
 ) -> tokio::task::JoinHandle<Result<(), UnlockError>> {
     let permit = world.permit_until(Action::Seal, "patients", &[], deadline);
     let keyrings = Arc::clone(keyrings);
-    let task = tokio::spawn(async move { keyrings.unlock_sealing(&permit).await.map(drop) });
+    let task = tokio::spawn(async move { keyrings.unlock_to_seal(&permit).await.map(drop) });
     settle_tasks().await;
     task
 }
 
-fn slot(keyrings: &Keyrings, name: &str, now: crate::clock::Mono) -> Option<Weak<Slot>> {
-    let id = keyrings.find(&name.parse().unwrap()).unwrap().versions[0].id;
-    keyrings.inner.cache.hit(id, now).map(|slot| Arc::downgrade(&slot))
+async fn slot(keyrings: &Keyrings, name: &str, now: crate::clock::Mono) -> Option<Weak<Slot>> {
+    let id = keyrings.find(&name.parse().unwrap()).await.unwrap().unwrap().versions[0].id;
+    match keyrings.inner.cache.look(id, now) {
+        Some(Look::Fresh(slot) | Look::Due(slot)) => Some(Arc::downgrade(&slot)),
+        Some(Look::Old(_)) | None => None,
+    }
 }
 
 #[tokio::test]
@@ -92,9 +95,10 @@ async fn a_key_lives_its_time_from_the_unwrapping_however_often_it_is_used() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     for _ in 0..3 {
         unlock(&world, &keyrings, "patients").await.unwrap();
-        world.clock.advance(TTL / 3);
+        world.clock.advance(TTL / 6);
     }
     assert_eq!(world.kek.unwraps(), 1);
+    world.clock.advance(TTL / 2);
     unlock(&world, &keyrings, "patients").await.unwrap();
     assert_eq!(world.kek.unwraps(), 2);
     world.clock.step_wall(Wall(NOON.0 * 2));
@@ -120,11 +124,11 @@ async fn the_time_of_a_key_counts_from_before_the_call() {
 async fn a_sweep_drops_the_last_reference_to_an_expired_key() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     unlock(&world, &keyrings, "patients").await.unwrap();
-    let weak = slot(&keyrings, "patients", world.clock.mono()).unwrap();
+    let weak = slot(&keyrings, "patients", world.clock.mono()).await.unwrap();
     keyrings.sweep();
     assert!(weak.upgrade().is_some());
     world.clock.advance(TTL);
-    assert!(slot(&keyrings, "patients", world.clock.mono()).is_none(), "not used any more");
+    assert!(slot(&keyrings, "patients", world.clock.mono()).await.is_none(), "not used any more");
     keyrings.sweep();
     assert!(weak.upgrade().is_none(), "and wiped by the drop of its locked slots");
     assert_eq!((keyrings.cache_stats().keys, keyrings.cache_stats().expired), (0, 1));
@@ -134,7 +138,7 @@ async fn a_sweep_drops_the_last_reference_to_an_expired_key() {
 async fn a_key_in_use_finishes_after_its_eviction() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let permit = world.permit(Action::Seal, "patients");
-    let key = keyrings.unlock_sealing(&permit).await.unwrap();
+    let key = keyrings.unlock_to_seal(&permit).await.unwrap();
     keyrings.evict(world.kek.name());
     assert_eq!(keyrings.cache_stats().keys, 0);
     key.seal(&[1; 12], &[2; 24], b"", b"still", &mut Vec::new()).unwrap();

@@ -10,6 +10,7 @@ impl World {
         for (name, intent) in names.iter().zip(10..) {
             world.create(&keyrings, name, intent).await.unwrap();
         }
+        world.warm(&keyrings, names).await;
         world.count_anew();
         (world, keyrings)
     }
@@ -35,7 +36,7 @@ impl World {
 }
 
 async fn unlock(world: &World, keyrings: &Keyrings, name: &str) -> Result<(), UnlockError> {
-    keyrings.unlock_sealing(&world.permit(Action::Seal, name)).await.map(drop)
+    keyrings.unlock_to_seal(&world.permit(Action::Seal, name)).await.map(drop)
 }
 
 fn why(result: Result<(), UnlockError>) -> String {
@@ -57,7 +58,10 @@ async fn every_key_is_wrapped_by_both_and_the_primary_is_asked_alone_while_it_an
         assert_eq!(by, [(crate::kek::WrapRole::Primary, "primary"), (crate::kek::WrapRole::Escrow, "backup")]);
         assert_eq!(key.row.parent, "kek:primary");
     }
-    assert_eq!(keyrings.find(&"patients".parse().unwrap()).unwrap().versions[0].keks, ["primary v1", "backup v1"]);
+    assert_eq!(
+        keyrings.find(&"patients".parse().unwrap()).await.unwrap().unwrap().versions[0].keks,
+        ["primary v1", "backup v1"]
+    );
     unlock(&world, &keyrings, "patients").await.unwrap();
     assert_eq!((world.asked(), keyrings.failovers()), ((1, 0), 0));
     assert_eq!(keyrings.missing(), []);
@@ -93,7 +97,7 @@ async fn a_primary_that_hangs_leaves_the_escrow_half_of_the_time() {
     world.kek.held.send_replace(true);
     let permit = world.permit(Action::Seal, "patients");
     let waiting = Arc::clone(&keyrings);
-    let task = tokio::spawn(async move { waiting.unlock_sealing(&permit).await.map(drop) });
+    let task = tokio::spawn(async move { waiting.unlock_to_seal(&permit).await.map(drop) });
     settle_tasks().await;
     world.clock.advance(Duration::from_millis(2_600));
     settle_tasks().await;
@@ -196,8 +200,8 @@ async fn no_key_is_made_while_one_of_them_is_away_and_the_refusal_names_it() {
 #[tokio::test]
 async fn wraps_that_changed_their_roles_do_not_open() {
     let (world, keyrings) = World::ready_with_escrow(&["patients"]).await;
-    let snapshot = keyrings.inner.snapshot.load_full().unwrap();
-    let ring = &snapshot.rings[&"patients".parse().unwrap()];
+    let open = keyrings.inner.opened().unwrap();
+    let ring = keyrings.inner.ring(&open, &name("patients")).await.unwrap().unwrap();
     let version = &ring.versions[0];
     let (clock, deadline) = (world.shared_clock(), world.soon());
     let [(primary, by_primary), (escrow, by_backup)] = &version.wraps[..] else { panic!("two wraps") };

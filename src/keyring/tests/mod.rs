@@ -3,7 +3,11 @@
 mod admission;
 mod caching;
 mod changing;
+mod counting;
 mod failover;
+mod offline;
+mod rewrap_job;
+mod rewrapping;
 mod tampering;
 mod unlocking;
 
@@ -29,6 +33,10 @@ use crate::store::sqlite;
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const TTL: Duration = Duration::from_secs(300);
+/// Where the store is not the question.
+const AGES: Duration = Duration::from_secs(1_000_000);
+const OFFLINE: Duration = Duration::from_secs(900);
+const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -36,6 +44,8 @@ struct Tempered {
     unwraps: AtomicUsize,
     held: watch::Sender<bool>,
     mood: Mutex<Mood>,
+    /// What the last call showed.
+    seen: Mutex<KekHealth>,
     hardware: AtomicBool,
 }
 
@@ -49,6 +59,8 @@ enum Mood {
     LateOnce,
     /// Gives back another key than it was asked for.
     Confused,
+    /// Says that the wrap does not open.
+    Corrupt,
 }
 
 impl Tempered {
@@ -60,9 +72,23 @@ impl Tempered {
         *self.mood.lock().unwrap() = mood;
     }
 
+    /// A canary does, without a caller.
+    fn look(&self) {
+        let _seen = self.failure();
+    }
+
     fn failure(&self) -> Result<(), KekError> {
         let (kek, detail) = (self.real.name().clone(), "told to".to_owned());
         let mut mood = self.mood.lock().unwrap();
+        let seen = match *mood {
+            Mood::Good | Mood::Confused | Mood::Corrupt => Some(KekHealth::Reachable),
+            Mood::Unreachable => Some(KekHealth::Unreachable),
+            Mood::Denied => Some(KekHealth::Denied),
+            Mood::Late | Mood::LateOnce => None,
+        };
+        if let Some(seen) = seen {
+            *self.seen.lock().unwrap() = seen;
+        }
         match *mood {
             Mood::LateOnce => {
                 *mood = Mood::Good;
@@ -72,6 +98,7 @@ impl Tempered {
             Mood::Unreachable => Err(KekError::Unreachable { kek, detail }),
             Mood::Denied => Err(KekError::Denied { kek, detail }),
             Mood::Late => Err(KekError::Deadline(kek)),
+            Mood::Corrupt => Err(KekError::BadWrap),
         }
     }
 }
@@ -117,8 +144,12 @@ impl Kek for Tempered {
         self.real.random(deadline)
     }
 
+    fn current_version(&self) -> Option<u32> {
+        self.real.current_version()
+    }
+
     fn health(&self) -> KekHealth {
-        self.real.health()
+        *self.seen.lock().unwrap()
     }
 }
 
@@ -138,7 +169,15 @@ impl World {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let kek = software(&dir.path().join("kek"), "primary");
-        let settings = Settings { environment: Environment::Development, cache_ttl: TTL, cache_keys: 100 };
+        let settings = Settings {
+            environment: Environment::Development,
+            cache_ttl: TTL,
+            offline_max: OFFLINE,
+            store_offline_max: AGES,
+            cache_keys: 100,
+            data_key_period: QUARTER,
+            usage_limits: UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
+        };
         let (events, heard) = tokio::sync::mpsc::channel(16);
         let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
         Self { dir, kek, escrow: None, events, heard, clock, settings, policy: permissive() }
@@ -171,8 +210,16 @@ impl World {
         for (name, intent) in names.iter().zip(10..) {
             world.create(&keyrings, name, intent).await.unwrap();
         }
+        world.warm(&keyrings, names).await;
         world.kek.unwraps.store(0, Ordering::SeqCst);
         (world, keyrings)
+    }
+
+    /// Reads the keyrings once, so that what a test waits for is the KEK alone.
+    async fn warm(&self, keyrings: &Keyrings, names: &[&str]) {
+        for name in names {
+            keyrings.find(&name.parse().unwrap()).await.unwrap().unwrap();
+        }
     }
 
     fn store_path(&self) -> PathBuf {
@@ -212,7 +259,15 @@ impl World {
     }
 
     async fn create(&self, keyrings: &Keyrings, name: &str, intent: u64) -> Result<Applied, ApplyError> {
-        change::carry_out(Arc::clone(&keyrings.inner), create(name), intent, self.soon()).await
+        self.change(keyrings, create(name), intent).await
+    }
+
+    async fn change(&self, keyrings: &Keyrings, change: Change, intent: u64) -> Result<Applied, ApplyError> {
+        change::carry_out(Arc::clone(&keyrings.inner), self.order(change, intent)).await
+    }
+
+    fn order(&self, change: Change, intent: u64) -> change::Order {
+        change::Order { change, actor: "ada".to_owned(), intent, deadline: self.soon() }
     }
 
     fn soon(&self) -> Deadline {
@@ -254,7 +309,7 @@ impl World {
     }
 
     fn log(&self, keyrings: &Keyrings) -> audit::Log {
-        let genesis = keyrings.inner.snapshot.load_full().unwrap().system.genesis.clone();
+        let genesis = keyrings.inner.opened().unwrap().system.genesis.clone();
         let founding = audit::Founding {
             store: genesis.store,
             environment: genesis.environment.name(),
@@ -340,6 +395,7 @@ fn software(file: &std::path::Path, name: &str) -> Arc<Tempered> {
         unwraps: AtomicUsize::new(0),
         held: watch::Sender::new(false),
         mood: Mutex::new(Mood::Good),
+        seen: Mutex::new(KekHealth::Reachable),
         hardware: AtomicBool::new(false),
     })
 }
@@ -360,6 +416,19 @@ fn create(name: &str) -> Change {
         required_context: vec!["patient".to_owned()],
         subject_key: Some("patient".to_owned()),
         suite: Suite::XaesCommitted,
+        partition_key: None,
+        limits: KeyLimits::default(),
+    }
+}
+
+fn name(text: &str) -> KeyringName {
+    text.parse().unwrap()
+}
+
+impl Keyrings {
+    /// To seal one small value.
+    pub(crate) async fn unlock_to_seal<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+        self.unlock_sealing(permit, Load { messages: 1, bytes: 10 }).await
     }
 }
 

@@ -82,7 +82,7 @@ async fn a_refused_store_unlocks_nothing() {
     let keyrings = world.open().await;
     keyrings.admit().await.unwrap_err();
     let untouched = world.permit(Action::Seal, "patients");
-    assert!(matches!(keyrings.unlock_sealing(&untouched).await.err(), Some(UnlockError::Unavailable(_))));
+    assert!(matches!(keyrings.unlock_to_seal(&untouched).await.err(), Some(UnlockError::Unavailable(_))));
     assert!(matches!(keyrings.health(), KeyringHealth::Waiting(why) if why.contains("default/staff")));
 }
 
@@ -127,30 +127,15 @@ async fn an_older_copy_of_the_whole_store_passes_but_its_head_is_another() {
     assert_eq!(world.admitted().await.head(), Some(before));
 }
 
-/// Writes the keyring's keys in another state, sealed as a later life-cycle change will seal them.
+/// Writes the keyring's keys in another state, whether or not a change could bring them there.
 pub(super) async fn set_state(keyrings: &Keyrings, keyring: &str, state: KeyState) {
-    let inner = &keyrings.inner;
-    let snapshot = inner.snapshot.load_full().unwrap();
-    let image = crate::store::image(&*inner.reader, &*inner.writer).await.unwrap();
-    let head = image.keyrings.iter().find(|head| head.name == keyring).unwrap();
-    let keys = image.keys.iter().filter(|key| key.row.keyring == keyring).cloned().map(|mut key| {
-        key.row.state = state.name().to_owned();
-        key.row.generation += 1;
-        key
-    });
-    let Change::Create { required_context, subject_key, suite, .. } = create(keyring);
-    let draft = draft::Draft {
-        kind: "keyring.changed",
-        keyring: keyring.to_owned(),
-        generation: head.generation + 1,
-        created: NOON,
-        required_context,
-        subject_key,
-        suite: Some(suite),
-        at: NOON,
-        intent: Some(1000 + head.generation),
-        keys: keys.collect(),
-    };
-    let drafted = draft.seal(&snapshot.system.rows, snapshot.head).unwrap();
-    inner.writer.commit(drafted.writes()).await.unwrap();
+    let (inner, open) = (&keyrings.inner, keyrings.inner.opened().unwrap());
+    let loaded = inner.load(&open, keyring).await.unwrap().unwrap();
+    let mut ring = draft::RingDraft::of(&loaded);
+    for key in &loaded.rows.keys {
+        ring.change(key.row.id, |key, _| key.row.state = state.name().to_owned()).unwrap();
+    }
+    let draft = draft::Draft { kind: "test", at: NOON, intent: None, rings: vec![ring], partitions: Vec::new() };
+    let drafted = draft.seal(&open.system.rows, open.head()).unwrap();
+    inner.writer.commit(drafted.writes).await.unwrap();
 }

@@ -7,7 +7,7 @@ use super::*;
 use crate::clock::Wall;
 use crate::names::{KeyringName, Purpose, RequestId};
 use crate::secret::SecretBytes;
-use crate::service::{Answer, Code, Form, ItemError, KeyringView, Opened, Operation, Refusal, Suite};
+use crate::service::{Answer, Code, Form, ItemError, KeyLimits, KeyringView, Opened, Operation, Refusal, Suite};
 
 fn keyring() -> KeyringName {
     "acme/patients".parse().unwrap()
@@ -250,6 +250,8 @@ fn keyrings_and_records_are_told_as_json() {
         required_context: vec!["patient".to_owned()],
         subject_key: None,
         suite: Suite::XaesCommitted,
+        partition_key: None,
+        limits: KeyLimits::default(),
         versions: vec![],
         created: Wall(951_827_696_000_007),
         generation: 3,

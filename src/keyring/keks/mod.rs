@@ -1,8 +1,12 @@
 //! Which key-encryption keys wrap the keys of a store, and which of them is asked? Every new key is wrapped by all of
-//! them; an unwrap asks the primary, and the escrow only while the primary cannot be reached.
+//! them; an unwrap asks the primary, and the escrow only while the primary cannot be reached. What neither of them has
+//! wrapped yet is opened by the one that is retiring.
 //!
 //! A primary that refuses is not away: somebody may have disabled it on purpose. From its refusal until it next opens a
 //! wrap this module never asks the escrow instead, whatever happens to the primary meanwhile.
+
+#[allow(dead_code, reason = "the job that rewraps keys is not wired yet")]
+mod rewrap;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,14 +14,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::wraps::{self, Owner, WrapError};
 use crate::clock::{Deadline, Mono, SharedClock};
 use crate::crypto::DataKey;
-use crate::kek::{EventSink, Kek, KekError, KekEvent, Wrap, WrapRole};
+use crate::kek::{EventSink, Kek, KekError, KekEvent, KekHealth, Wrap, WrapRole};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
+
+#[allow(unused_imports, reason = "the job that rewraps keys is not wired yet")]
+pub(super) use rewrap::{NotRewrapped, Rewrapped, Wrapped};
 
 /// The key-encryption keys of a store.
 pub struct Keks {
     primary: Arc<dyn Kek>,
     escrow: Option<Arc<dyn Kek>>,
+    /// Never wrap; open what no other one has a wrap of.
+    retiring: Vec<Arc<dyn Kek>>,
     events: EventSink,
     /// The primary refused, and has opened nothing since.
     refused: AtomicBool,
@@ -60,6 +69,7 @@ impl Keks {
         Self {
             primary,
             escrow,
+            retiring: Vec::new(),
             events,
             refused: AtomicBool::new(false),
             refusals: AtomicU64::new(0),
@@ -68,12 +78,23 @@ impl Keks {
         }
     }
 
+    /// The same with those that open what they wrapped until it is rewrapped, in the order in which they are asked.
+    #[must_use]
+    pub fn with_retiring(self, retiring: Vec<Arc<dyn Kek>>) -> Self {
+        Self { retiring, ..self }
+    }
+
     /// The one that is asked first.
     pub(super) fn primary(&self) -> &KekName {
         self.primary.name()
     }
 
-    /// All of them with what they are for, the primary first.
+    /// Those that wrap nothing any more.
+    pub(super) fn retiring(&self) -> impl Iterator<Item = &dyn Kek> {
+        self.retiring.iter().map(|kek| &**kek)
+    }
+
+    /// Those that wrap, with what they are for, the primary first.
     pub(super) fn each(&self) -> impl Iterator<Item = (WrapRole, &dyn Kek)> {
         let escrow = self.escrow.iter().map(|kek| (WrapRole::Escrow, &**kek));
         std::iter::once((WrapRole::Primary, &*self.primary)).chain(escrow)
@@ -92,6 +113,29 @@ impl Keks {
     /// Whether the primary refused and has opened nothing since.
     pub(super) fn refused(&self) -> bool {
         self.refused.load(Ordering::Acquire)
+    }
+
+    /// How often the primary has refused.
+    fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Acquire)
+    }
+
+    /// Whether a KEK is known to be out of reach: not merely slow, and not refusing when it was last heard.
+    pub(super) fn away(&self, name: &KekName) -> bool {
+        let mut known = self.each().map(|(_, kek)| kek).chain(self.retiring());
+        let unreachable = known.any(|kek| kek.name() == name && kek.health() == KekHealth::Unreachable);
+        unreachable && !(name == self.primary() && self.refused())
+    }
+
+    /// Whether one of those that wrap can be reached and does not refuse.
+    pub(super) fn answers(&self, name: &KekName) -> bool {
+        self.each().any(|(_, kek)| kek.name() == name && kek.health() == KekHealth::Reachable)
+            && !(name == self.primary() && self.refused())
+    }
+
+    /// Whether any of those that wrap does.
+    pub(super) fn any_answers(&self) -> bool {
+        self.each().any(|(_, kek)| self.answers(kek.name()))
     }
 
     /// A KEK refused. Only the primary's refusal outlives the call: the escrow is asked last anyway.
@@ -130,7 +174,7 @@ impl Keks {
         Ok((key, made))
     }
 
-    /// Unwraps by the primary, or by the escrow while the primary is away.
+    /// Unwraps by the primary, or by the escrow while the primary is away; by a retiring one what has no wrap by either.
     pub(super) async fn unwrap(
         &self,
         clock: &SharedClock,
@@ -138,13 +182,12 @@ impl Keks {
         owner: &Owner,
         deadline: Deadline,
     ) -> Result<Given, NotGiven> {
-        let of = |kek: &dyn Kek| wraps.iter().find(|(_, wrap)| wrap.kek == *kek.name());
-        let escrow = self.escrow.as_deref().and_then(|kek| Some((kek, of(kek)?)));
-        let Some(wrap) = of(&*self.primary) else {
-            let (kek, wrap) = escrow.ok_or(NotGiven::Foreign)?;
+        let escrow = self.escrow.as_deref().and_then(|kek| Some((kek, by(kek, wraps)?)));
+        let Some(wrap) = by(&*self.primary, wraps) else {
+            let Some((kek, wrap)) = escrow else { return self.by_retiring(clock, wraps, owner, deadline).await };
             return ask(clock, kek, wrap, owner, deadline).await.map_err(|error| not_given(kek.name(), error));
         };
-        let refusals = self.refusals.load(Ordering::Acquire);
+        let refusals = self.refusals();
         let asked = if escrow.is_some() && !self.refused() {
             // A primary that hangs must leave time for the escrow.
             let first = self.share(clock, deadline);
@@ -158,7 +201,7 @@ impl Keks {
         };
         let error = match asked {
             Ok(given) => {
-                if self.refusals.load(Ordering::Acquire) == refusals {
+                if self.refusals() == refusals {
                     self.note_recovery(self.primary());
                 }
                 return Ok(given);
@@ -176,6 +219,27 @@ impl Keks {
             Some((kek, wrap)) if away => self.fail_over(clock, error, kek, wrap, owner, deadline).await,
             _ => Err(not_given(self.primary(), error)),
         }
+    }
+
+    /// In their order; one that refuses ends it, as the primary's refusal does.
+    async fn by_retiring(
+        &self,
+        clock: &SharedClock,
+        wraps: &[(WrapRole, Wrap)],
+        owner: &Owner,
+        deadline: Deadline,
+    ) -> Result<Given, NotGiven> {
+        let mut why = NotGiven::Foreign;
+        for kek in self.retiring() {
+            let Some(wrap) = by(kek, wraps) else { continue };
+            match ask(clock, kek, wrap, owner, deadline).await {
+                Ok(given) => return Ok(given),
+                Err(error @ KekError::Denied { .. }) => return Err(not_given(kek.name(), error)),
+                Err(error) if why == NotGiven::Foreign => why = not_given(kek.name(), error),
+                Err(_) => {}
+            }
+        }
+        Err(why)
     }
 
     /// Half of what is left, and an eighth once the escrow has had to stand in: whether the primary is back is found out
@@ -214,6 +278,11 @@ impl Keks {
             Err(error) => Err(NotGiven::Away(format!("{why}, and {error}"))),
         }
     }
+}
+
+/// The wrap that a KEK made.
+fn by<'a>(kek: &dyn Kek, wraps: &'a [(WrapRole, Wrap)]) -> Option<&'a (WrapRole, Wrap)> {
+    wraps.iter().find(|(_, wrap)| wrap.kek == *kek.name())
 }
 
 async fn ask(

@@ -2,7 +2,11 @@
 //!
 //! The hit path loads one pointer and looks into an immutable map: no lock, no await. Everything that changes the map
 //! copies it under a lock, which is paid beside a KEK call that is a thousand times dearer. This module never extends
-//! the life of a key: the boot-time clock ends it, whoever still asks.
+//! the life of a key: the boot-time clock ends it, whoever still asks. Whether a key may serve past its time to live
+//! because its KEK is out of reach is not decided here but in `unlock`, which knows the KEKs.
+
+mod flight;
+mod slot;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,14 +19,13 @@ use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::UnlockError;
-use super::snapshot::{IdHasher, number};
+use super::directory::{IdHasher, number};
 use crate::clock::{Deadline, Mono, SharedClock};
-use crate::crypto::MessageKey;
 use crate::names::{KekName, KeyVersionId};
 
-/// How finely the last use of a slot is noted: a hit writes to shared memory only when the note is older.
-const USE_GRAIN: Duration = Duration::from_secs(1);
-const GRAIN_NANOS: u64 = USE_GRAIN.as_secs() * 1_000_000_000;
+pub(super) use flight::FlightError;
+use flight::{Flight, Landing};
+pub(super) use slot::{Slot, Unwrapped};
 
 /// Counters for metrics, since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -43,47 +46,24 @@ pub struct CacheStats {
     pub displaced: u64,
     /// Keys dropped because their KEK refused.
     pub denied: u64,
+    /// Calls to the KEK that renewed a key before its time was over.
+    pub renewals: u64,
+    /// Unlocks past a key's time to live, while its KEK was out of reach.
+    pub offline: u64,
 }
 
-/// An unwrapped key. Dropping the last reference wipes it.
-pub(super) struct Slot {
-    key: MessageKey,
-    /// Who gave it.
-    kek: KekName,
-    /// Who was away when it was given, and would have given it.
-    instead_of: Option<KekName>,
-    expires: Mono,
-    used: AtomicU64,
-}
-
-impl Slot {
-    pub(super) const fn key(&self) -> &MessageKey {
-        &self.key
-    }
-}
-
-/// What a call to the KEK gave.
-pub(super) struct Unwrapped {
-    pub key: MessageKey,
-    pub kek: KekName,
-    pub instead_of: Option<KekName>,
-    /// Before the call that gave it.
-    pub asked: Mono,
-}
-
-/// Why a flight failed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FlightError {
-    /// The deadline of whoever started it passed: another waiter may have more time.
-    Deadline,
-    /// The KEK refused: everything it wrapped goes.
-    Denied(KekName, UnlockError),
-    /// Anything else.
-    Failed(UnlockError),
+/// What the cache has for a key.
+pub(super) enum Look {
+    /// A live key.
+    Fresh(Arc<Slot>),
+    /// A live key that whoever found it renews.
+    Due(Arc<Slot>),
+    /// A key past its time to live.
+    Old(Arc<Slot>),
 }
 
 type Slots = HashMap<u64, Arc<Slot>, BuildHasherDefault<IdHasher>>;
-type Landing = Option<Result<Arc<Slot>, FlightError>>;
+type Flights = HashMap<u64, watch::Receiver<Landing>, BuildHasherDefault<IdHasher>>;
 
 /// Whose deadline a flight has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,7 +76,7 @@ enum Whose {
 pub(super) struct Cache {
     slots: ArcSwap<Slots>,
     /// Taken by everything but a hit; never across an await.
-    flights: Mutex<HashMap<u64, watch::Receiver<Landing>, BuildHasherDefault<IdHasher>>>,
+    flights: Mutex<Flights>,
     /// How often a KEK has refused: a key unwrapped before a refusal is not cached after it.
     refusals: AtomicU64,
     clock: SharedClock,
@@ -114,6 +94,8 @@ struct Counts {
     expired: AtomicU64,
     displaced: AtomicU64,
     denied: AtomicU64,
+    renewals: AtomicU64,
+    offline: AtomicU64,
 }
 
 impl Cache {
@@ -130,16 +112,49 @@ impl Cache {
         }
     }
 
-    /// A live key.
+    /// What there is of a key.
     #[inline]
-    pub(super) fn hit(&self, id: KeyVersionId, now: Mono) -> Option<Arc<Slot>> {
+    pub(super) fn look(&self, id: KeyVersionId, now: Mono) -> Option<Look> {
         let slots = self.slots.load();
-        let slot = slots.get(&number(id)).filter(|slot| slot.expires > now)?;
-        if now.0.saturating_sub(slot.used.load(Ordering::Relaxed)) > GRAIN_NANOS {
-            slot.used.store(now.0, Ordering::Relaxed);
+        let slot = slots.get(&number(id))?;
+        slot.touch(now);
+        if slot.is_calm(now) {
+            self.counts.hits.fetch_add(1, Ordering::Relaxed);
+            return Some(Look::Fresh(Arc::clone(slot)));
+        }
+        Some(self.look_closer(slot, now))
+    }
+
+    #[cold]
+    fn look_closer(&self, slot: &Arc<Slot>, now: Mono) -> Look {
+        if slot.expires() <= now {
+            return Look::Old(Arc::clone(slot));
         }
         self.counts.hits.fetch_add(1, Ordering::Relaxed);
-        Some(Arc::clone(slot))
+        if slot.is_due(now) { Look::Due(Arc::clone(slot)) } else { Look::Fresh(Arc::clone(slot)) }
+    }
+
+    /// What is left of a key past its time to live, if it was not dropped.
+    pub(super) fn old(&self, id: KeyVersionId) -> Option<Arc<Slot>> {
+        self.slots.load().get(&number(id)).map(Arc::clone)
+    }
+
+    /// Notes that a key serves past its time to live.
+    pub(super) fn serve_offline(&self, slot: Arc<Slot>) -> Arc<Slot> {
+        self.counts.offline.fetch_add(1, Ordering::Relaxed);
+        slot
+    }
+
+    /// Fetches a key anew beside those who use it; not if it is being fetched already.
+    pub(super) fn renew<F>(self: &Arc<Self>, id: KeyVersionId, unwrap: impl FnOnce() -> F)
+    where
+        F: Future<Output = Result<Unwrapped, FlightError>> + Send + 'static,
+    {
+        let mut flights = self.lock();
+        if !flights.contains_key(&number(id)) {
+            self.counts.renewals.fetch_add(1, Ordering::Relaxed);
+            self.take_off(&mut flights, id, unwrap());
+        }
     }
 
     /// A live key, or the landing of the one flight that fetches it. `unwrap` runs in a task of its own, so a caller
@@ -190,19 +205,26 @@ impl Cache {
     {
         let mut flights = self.lock();
         // A flight may have landed between the miss and the lock.
-        if let Some(slot) = self.slots.load().get(&number(id)).filter(|slot| slot.expires > now) {
+        if let Some(slot) = self.slots.load().get(&number(id)).filter(|slot| slot.expires() > now) {
             return Ok(Arc::clone(slot));
         }
         if let Some(flight) = flights.get(&number(id)) {
             return Err((flight.clone(), Whose::Other));
         }
+        Err((self.take_off(&mut flights, id, unwrap()), Whose::Own))
+    }
+
+    fn take_off(
+        self: &Arc<Self>,
+        flights: &mut Flights,
+        id: KeyVersionId,
+        unwrap: impl Future<Output = Result<Unwrapped, FlightError>> + Send + 'static,
+    ) -> watch::Receiver<Landing> {
         let (landing, flight) = watch::channel(None);
         flights.insert(number(id), flight.clone());
-        drop(flights);
-        let flight_of =
-            Flight { cache: Arc::clone(self), id, landing, refusals: self.refusals.load(Ordering::Acquire) };
-        tokio::spawn(flight_of.fly(unwrap()));
-        Err((flight, Whose::Own))
+        let refusals = self.refusals.load(Ordering::Acquire);
+        tokio::spawn(Flight { cache: Arc::clone(self), id, landing, refusals }.fly(unwrap));
+        flight
     }
 
     /// Drops every key that the KEK gave, or would have given had it not been away, at once; requests that hold one finish.
@@ -212,16 +234,42 @@ impl Cache {
         self.retain(&self.counts.denied, |slot| slot.kek != *kek && slot.instead_of.as_ref() != Some(kek));
     }
 
-    /// Drops the keys whose lifetime has ended.
-    pub(super) fn sweep(&self) {
+    /// Drops one key at once, and what is being unwrapped of it: its state does not allow it any more.
+    pub(super) fn evict_version(&self, id: KeyVersionId) {
+        let flights = self.lock();
+        if !self.slots.load().contains_key(&number(id)) && !flights.contains_key(&number(id)) {
+            return;
+        }
+        self.refusals.fetch_add(1, Ordering::AcqRel);
+        let mut slots = Slots::clone(&self.slots.load());
+        slots.remove(&number(id));
+        self.slots.store(Arc::new(slots));
+    }
+
+    /// Drops every key at once.
+    pub(super) fn evict_all(&self) {
+        let _flights = self.lock();
+        self.refusals.fetch_add(1, Ordering::AcqRel);
+        self.retain(&self.counts.denied, |_| false);
+    }
+
+    /// Drops the keys whose time to live has ended, but for those that still serve.
+    pub(super) fn sweep(&self, serves: impl Fn(&Slot, Mono) -> bool) {
         let now = self.clock.mono();
         let _flights = self.lock();
-        self.retain(&self.counts.expired, |slot| slot.expires > now);
+        self.retain(&self.counts.expired, |slot| slot.expires() > now || serves(slot, now));
+    }
+
+    /// When the last of the keys that would serve through an outage ends; None when there is none.
+    pub(super) fn ends(&self, through: impl Fn(&Slot) -> bool) -> Option<Mono> {
+        let (now, slots) = (self.clock.mono(), self.slots.load());
+        let ends = slots.values().filter(|slot| through(slot)).map(|slot| slot.ends_at_the_latest());
+        ends.max().filter(|end| *end > now)
     }
 
     pub(super) fn stats(&self) -> CacheStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Counts { hits, misses, unwraps, failures, expired, displaced, denied } = &self.counts;
+        let Counts { hits, misses, unwraps, failures, expired, displaced, denied, renewals, offline } = &self.counts;
         CacheStats {
             keys: self.slots.load().len(),
             hits: count(hits),
@@ -231,6 +279,8 @@ impl Cache {
             expired: count(expired),
             displaced: count(displaced),
             denied: count(denied),
+            renewals: count(renewals),
+            offline: count(offline),
         }
     }
 
@@ -246,13 +296,23 @@ impl Cache {
         }
     }
 
+    /// Drops one key.
+    fn forget(&self, id: KeyVersionId) {
+        let _flights = self.lock();
+        let mut slots = Slots::clone(&self.slots.load());
+        if slots.remove(&number(id)).is_some() {
+            self.counts.denied.fetch_add(1, Ordering::Relaxed);
+            self.slots.store(Arc::new(slots));
+        }
+    }
+
     /// The lock is held by the caller.
     fn insert(&self, id: KeyVersionId, slot: &Arc<Slot>) {
         let now = self.clock.mono();
-        self.retain(&self.counts.expired, |slot| slot.expires > now);
+        self.retain(&self.counts.expired, |slot| slot.ends_at_the_latest() > now);
         let mut slots = Slots::clone(&self.slots.load());
         while slots.len() >= self.limit && !slots.contains_key(&number(id)) {
-            let oldest = slots.iter().min_by_key(|(_, slot)| slot.used.load(Ordering::Relaxed)).map(|(id, _)| *id);
+            let oldest = slots.iter().min_by_key(|(_, slot)| slot.last_used()).map(|(id, _)| *id);
             let Some(oldest) = oldest else { break };
             slots.remove(&oldest);
             self.counts.displaced.fetch_add(1, Ordering::Relaxed);
@@ -261,59 +321,8 @@ impl Cache {
         self.slots.store(Arc::new(slots));
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, watch::Receiver<Landing>, BuildHasherDefault<IdHasher>>> {
+    fn lock(&self) -> MutexGuard<'_, Flights> {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One call to the KEK on behalf of everybody who waits for the key.
-struct Flight {
-    cache: Arc<Cache>,
-    id: KeyVersionId,
-    landing: watch::Sender<Landing>,
-    refusals: u64,
-}
-
-impl Flight {
-    async fn fly(self, unwrap: impl Future<Output = Result<Unwrapped, FlightError>>) {
-        self.cache.counts.unwraps.fetch_add(1, Ordering::Relaxed);
-        let landed = unwrap.await.and_then(|unwrapped| self.land(unwrapped));
-        if let Err(error) = &landed {
-            self.cache.counts.failures.fetch_add(1, Ordering::Relaxed);
-            if let FlightError::Denied(kek, _) = error {
-                self.cache.evict(kek);
-            }
-        }
-        // Off the board first: whoever asks after a failure starts a new flight instead of reading the old error.
-        self.cache.lock().remove(&number(self.id));
-        self.landing.send_replace(Some(landed));
-    }
-
-    fn land(&self, Unwrapped { key, kek, instead_of, asked }: Unwrapped) -> Result<Arc<Slot>, FlightError> {
-        // The lifetime counts from before the call: the KEK's yes is never younger than that.
-        let expires = asked.plus(self.cache.ttl);
-        let slot = Arc::new(Slot { key, kek, instead_of, expires, used: AtomicU64::new(asked.0) });
-        let _flights = self.cache.lock();
-        if self.cache.refusals.load(Ordering::Acquire) != self.refusals {
-            let why = "the key-encryption key refused while this key was being unwrapped";
-            return Err(FlightError::Failed(UnlockError::Unavailable(why.to_owned())));
-        }
-        if expires <= self.cache.clock.mono() {
-            let why = "the unwrapping took longer than a key may live";
-            return Err(FlightError::Failed(UnlockError::Unavailable(why.to_owned())));
-        }
-        self.cache.insert(self.id, &slot);
-        Ok(slot)
-    }
-}
-
-impl Drop for Flight {
-    /// A flight that panicked or whose runtime is going away must not block the key for ever.
-    fn drop(&mut self) {
-        let mut flights = self.cache.lock();
-        if self.landing.borrow().is_none() {
-            flights.remove(&number(self.id));
-        }
     }
 }
 

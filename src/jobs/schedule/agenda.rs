@@ -1,0 +1,142 @@
+//! The loop over the decisions: who is due is asked for page by page, and rotated at a pace. Constant work while nothing
+//! is due: all keyrings are looked at once an hour, and when the first of them comes due.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Facts, Pace, Settings, Trigger, offset};
+use crate::clock::{Mono, Reading, SharedClock, Steady, Wall};
+use crate::names::KeyringName;
+
+/// What is due, for metrics and readiness.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Keyrings that were looked at.
+    pub keyrings: u64,
+    /// To be rotated.
+    pub due: u64,
+    /// Should have been.
+    pub overdue: u64,
+    /// Older than any version may be.
+    pub past_hard_limit: u64,
+    /// With an active version that begins in the future.
+    pub unborn: u64,
+    /// When the next one comes due; None while one is due or there is none.
+    pub next: Option<Wall>,
+    /// Whether the time is believed.
+    pub trusted: bool,
+}
+
+/// Rotates what is due, for ever.
+///
+/// `page` gives keyrings whose name stands after the last one of the page before, by name, with what is known of the
+/// active version; an empty page is the end. `rotate` rotates one, and does nothing if the version that was due is no
+/// longer the active one: another sidecar may have been first. `show` hears every survey. `sidecar` is any number of this
+/// sidecar's own; `floor` is a time at which something is known to have happened.
+pub async fn run(
+    settings: Settings,
+    clock: SharedClock,
+    (sidecar, floor): (u64, Option<Wall>),
+    page: impl AsyncFn(Option<KeyringName>) -> Result<Vec<(KeyringName, Facts)>, String>,
+    rotate: impl AsyncFn(&KeyringName, Trigger) -> Result<(), String>,
+    show: impl Fn(&Summary),
+) {
+    let mut steady = Steady::new(clock.wall(), clock.mono(), floor);
+    let mut pace = Pace::new(clock.mono());
+    let mut agenda = Agenda::new(settings, sidecar);
+    loop {
+        // Not at once: a crash loop must not be a loop of rotations.
+        clock.sleep_until(clock.mono().plus(settings.check)).await;
+        let now = steady.read(clock.wall(), clock.mono());
+        if agenda.is_stale(now, clock.mono()) {
+            match agenda.survey(now, clock.mono(), &page).await {
+                Ok(summary) => show(&summary),
+                Err(why) => tracing::warn!(why, "the keyrings could not be looked through for rotations"),
+            }
+        }
+        while settings.enabled && !agenda.due.is_empty() && pace.take(clock.mono()) {
+            let Some((name, trigger)) = agenda.due.pop_front() else { break };
+            agenda.surveyed = None;
+            match rotate(&name, trigger).await {
+                Ok(()) => tracing::info!(keyring = %name, trigger = trigger.name(), "rotated"),
+                Err(why) => tracing::warn!(keyring = %name, why, "a rotation that is due did not happen"),
+            }
+        }
+    }
+}
+
+/// What is to be done, as of the last survey.
+struct Agenda {
+    settings: Settings,
+    sidecar: u64,
+    due: VecDeque<(KeyringName, Trigger)>,
+    /// When something next begins to be due here.
+    wake: Option<Wall>,
+    surveyed: Option<Mono>,
+}
+
+impl Agenda {
+    const fn new(settings: Settings, sidecar: u64) -> Self {
+        Self { settings, sidecar, due: VecDeque::new(), wake: None, surveyed: None }
+    }
+
+    /// Something may have changed. What is on the list comes first.
+    fn is_stale(&self, now: Reading, mono: Mono) -> bool {
+        if !self.due.is_empty() && self.settings.enabled {
+            return false;
+        }
+        let woken = now.trusted && self.wake.is_some_and(|wake| now.wall >= wake);
+        woken || self.surveyed.is_none_or(|surveyed| mono.since(surveyed) >= SURVEY)
+    }
+
+    async fn survey(
+        &mut self,
+        now: Reading,
+        mono: Mono,
+        page: &impl AsyncFn(Option<KeyringName>) -> Result<Vec<(KeyringName, Facts)>, String>,
+    ) -> Result<Summary, String> {
+        let mut summary = Summary { trusted: now.trusted, ..Summary::default() };
+        (self.due, self.wake) = (VecDeque::new(), None);
+        let mut after = None;
+        loop {
+            let found = page(after.take()).await?;
+            let Some((last, _)) = found.last() else { break };
+            after = Some(last.clone());
+            for (name, facts) in found {
+                self.note(name, &facts, now, &mut summary);
+            }
+        }
+        self.surveyed = Some(mono);
+        Ok(summary)
+    }
+
+    fn note(&mut self, name: KeyringName, facts: &Facts, now: Reading, summary: &mut Summary) {
+        let decision = self.settings.decide(&name.to_string(), facts, now);
+        summary.keyrings += 1;
+        summary.due += u64::from(decision.due.is_some());
+        summary.overdue += u64::from(decision.overdue);
+        summary.past_hard_limit += u64::from(decision.past_hard_limit);
+        summary.unborn += u64::from(decision.unborn);
+        let offset = offset(self.sidecar, &name.to_string(), self.settings.check);
+        let begins = super::plus(decision.next, offset);
+        match decision.due {
+            Some(Trigger::Schedule) if now.wall < begins => self.wake_at(begins),
+            Some(trigger) if self.due.len() < LISTED => self.due.push_back((name, trigger)),
+            // Found again by the survey after these.
+            Some(_) => {}
+            None => {
+                self.wake_at(begins);
+                summary.next = Some(summary.next.map_or(decision.next, |next| next.min(decision.next)));
+            }
+        }
+    }
+
+    fn wake_at(&mut self, at: Wall) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+}
+
+/// Limits that an operator lowers and counters of other sidecars are seen within this time.
+const SURVEY: Duration = Duration::from_secs(3_600);
+/// What is kept in memory of what is due; as much as a pace of ten a minute takes in an hour and a half.
+const LISTED: usize = 1_000;

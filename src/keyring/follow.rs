@@ -1,0 +1,281 @@
+//! How do the directory and the keyrings in use keep up with the store? New links of the chain are read and verified;
+//! a keyring that is used is read whole and compared with the newest head that the chain names.
+//!
+//! Only what the chain proves replaces what was known: a store that has become shorter, or a row that is not the newest
+//! one, is an edit and is never used.
+
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::bodies::{ChangeBody, HeadBody};
+use super::directory::{Directory, Intent, Known};
+use super::rings::{self, HotRings, Ring, Version};
+use super::verify::{self, Damage, PAGE, describe_head};
+use super::{ApplyError, Inner, KeyState, SYSTEM, StoreHead, System, UnlockError};
+use crate::names::{KeyVersionId, KeyringName};
+use crate::store::RingRows;
+
+/// How often a keyring is read again because somebody else keeps changing it.
+const ATTEMPTS: usize = 8;
+
+/// An admitted store.
+pub(super) struct Open {
+    pub system: System,
+    pub hot: HotRings,
+    directory: RwLock<Directory>,
+}
+
+/// The verified rows of a keyring.
+pub(super) struct Loaded {
+    pub rows: RingRows,
+    pub head: HeadBody,
+}
+
+impl Open {
+    pub(super) fn new(system: System, directory: Directory, limit: usize) -> Self {
+        Self { system, hot: HotRings::new(limit), directory: RwLock::new(directory) }
+    }
+
+    pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
+        self.directory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn directory_mut(&self) -> RwLockWriteGuard<'_, Directory> {
+        self.directory.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the chain ends, as far as it was followed.
+    pub(super) fn head(&self) -> StoreHead {
+        self.directory().head()
+    }
+
+    /// Puts a link's consequences into the directory, all at once, unless somebody did so already.
+    pub(super) fn advance(
+        &self,
+        body: &ChangeBody,
+        after: StoreHead,
+        changed: &[RingRows],
+        inner: &Inner,
+    ) -> Result<(), Damage> {
+        let heads: Vec<Known> = body.heads.iter().map(verify::named).collect::<Result<_, _>>()?;
+        let names = inner.kek_names();
+        let mut facts = Vec::with_capacity(changed.len());
+        for rows in changed {
+            facts.push((rows, rings::facts(rows, &names, inner.settings.data_key_period)?));
+        }
+        let mut directory = self.directory_mut();
+        if directory.head().changes >= after.changes {
+            return Ok(());
+        }
+        for (head, known) in body.heads.iter().zip(heads) {
+            directory.note(&head.keyring, known);
+        }
+        for (rows, facts) in facts {
+            // Values name no key of keyward's own.
+            let ids = rows.keys.iter().filter(|key| key.row.keyring != SYSTEM).map(|key| key.row.id);
+            directory.describe(&rows.head.name, ids, facts);
+        }
+        if let (Some(log), Some(index), Some(head)) = (&body.log, body.intent, body.heads.first()) {
+            directory.remember(Intent { log: log.clone(), index }, &head.keyring);
+        }
+        directory.set_head(after);
+        for name in body.heads.iter().filter_map(|head| head.keyring.parse().ok()) {
+            self.hot.forget(&name);
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Follows the chain to its end. Whatever another sidecar changed is known after it, and keys that may no longer be
+    /// used have left the cache.
+    pub(super) async fn catch_up(&self, open: &Open) -> Result<(), ApplyError> {
+        let asked = self.clock.mono();
+        let followed = self.follow(open).await;
+        if let Err(ApplyError::Tampered(why)) = &followed {
+            self.note_damage(why);
+        }
+        if followed.is_ok() {
+            self.lease.confirm(asked);
+        }
+        followed
+    }
+
+    async fn follow(&self, open: &Open) -> Result<(), ApplyError> {
+        loop {
+            let before = open.head();
+            let end = self.writer.last_change().await?;
+            let seq = end.as_ref().map_or(0, |end| end.seq);
+            if seq < before.changes {
+                // A change of our own may have been noted between the two reads: then the head has moved on.
+                if open.head().changes != before.changes {
+                    continue;
+                }
+                return Err(Damage::of("the chain of changes".to_owned(), "it has become shorter").into());
+            }
+            let Some(end) = end else { return Ok(()) };
+            if seq == before.changes {
+                let same = super::seal::digest(&end).is_ok_and(|digest| digest == before.digest);
+                return if same { Ok(()) } else { Err(another(seq)) };
+            }
+            for link in self.reader.changes(before.changes, PAGE).await? {
+                self.follow_one(open, &link).await?;
+            }
+        }
+    }
+
+    async fn follow_one(&self, open: &Open, link: &crate::store::ChangeRow) -> Result<(), ApplyError> {
+        let before = open.head();
+        if link.seq <= before.changes {
+            return Ok(());
+        }
+        let (body, after) = verify::link(link, before, &open.system.rows)?;
+        let mut changed = Vec::with_capacity(body.heads.len());
+        for head in &body.heads {
+            let known = verify::named(head)?;
+            // One that has changed again since is described by a later link.
+            if let Some(rows) =
+                self.writer.ring(head.keyring.clone()).await?.filter(|rows| rows.head.generation <= known.generation)
+            {
+                self.believe(open, &rows, known).await?;
+                changed.push(rows);
+            }
+        }
+        open.advance(&body, after, &changed, self)?;
+        self.evict_unusable(&changed);
+        Ok(())
+    }
+
+    /// Keys whose state no longer allows any use leave the cache.
+    pub(super) fn evict_unusable(&self, changed: &[RingRows]) {
+        for key in changed.iter().flat_map(|rows| &rows.keys) {
+            if !KeyState::of(&key.row.state).is_some_and(KeyState::opens) {
+                self.cache.evict_version(key.row.id);
+            }
+        }
+    }
+
+    /// Rows that are not what the chain names are an edit; the error says which row.
+    pub(super) async fn believe(&self, open: &Open, rows: &RingRows, known: Known) -> Result<HeadBody, ApplyError> {
+        match verify::ring(rows, known, &open.system.rows) {
+            Ok(body) => Ok(body),
+            Err(damage) => Err(self.blame(open, &rows.head.name, Some(rows), damage).await?),
+        }
+    }
+
+    async fn blame(
+        &self,
+        open: &Open,
+        name: &str,
+        rows: Option<&RingRows>,
+        otherwise: Damage,
+    ) -> Result<ApplyError, ApplyError> {
+        Ok(verify::blame(&*self.reader, &open.system.rows, name, rows, otherwise).await?.into())
+    }
+
+    /// The rows of a keyring as they are now; None if there is none.
+    pub(super) async fn load(&self, open: &Open, name: &str) -> Result<Option<Loaded>, ApplyError> {
+        let loaded = self.try_load(open, name).await;
+        if let Err(ApplyError::Tampered(why)) = &loaded {
+            self.note_damage(why);
+        }
+        loaded
+    }
+
+    async fn try_load(&self, open: &Open, name: &str) -> Result<Option<Loaded>, ApplyError> {
+        for _ in 0..ATTEMPTS {
+            let Some(known) = open.directory().known(name) else { return Ok(None) };
+            let Some(rows) = self.writer.ring(name.to_owned()).await? else {
+                let gone = Damage::of(describe_head(name), "its row has been deleted");
+                return Err(self.blame(open, name, None, gone).await?);
+            };
+            if rows.head.generation > known.generation {
+                // Somebody changed it since: the link that says so was committed with it.
+                self.follow(open).await?;
+                if open.directory().known(name) == Some(known) {
+                    self.believe(open, &rows, known).await?;
+                }
+                continue;
+            }
+            if open.directory().known(name) != Some(known) {
+                continue;
+            }
+            let head = self.believe(open, &rows, known).await?;
+            return Ok(Some(Loaded { rows, head }));
+        }
+        Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
+    }
+
+    /// A keyring, from memory or, when it was not used lately, by one read of the store. Names that the directory does
+    /// not have never reach the store.
+    pub(super) async fn ring(&self, open: &Open, name: &KeyringName) -> Result<Option<Arc<Ring>>, UnlockError> {
+        if let Some(ring) = open.hot.named(name) {
+            ring.touch(self.clock.mono());
+            return Ok(Some(ring));
+        }
+        let Some(loaded) = self.load(open, &name.to_string()).await? else { return Ok(None) };
+        let ring = Arc::new(Ring::read(&loaded.rows, &open.system.genesis).map_err(ApplyError::from)?);
+        ring.touch(self.clock.mono());
+        let known = Known::new(loaded.rows.head.generation, &loaded.rows.head.tag);
+        let directory = open.directory();
+        if directory.known(&loaded.rows.head.name) == Some(known) {
+            open.hot.put(Arc::clone(&ring));
+        }
+        Ok(Some(ring))
+    }
+
+    /// The keyring of a version, and the version.
+    pub(super) async fn version(
+        &self,
+        open: &Open,
+        id: KeyVersionId,
+    ) -> Result<Option<(Arc<Ring>, Arc<Version>)>, UnlockError> {
+        if let Some((ring, version)) = open.hot.version(id) {
+            ring.touch(self.clock.mono());
+            return Ok(Some((ring, version)));
+        }
+        let name = open.directory().of_version(id).map(str::parse::<KeyringName>);
+        let Some(Ok(name)) = name else { return Ok(None) };
+        let Some(ring) = self.ring(open, &name).await? else { return Ok(None) };
+        let version = ring.version(id).map(Arc::clone);
+        Ok(version.map(|version| (ring, version)))
+    }
+
+    /// The keyrings after a name, verified, with at most so many keys; none when there are no more.
+    pub(super) async fn page(&self, open: &Open, after: Option<String>, keys: u32) -> Result<Vec<Loaded>, ApplyError> {
+        let page = self.writer.rings(after, keys).await?;
+        let mut loaded = Vec::with_capacity(page.len());
+        for rows in page {
+            let known = open.directory().known(&rows.head.name);
+            match known {
+                Some(known) if known == Known::new(rows.head.generation, &rows.head.tag) => {
+                    let head = self.believe(open, &rows, known).await?;
+                    loaded.push(Loaded { rows, head });
+                }
+                _ => loaded.extend(self.load_anew(open, &rows).await?),
+            }
+        }
+        Ok(loaded)
+    }
+
+    /// A keyring that is newer in the store than in the directory, or older, or unknown: the chain decides.
+    async fn load_anew(&self, open: &Open, rows: &RingRows) -> Result<Option<Loaded>, ApplyError> {
+        self.follow(open).await?;
+        match self.load(open, &rows.head.name).await? {
+            Some(loaded) => Ok(Some(loaded)),
+            None => Err(Damage::of(describe_head(&rows.head.name), "no change has made it").into()),
+        }
+    }
+}
+
+fn another(seq: u64) -> ApplyError {
+    Damage::of(format!("change {seq}"), "it is not the one that was there before").into()
+}
+
+impl From<ApplyError> for UnlockError {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Tampered(_) => Self::Tampered,
+            other => Self::Unavailable(other.to_string()),
+        }
+    }
+}

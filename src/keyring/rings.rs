@@ -1,0 +1,225 @@
+//! What do the verified rows of a keyring say? The keyrings in use are kept whole, as many as the cache may hold keys.
+//! This module never reads the store.
+
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+
+use super::bodies::{self, HeadBody, KeyBody};
+use super::directory::{Facts, IdHasher, NEVER, ROLES, number};
+use super::verify::Damage;
+use super::wraps::{self, Owner};
+use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
+use crate::clock::{Mono, Wall};
+use crate::crypto::Suite;
+use crate::kek::{Wrap, WrapRole};
+use crate::names::{KekName, KeyVersionId, KeyringName, StoreId};
+use crate::store::{RingRows, SealedKey};
+
+/// The purpose of the keys that seal values.
+pub(super) const DATA: &str = "data";
+
+/// One keyring.
+pub(super) struct Ring {
+    pub view: Arc<KeyringView>,
+    /// `tenant/name`, the value of `kw.keyring`.
+    pub label: Box<str>,
+    pub versions: Vec<Arc<Version>>,
+    used: AtomicU64,
+}
+
+/// One key version with its wraps.
+pub(super) struct Version {
+    pub view: VersionView,
+    pub owner: Owner,
+    pub wraps: Vec<(WrapRole, Wrap)>,
+}
+
+impl Ring {
+    /// A keyring from its verified rows.
+    pub(super) fn read(rows: &RingRows, genesis: &Genesis) -> Result<Self, Damage> {
+        let head = || format!("the head of keyring {}", rows.head.name);
+        let name: KeyringName = rows.head.name.parse().map_err(|_| Damage::of(head(), "its name is none"))?;
+        let body: HeadBody = bodies::decode(&rows.head.body).map_err(|why| Damage::unreadable(head(), why))?;
+        let suite = suite(body.suite).ok_or_else(|| Damage::of(head(), "its suite is unknown"))?;
+        let data = rows.keys.iter().filter(|key| key.row.purpose == DATA);
+        let mut versions: Vec<Arc<Version>> =
+            data.map(|key| Version::read(key, genesis).map(Arc::new)).collect::<Result<_, _>>()?;
+        versions.sort_by_key(|version| (version.view.created, version.view.id));
+        let view = KeyringView {
+            name,
+            required_context: body.required_context,
+            subject_key: body.subject_key,
+            partition_key: body.partition_key,
+            limits: KeyLimits::of(&body.limits),
+            suite,
+            versions: versions.iter().map(|version| version.view.clone()).collect(),
+            created: Wall(body.created),
+            generation: rows.head.generation,
+        };
+        let label = rows.head.name.as_str().into();
+        Ok(Self { label, view: Arc::new(view), versions, used: AtomicU64::new(0) })
+    }
+
+    /// The version that seals.
+    pub(super) fn sealing(&self) -> Option<&Arc<Version>> {
+        self.versions.iter().rev().find(|version| version.view.state.seals())
+    }
+
+    pub(super) fn version(&self, id: KeyVersionId) -> Option<&Arc<Version>> {
+        self.versions.iter().find(|version| version.view.id == id)
+    }
+
+    /// Notes that it was used; a relaxed store that nothing waits for.
+    pub(super) fn touch(&self, now: Mono) {
+        self.used.store(now.0, Ordering::Relaxed);
+    }
+}
+
+impl Version {
+    fn read(key: &SealedKey, genesis: &Genesis) -> Result<Self, Damage> {
+        let wrong = |what: &str| Damage::of(describe(key), what);
+        let unreadable = |why| Damage::unreadable(describe(key), why);
+        let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
+        if body.development && genesis.environment == Environment::Production {
+            return Err(Damage::Development(describe(key)));
+        }
+        let state = KeyState::of(&key.row.state).ok_or_else(|| wrong("its state is unknown"))?;
+        let moved = body.moves.get(state.name());
+        let view = VersionView {
+            id: key.row.id,
+            state,
+            created: Wall(body.created),
+            activated: body.moves.get(KeyState::Active.name()).map(|moved| Wall(moved.at)),
+            since: Wall(moved.map_or(body.created, |moved| moved.at)),
+            reason: moved.map(|moved| moved.reason.clone()),
+            actor: moved.map(|moved| moved.actor.clone()),
+            destroy_at: body.destroy.as_ref().map(|destroy| Wall(destroy.at)),
+            suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown"))?,
+            keks: body.keks,
+        };
+        let wraps = wraps_of(key)?;
+        let owner = owner(key, genesis.store, key.row.keyring.clone(), view.created);
+        Ok(Self { view, owner, wraps })
+    }
+}
+
+/// What the directory counts of a keyring's rows, under these KEKs.
+pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: std::time::Duration) -> Result<Facts, Damage> {
+    let mut facts = Facts { keys: u16::try_from(rows.keys.len()).unwrap_or(u16::MAX), ..Facts::default() };
+    for key in rows.keys.iter().filter(|key| key.row.state != KeyState::Destroyed.name()) {
+        let wraps = wraps_of(key)?;
+        for (without, kek) in facts.without.iter_mut().zip(keks.iter().take(ROLES)) {
+            *without = without.saturating_add(u16::from(!wraps.iter().any(|(_, wrap)| wrap.kek == **kek)));
+        }
+    }
+    facts.due = due(rows, period)?;
+    Ok(facts)
+}
+
+/// When the active version's cryptoperiod ends.
+fn due(rows: &RingRows, period: std::time::Duration) -> Result<u32, Damage> {
+    let active = |key: &&SealedKey| key.row.purpose == DATA && key.row.state == KeyState::Active.name();
+    let Some(key) = rows.keys.iter().find(active) else { return Ok(NEVER) };
+    let unreadable = |why| Damage::unreadable(describe(key), why);
+    let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
+    let head: HeadBody = bodies::decode(&rows.head.body).map_err(unreadable)?;
+    let since = body.moves.get(KeyState::Active.name()).map_or(body.created, |moved| moved.at);
+    let period = head.limits.cryptoperiod_days.map_or(period.as_secs() / 60, |days| u64::from(days) * 24 * 60);
+    Ok(u32::try_from((since / 60_000_000).saturating_add(period)).unwrap_or(NEVER))
+}
+
+/// The wraps of a key row; none when it is destroyed.
+pub(super) fn wraps_of(key: &SealedKey) -> Result<Vec<(WrapRole, Wrap)>, Damage> {
+    if key.wraps.is_empty() && key.row.state == KeyState::Destroyed.name() {
+        return Ok(Vec::new());
+    }
+    wraps::decode(&key.wraps).map_err(|why| Damage::unreadable(describe(key), why))
+}
+
+/// What the wraps of a key row are bound to.
+pub(super) const fn owner(key: &SealedKey, store: StoreId, owner: String, created: Wall) -> Owner {
+    Owner { store, owner, key: key.row.id, created }
+}
+
+/// A key row as an operator is told about it.
+pub(super) fn describe(key: &SealedKey) -> String {
+    format!("the {} key {} of {}", key.row.purpose, key.row.id, key.row.keyring)
+}
+
+pub(super) fn suite(number: Option<u8>) -> Option<Suite> {
+    [Suite::Xaes, Suite::XaesCommitted].into_iter().find(|suite| Some(*suite as u8) == number)
+}
+
+/// The keyrings in use. A hit loads one pointer and takes no lock.
+pub(super) struct HotRings {
+    rings: ArcSwap<Hot>,
+    /// Taken by whoever replaces the picture.
+    writing: Mutex<()>,
+    limit: usize,
+}
+
+#[derive(Default, Clone)]
+struct Hot {
+    by_name: HashMap<KeyringName, Arc<Ring>>,
+    by_version: HashMap<u64, (Arc<Ring>, usize), BuildHasherDefault<IdHasher>>,
+}
+
+impl HotRings {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { rings: ArcSwap::default(), writing: Mutex::new(()), limit: limit.max(1) }
+    }
+
+    pub(super) fn named(&self, name: &KeyringName) -> Option<Arc<Ring>> {
+        self.rings.load().by_name.get(name).map(Arc::clone)
+    }
+
+    /// The keyring of a version, and the version.
+    pub(super) fn version(&self, id: KeyVersionId) -> Option<(Arc<Ring>, Arc<Version>)> {
+        let hot = self.rings.load();
+        let (ring, at) = hot.by_version.get(&number(id))?;
+        Some((Arc::clone(ring), Arc::clone(ring.versions.get(*at)?)))
+    }
+
+    /// Puts a keyring in, in place of its older self; whoever was used longest ago makes room. The caller holds the
+    /// directory's lock, so that an older picture never replaces a newer one.
+    pub(super) fn put(&self, ring: Arc<Ring>) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hot = Hot::clone(&self.rings.load());
+        hot.remove(&ring.view.name);
+        while hot.by_name.len() >= self.limit {
+            let idle = hot.by_name.values().min_by_key(|ring| ring.used.load(Ordering::Relaxed));
+            let Some(idle) = idle.map(|ring| ring.view.name.clone()) else { break };
+            hot.remove(&idle);
+        }
+        for (at, version) in ring.versions.iter().enumerate() {
+            hot.by_version.insert(number(version.view.id), (Arc::clone(&ring), at));
+        }
+        hot.by_name.insert(ring.view.name.clone(), ring);
+        self.rings.store(Arc::new(hot));
+    }
+
+    /// Forgets a keyring, which is then read again.
+    pub(super) fn forget(&self, name: &KeyringName) {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.rings.load().by_name.contains_key(name) {
+            return;
+        }
+        let mut hot = Hot::clone(&self.rings.load());
+        hot.remove(name);
+        self.rings.store(Arc::new(hot));
+    }
+}
+
+impl Hot {
+    fn remove(&mut self, name: &KeyringName) {
+        if let Some(ring) = self.by_name.remove(name) {
+            for version in &ring.versions {
+                self.by_version.remove(&number(version.view.id));
+            }
+        }
+    }
+}
