@@ -163,6 +163,7 @@ impl App {
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
         jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
         jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
+        jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
