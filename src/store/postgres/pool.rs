@@ -58,6 +58,10 @@ impl Pool {
         Self { settings, room, idle: Mutex::default(), pause: Mutex::default() }
     }
 
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// A connection, one that lay idle or a new one.
     pub(super) async fn take(&self) -> Result<Lease<'_>, StoreError> {
         let busy = || StoreError::Unavailable(format!("all {} connections are busy", self.settings.connections));
