@@ -16,6 +16,7 @@ mod settle;
 mod writes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::OnceCell;
 use tokio_postgres::Row;
@@ -221,10 +222,14 @@ impl Core {
     /// Finds out what became of a commit that nobody answered. Gives up when the database stays away.
     async fn settle(&self, batch: &[Write], why: &str) -> Result<(), StoreError> {
         self.pool.forget_idle();
-        for failures in 0..ATTEMPTS {
+        let patience = pool::Patience::of(SETTLING);
+        for failures in 0.. {
             match self.look(batch).await {
                 Ok(fate) => return fate.answer(why),
                 Err(error) => tracing::warn!(%error, "the fate of a commit is not known yet"),
+            }
+            if patience.is_over() {
+                break;
             }
             pool::pause(failures).await;
         }
@@ -252,9 +257,9 @@ impl Core {
     }
 }
 
-/// With the pauses between them (50 ms, doubled, at most 2 s) and nobody at the port: about ten seconds, which a crashed
-/// server needs to recover and a failover to move an address.
-const ATTEMPTS: u32 = 9;
+/// How long the fate of a commit is looked for: a crashed server needs about so long to recover, and a failover to move an
+/// address. The last look may take a statement's time more.
+const SETTLING: Duration = Duration::from_secs(10);
 
 impl Store {
     /// Goes on when the caller has gone: a commit is never left half way.

@@ -178,6 +178,19 @@ pub(super) async fn within<T>(limit: Duration, answer: impl Future<Output = T>) 
     }
 }
 
+/// How long something is tried.
+pub(super) struct Patience(Mono);
+
+impl Patience {
+    pub(super) fn of(while_: Duration) -> Self {
+        Self(CLOCK.mono().plus(while_))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        CLOCK.mono() >= self.0
+    }
+}
+
 /// A pause between attempts, longer with each failure.
 pub(super) async fn pause(failures: u32) {
     CLOCK.sleep_until(CLOCK.mono().plus(pause_after(failures))).await;
