@@ -129,7 +129,7 @@ impl App {
                 return Err(error);
             }
         };
-        let store = store::open(&config.store).await?;
+        let store = store::attach(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
