@@ -167,14 +167,12 @@ fn print(key: &app::KekReport) {
         println!("            {line}");
     }
     for known in versions {
-        let is_current = if known.number == *version { " wraps" } else { "" };
-        let state = known.objection.as_ref().map_or("opens".to_owned(), |objection| format!("not used: {objection}"));
-        println!(
-            "version     {} {}{}{is_current} {state}",
-            known.number,
-            known.about,
-            if known.about.is_empty() { "" } else { ":" }
-        );
+        let about = if known.about.is_empty() { String::new() } else { format!(" {}:", known.about) };
+        let does = if known.number == *version { "wraps and opens" } else { "opens" };
+        match &known.objection {
+            None => println!("version     {}{about} {does}", known.number),
+            Some(objection) => println!("version     {}{about} is not used: {objection}", known.number),
+        }
     }
     match objection {
         Some(objection) => eprintln!("warning: this key must not be used: {objection}"),

@@ -93,7 +93,7 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
     let intent = Intent { log: inner.log_name(), index: order.intent };
     let mut key: Option<SealedKey> = None;
     for _ in 0..ATTEMPTS {
-        let open = inner.opened().map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let open = inner.opened_to_change()?;
         let loaded = inner.load(&open, &name).await?;
         if let Some(loaded) = loaded.as_ref().filter(|_| open.directory().recent(&intent) == Some(&*name)) {
             return applied(loaded, &open, None);

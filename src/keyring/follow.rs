@@ -70,9 +70,9 @@ impl Open {
             directory.note(&head.keyring, known);
         }
         for (rows, facts) in facts {
-            if rows.head.name != SYSTEM {
-                directory.describe(&rows.head.name, rows.keys.iter().map(|key| key.row.id), facts);
-            }
+            // Values name no key of keyward's own.
+            let ids = rows.keys.iter().filter(|key| key.row.keyring != SYSTEM).map(|key| key.row.id);
+            directory.describe(&rows.head.name, ids, facts);
         }
         if let (Some(log), Some(index), Some(head)) = (&body.log, body.intent, body.heads.first()) {
             directory.remember(Intent { log: log.clone(), index }, &head.keyring);

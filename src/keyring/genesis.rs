@@ -15,6 +15,7 @@ use super::pseudonym::Pseudonyms;
 use super::rings::{self, Ring, describe, owner};
 use super::seal::{Row, RowSealer};
 use super::verify::{self, Damage, describe_head};
+use super::wraps::Owner;
 use super::{ApplyError, Environment, Genesis, Inner, Keks, KeyState, SYSTEM, Settings, StoreHead, System, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
@@ -246,6 +247,17 @@ async fn pseudonyms(inner: &Inner, own: &RingRows, store: StoreId) -> Result<Pse
     let (key, body) = unwrap_system(inner, newest, store, PSEUDONYM_KEY).await?;
     let epoch = body.epoch.ok_or_else(|| Damage::of(describe(newest), "it has no epoch"))?;
     Pseudonyms::new(&key, epoch).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))
+}
+
+/// What the wraps of any key are bound to.
+pub(super) fn owner_of(key: &SealedKey, store: StoreId) -> Result<Owner, Damage> {
+    let body: KeyBody = bodies::decode(&key.row.body).map_err(|why| Damage::unreadable(describe(key), why))?;
+    let name = match &*key.row.purpose {
+        "store" => STORE_KEY,
+        "pseudonym" => PSEUDONYM_KEY,
+        _ => &key.row.keyring,
+    };
+    Ok(owner(key, store, name.to_owned(), Wall(body.created)))
 }
 
 async fn unwrap_system(

@@ -19,6 +19,7 @@ mod metering;
 mod offline;
 mod plan;
 mod pseudonym;
+mod rewrap;
 mod rings;
 mod seal;
 mod unlock;
@@ -50,6 +51,7 @@ pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
 pub use metering::Load;
+pub use rewrap::RewrapReport;
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
@@ -286,6 +288,8 @@ struct Inner {
     shut: AtomicBool,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
+    /// What the rewrapping that runs has done so far.
+    rewrapping: Mutex<Option<RewrapReport>>,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -317,6 +321,7 @@ impl Keyrings {
             cache,
             open: ArcSwapOption::empty(),
             damage: Mutex::new(None),
+            rewrapping: Mutex::new(None),
             waiting,
             shut: AtomicBool::new(false),
             pinned: OnceLock::new(),
@@ -355,7 +360,7 @@ impl Keyrings {
 
     /// Learns what other sidecars changed, and confirms that the store is where this sidecar believes it to be.
     pub async fn catch_up(&self) -> Result<(), ApplyError> {
-        let open = self.inner.opened().map_err(|error| ApplyError::Unavailable(error.to_string()))?;
+        let open = self.inner.opened_to_change()?;
         self.inner.catch_up(&open).await
     }
 
@@ -489,6 +494,11 @@ impl Inner {
     /// The admitted store.
     fn opened(&self) -> Result<Arc<Open>, UnlockError> {
         self.open.load_full().ok_or_else(|| UnlockError::Unavailable(self.reason()))
+    }
+
+    /// The admitted store, for a change.
+    fn opened_to_change(&self) -> Result<Arc<Open>, ApplyError> {
+        self.opened().map_err(|error| ApplyError::Unavailable(error.to_string()))
     }
 
     /// Opens the store for everybody; not after [`Keyrings::shut`], however late an admission ends.

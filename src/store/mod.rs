@@ -3,8 +3,11 @@
 //!
 //! Only `keyring` names [`Writer`]: it is the one way to a wrapped key and the one way to change a row.
 
+mod mirror;
 pub mod postgres;
 pub mod sqlite;
+
+pub use mirror::MirrorState;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +28,7 @@ pub enum Settings {
 pub async fn create(settings: &Settings) -> Result<Opened, StoreError> {
     match settings {
         Settings::Sqlite(settings) => sqlite::create(settings).await,
-        Settings::Postgresql(settings) => postgres::create(settings).await,
+        Settings::Postgresql(settings) => Ok(with_mirror(postgres::create(settings).await?, settings).await),
     }
 }
 
@@ -33,7 +36,14 @@ pub async fn create(settings: &Settings) -> Result<Opened, StoreError> {
 pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
     match settings {
         Settings::Sqlite(settings) => sqlite::open(settings).await,
-        Settings::Postgresql(settings) => postgres::open(settings).await,
+        Settings::Postgresql(settings) => Ok(with_mirror(postgres::open(settings).await?, settings).await),
+    }
+}
+
+async fn with_mirror(opened: Opened, settings: &postgres::Settings) -> Opened {
+    match &settings.mirror {
+        Some(path) => mirror::mirrored(opened, path).await,
+        None => opened,
     }
 }
 
@@ -41,17 +51,23 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
 pub struct Opened {
     reader: Arc<dyn Reader>,
     writer: Arc<dyn Writer>,
+    mirror: Option<Arc<MirrorState>>,
 }
 
 impl Opened {
     /// Joins the two halves of an implementation.
     pub fn new(reader: Arc<dyn Reader>, writer: Arc<dyn Writer>) -> Self {
-        Self { reader, writer }
+        Self { reader, writer, mirror: None }
     }
 
     /// The half that anyone may have: metadata, never a wrap.
     pub fn reader(&self) -> Arc<dyn Reader> {
         Arc::clone(&self.reader)
+    }
+
+    /// How the local mirror of a shared store fares, if there is one.
+    pub fn mirror(&self) -> Option<Arc<MirrorState>> {
+        self.mirror.clone()
     }
 
     /// The half that only `keyring` takes; spends the value, so that a store has one writer.
@@ -83,7 +99,8 @@ pub trait Writer: Send + Sync {
     fn import(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<(), StoreError>>;
     /// The newest change there is: where the chain ends now. Never from a mirror.
     fn last_change(&self) -> BoxFuture<'_, Result<Option<ChangeRow>, StoreError>>;
-    /// A keyring's head with all of its keys, as of one moment.
+    /// A keyring's head with all of its keys, as of one moment. While the database is away a local mirror may answer, with
+    /// a keyring that is older than the newest; one that it does not have is `Unavailable`.
     fn ring(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>>;
     /// Keyrings whose name stands after `after`, by name, whole, each as of one moment: as many as have at most `keys`
     /// keys together, and at least one unless there is none.

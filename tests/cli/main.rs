@@ -15,6 +15,7 @@ mod support;
 mod configuration;
 mod damage;
 mod first_steps;
+mod kek;
 mod probe;
 mod profiles;
 #[path = "../support/softhsm.rs"]

@@ -6,6 +6,7 @@ mod changing;
 mod counting;
 mod failover;
 mod offline;
+mod rewrap_job;
 mod rewrapping;
 mod tampering;
 mod unlocking;

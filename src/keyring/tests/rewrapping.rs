@@ -34,16 +34,21 @@ impl World {
         Ok((given.key.check_value(), given.by.to_string()))
     }
 
-    fn rotate(&self, file: &str) -> u32 {
+    pub(super) fn rotate(&self, file: &str) -> u32 {
         SoftwareKek::rotate_file(&Disk::real(), &self.dir.path().join(file), None).unwrap().0
     }
 
     /// A KEK beside those of the world.
-    fn another(&self, name: &str) -> Arc<Tempered> {
+    pub(super) fn another(&self, name: &str) -> Arc<Tempered> {
         software(&self.dir.path().join(name), name)
     }
 
-    fn keks_of(&self, primary: &Arc<Tempered>, escrow: Option<&Arc<Tempered>>, retiring: &[&Arc<Tempered>]) -> Keks {
+    pub(super) fn keks_of(
+        &self,
+        primary: &Arc<Tempered>,
+        escrow: Option<&Arc<Tempered>>,
+        retiring: &[&Arc<Tempered>],
+    ) -> Keks {
         let of = |kek: &Arc<Tempered>| Arc::clone(kek) as Arc<dyn Kek>;
         let keks = Keks::new(of(primary), escrow.map(of), EventSink::new(self.events.clone()));
         keks.with_retiring(retiring.iter().map(|kek| of(kek)).collect())

@@ -1,6 +1,7 @@
 //! How do sealed rows rest in an embedded database? SQLite in WAL mode: one thread writes, one reads, nobody blocks the runtime.
 //! This module never opens a file that others may read, and never goes on after a write that failed.
 
+pub(super) mod mirror;
 mod rows;
 mod schema;
 mod worker;

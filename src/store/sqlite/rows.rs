@@ -308,7 +308,7 @@ fn natural(row: &Row<'_>, at: usize) -> rusqlite::Result<u64> {
     u64::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(at, value))
 }
 
-fn integer(value: u64) -> Result<i64, StoreError> {
+pub(super) fn integer(value: u64) -> Result<i64, StoreError> {
     // SQLite counts to 2^63 - 1; a generation that large was never reached by counting.
     i64::try_from(value).map_err(|_| StoreError::Conflict)
 }
