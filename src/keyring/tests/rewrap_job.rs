@@ -20,7 +20,7 @@ impl World {
 
     async fn opens(&self, keyrings: &Arc<Keyrings>, names: &[String]) {
         for name in names {
-            drop(keyrings.unlock_sealing(&self.permit(Action::Seal, name)).await.unwrap());
+            drop(keyrings.unlock_to_seal(&self.permit(Action::Seal, name)).await.unwrap());
         }
     }
 }
