@@ -22,7 +22,8 @@ use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
 use super::standing::Standing;
-use super::{App, events, note, outage};
+use super::upkeep::{Upkeep, bound};
+use super::{App, events, note};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
 const KEK_EVENTS: usize = 256;
@@ -157,15 +158,21 @@ impl App {
             keyrings: keyrings.clone(),
             log: log.clone(),
             clock: clock.clone(),
-            metrics,
+            metrics: metrics.clone(),
         };
         jobs.spawn(board::refresh(watched));
-        jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
-        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
-        jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
         jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
+        let upkeep = Upkeep {
+            config: &config,
+            service: &service,
+            keyrings: &keyrings,
+            log: &log,
+            clock: &clock,
+            metrics: &metrics,
+        };
+        upkeep.begin(&mut jobs, opened_signal.clone());
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }
@@ -220,22 +227,6 @@ async fn refuse(service: &Service, keyrings: &Keyrings, reason: &'static str) {
 /// The innermost reason: what is around it says only that a KEK was refused.
 fn error_in_words(error: &StartError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// The same for people.
-pub fn revocation(config: &Config) -> String {
-    let RevocationBound { unheard_refusal, refusal, unheard_state, .. } = bound(config);
-    format!(
-        "bites within {} s of a refusal, {} s if the refusal cannot be heard; {} s of a change of state",
-        refusal.as_secs(),
-        unheard_refusal.as_secs(),
-        unheard_state.as_secs()
-    )
-}
-
-/// How long a revoked key may go on working, at worst.
-fn bound(config: &Config) -> RevocationBound {
-    RevocationBound::of(&config.keyring, config.server.limits.request_timeout)
 }
 
 fn started_facts(config: &Config) -> Vec<(&'static str, String)> {

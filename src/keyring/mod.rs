@@ -5,6 +5,7 @@
 //! `directory`, `rings` and `follow` (what is known of them, and how it keeps up), `unlock` and `cache` (how a permit
 //! becomes a key), `plan`, `change` and `draft` (how keys change).
 
+mod aging;
 mod bodies;
 mod cache;
 mod change;
@@ -50,6 +51,7 @@ use crate::policy::{Action, Permit};
 use crate::store::{Opened, Reader, Writer};
 
 pub use crate::crypto::Suite;
+pub use aging::{Aged, Aging};
 pub use cache::CacheStats;
 pub use inventory::Used;
 pub use keks::Keks;
@@ -432,6 +434,11 @@ impl Keyrings {
     /// How long the store's last word may still be believed; None when it may not, or before the admission.
     pub fn state_lease(&self) -> Option<Duration> {
         self.inner.lease.left(self.inner.clock.mono())
+    }
+
+    /// Whether the store has not been heard for a while.
+    pub fn store_is_silent(&self) -> bool {
+        self.inner.lease.is_silent(self.inner.clock.mono())
     }
 
     /// Wipes every cached data key: something may have been refused that nobody heard.
