@@ -60,7 +60,7 @@ pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
 pub use metering::Load;
-pub use rewrap::RewrapReport;
+pub use rewrap::{RewrapReport, RewrapStep};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
@@ -203,8 +203,6 @@ struct Inner {
     shut: AtomicBool,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
-    /// What the rewrapping that runs has done so far.
-    rewrapping: Mutex<Option<RewrapReport>>,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -236,7 +234,6 @@ impl Keyrings {
             cache,
             open: ArcSwapOption::empty(),
             damage: Mutex::new(None),
-            rewrapping: Mutex::new(None),
             waiting,
             shut: AtomicBool::new(false),
             pinned: OnceLock::new(),
