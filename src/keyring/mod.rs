@@ -51,7 +51,6 @@ use crate::store::{Opened, Reader, Writer};
 
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
-pub use inventory::Used;
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
