@@ -120,7 +120,7 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
             let usable = key.take().filter(|key| !open.directory().has_version(key.row.id));
             let made = match usable {
                 Some(made) => made,
-                None => make_key(&inner, &open, &order, new).await?,
+                None => make_key(&inner, &open, &order, new, now.wall).await?,
             };
             plan.ring.add(made.clone());
             key = Some(made);
@@ -143,7 +143,13 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
     Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
-async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> Result<SealedKey, ApplyError> {
+async fn make_key(
+    inner: &Inner,
+    open: &Open,
+    order: &Order,
+    new: plan::New,
+    created: Wall,
+) -> Result<SealedKey, ApplyError> {
     let genesis = &open.system.genesis;
     let keyring = order.change.keyring().to_string();
     let new = NewKey {
@@ -153,7 +159,7 @@ async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> 
         owner: keyring.clone(),
         purpose: new.purpose,
         keyring,
-        created: inner.clock.wall(),
+        created,
         suite: new.suite,
         epoch: None,
         name: new.name,
