@@ -58,6 +58,8 @@ events! {
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
+    StoreUnreachable = "store.unreachable", Control;
+    StoreRecovered = "store.recovered", Control;
     StoreBackedUp = "store.backed_up", Control;
     StoreRestored = "store.restored", Control;
     StoreRebased = "store.rebased", Control;

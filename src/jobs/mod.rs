@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::keyring::{ApplyError, Genesis, Keyrings, STORE_POLL};
+use crate::keyring::{ApplyError, Genesis, Keyrings};
 
 pub use schedule::Settings;
 
@@ -35,11 +35,11 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
     }
 }
 
-/// Learns what other sidecars changed, for ever: at each hint of the store, and at least this often.
-pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
+/// Learns what other sidecars changed, for ever: at each hint of the store, and at least so often.
+pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock, poll: Duration) {
     loop {
         tokio::select! {
-            () = clock.sleep_until(clock.mono().plus(STORE_POLL)) => {}
+            () = clock.sleep_until(clock.mono().plus(poll)) => {}
             () = keyrings.hint() => {}
         }
         match keyrings.catch_up().await {

@@ -185,6 +185,7 @@ impl Inner {
     }
 
     async fn try_load(&self, open: &Open, name: &str) -> Result<Option<Loaded>, ApplyError> {
+        let mut again = false;
         for _ in 0..ATTEMPTS {
             let Some(known) = open.directory().known(name) else { return Ok(None) };
             let Some(rows) = self.writer.ring(name.to_owned()).await? else {
@@ -200,6 +201,12 @@ impl Inner {
                 continue;
             }
             if open.directory().known(name) != Some(known) {
+                continue;
+            }
+            if rows.head.generation < known.generation && !again {
+                // A mirror may be behind, the store itself may not: the store is asked, and read again.
+                self.writer.last_change().await?;
+                again = true;
                 continue;
             }
             let head = self.believe(open, &rows, known).await?;

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +38,10 @@ pub(super) struct Metered {
     pub meter: Meter,
     /// What the other sidecars' rows said when they were last read.
     others: Mutex<Tally>,
+    /// As the keyring had them when the meter was last written.
+    limits: Mutex<UsageLimits>,
+    /// Somebody was told that it is nearly used up.
+    told: AtomicBool,
     /// Rows are written by one at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -68,6 +72,13 @@ impl Metered {
     pub fn total(&self) -> Tally {
         Tally::sum([self.meter.used(), *lock(&self.others)])
     }
+
+    /// Whether so many hundredths of a limit are used.
+    fn is_used(&self, hundredths: u64) -> bool {
+        let (total, limits) = (self.total(), *lock(&self.limits));
+        let part = |limit: u64| (limit / 100).saturating_mul(hundredths);
+        total.messages >= part(limits.messages) || total.bytes >= part(limits.bytes)
+    }
 }
 
 impl Metering {
@@ -86,6 +97,17 @@ impl Metering {
     /// The meter of a key, if it is in use.
     pub fn find(&self, id: KeyVersionId) -> Option<Arc<Metered>> {
         lock(&self.meters).get(&number(id)).map(Arc::clone)
+    }
+
+    /// The keys that have come to half of their limits.
+    pub fn used_much(&self) -> Vec<KeyVersionId> {
+        lock(&self.meters).values().filter(|metered| metered.is_used(50)).map(|metered| metered.id).collect()
+    }
+
+    /// Whether a key is nearly used up that was not when this was last asked.
+    pub fn used_up(&self) -> bool {
+        let news = |metered: &&Arc<Metered>| metered.is_used(90) && !metered.told.swap(true, Ordering::Relaxed);
+        lock(&self.meters).values().filter(news).count() > 0
     }
 
     fn keep(&self, metered: Metered) -> Arc<Metered> {
@@ -190,7 +212,8 @@ impl Inner {
         let open = self.opened()?;
         let (own, others) = self.usage_rows(&open, id).await?;
         let (turn, others) = (tokio::sync::Mutex::new(()), Mutex::new(others));
-        Ok(self.metering.keep(Metered { id, meter: Meter::new(own), others, turn }))
+        let (limits, told) = (Mutex::new(self.settings.usage_limits), AtomicBool::new(false));
+        Ok(self.metering.keep(Metered { id, meter: Meter::new(own), others, limits, told, turn }))
     }
 
     /// Writes the row that covers what is needed.
@@ -201,6 +224,7 @@ impl Inner {
         limits: UsageLimits,
     ) -> Result<(), UnlockError> {
         let _turn = metered.turn.lock().await;
+        *lock(&metered.limits) = limits;
         if metered.meter.covers(need) {
             return Ok(());
         }

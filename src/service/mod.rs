@@ -4,6 +4,7 @@
 mod account;
 mod change;
 mod data;
+mod foreseen;
 mod keys;
 mod reconcile;
 mod refusal;
@@ -28,6 +29,7 @@ pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Suite, Tally, Version
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
+pub use foreseen::NotDone;
 pub use refusal::{Code, Refusal};
 pub use response::{Answer, Response};
 

@@ -1,6 +1,7 @@
 //! The keyring over the real store, the real software KEK and real permits. Only time and the KEK's temper are the tests'.
 
 mod admission;
+mod aging;
 mod caching;
 mod changing;
 mod counting;

@@ -20,12 +20,7 @@ impl World {
 
     async fn unlock_all(&self, keyrings: &Arc<Keyrings>, names: &[String]) {
         for name in names {
-            drop(
-                keyrings
-                    .unlock_sealing(&self.permit(Action::Seal, name), Load { messages: 1, bytes: 1 })
-                    .await
-                    .unwrap(),
-            );
+            drop(keyrings.unlock_to_seal(&self.permit(Action::Seal, name)).await.unwrap());
         }
     }
 }
