@@ -176,17 +176,6 @@ pub(super) struct TouchedKey {
     pub tag: String,
 }
 
-/// Of what one sidecar has counted of one key.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UsageBody {
-    pub bytes: u64,
-    pub messages: u64,
-    /// The last day, since 1970 in UTC, on which a value may have been opened; 0 is never.
-    pub opened: u32,
-    pub schema: u32,
-}
-
 /// Of what a sidecar says of itself.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ use super::verify::{self, Damage};
 use super::wraps::WrapError;
 use super::{Applied, ApplyError, Change, Inner, KeyringView, Keyrings, UnlockError};
 use crate::audit::IntentReceipt;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Wall};
 use crate::crypto;
 use crate::names::{KeyVersionId, KeyringName};
 use crate::policy::{Action, Authority};
@@ -25,6 +25,9 @@ const ATTEMPTS: usize = 8;
 
 /// Partitions that are counted for a refusal.
 const SOME_PARTITIONS: u32 = 1_000;
+
+/// In microseconds.
+const DAY: u64 = 86_400_000_000;
 
 /// A change with whoever asked for it.
 #[derive(Debug, Clone)]
@@ -117,7 +120,7 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
             let usable = key.take().filter(|key| !open.directory().has_version(key.row.id));
             let made = match usable {
                 Some(made) => made,
-                None => make_key(&inner, &open, &order, new).await?,
+                None => make_key(&inner, &open, &order, new, now.wall).await?,
             };
             plan.ring.add(made.clone());
             key = Some(made);
@@ -140,7 +143,13 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
     Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
-async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> Result<SealedKey, ApplyError> {
+async fn make_key(
+    inner: &Inner,
+    open: &Open,
+    order: &Order,
+    new: plan::New,
+    created: Wall,
+) -> Result<SealedKey, ApplyError> {
     let genesis = &open.system.genesis;
     let keyring = order.change.keyring().to_string();
     let new = NewKey {
@@ -150,7 +159,7 @@ async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> 
         owner: keyring.clone(),
         purpose: new.purpose,
         keyring,
-        created: inner.clock.wall(),
+        created,
         suite: new.suite,
         epoch: None,
         name: new.name,
@@ -184,20 +193,23 @@ impl Inner {
     async fn look(&self, open: &Open, change: &Change, loaded: Option<&Loaded>) -> Result<(Facts, Now), ApplyError> {
         match (change, loaded) {
             (Change::Step { version, step: Step::ScheduleDestroy { .. } | Step::Destroy, .. }, Some(loaded)) => {
-                Ok((self.needs(open, *version, loaded).await?, self.fleet_now(open).await?))
+                Ok((self.needs(*version, loaded).await?, self.fleet_now(open).await?))
             }
             _ => Ok((Facts::default(), self.now(open))),
         }
     }
 
     /// What still needs a version.
-    async fn needs(&self, open: &Open, id: KeyVersionId, loaded: &Loaded) -> Result<Facts, ApplyError> {
+    async fn needs(&self, id: KeyVersionId, loaded: &Loaded) -> Result<Facts, ApplyError> {
         let RingRows { head, keys } = &loaded.rows;
         let parent = format!("key:{id}");
         let keys = keys.iter().filter(|key| key.row.parent == parent).count();
         // Whether there are any is what matters; the number is for people.
         let partitions = self.writer.partitions(head.name.clone(), Some(id), None, SOME_PARTITIONS).await?.len();
-        let opened = self.used(open, id).await?.opened;
+        // The end of that day: what was opened in its last second counts in full.
+        let used = self.usage(id).await.map_err(|error| uncounted(id, &error))?;
+        let opened = Some(used.opened).filter(|day| day.0 > 0);
+        let opened = opened.map(|day| Wall(u64::from(day.0).saturating_add(1).saturating_mul(DAY)));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
         Ok(Facts { other_active: None, partitions: number(partitions), keys: number(keys), opened })
     }
@@ -217,6 +229,14 @@ impl Inner {
         open.advance(&drafted.change, drafted.end, &drafted.rings, self).map_err(|damage| failed(damage.into()))?;
         self.evict_unusable(&drafted.rings);
         Ok(drafted)
+    }
+}
+
+/// Without the counts nobody can say whether a key is still in use.
+fn uncounted(id: KeyVersionId, error: &UnlockError) -> ApplyError {
+    match error {
+        UnlockError::Tampered => ApplyError::Tampered(format!("the count of key {id}")),
+        other => ApplyError::Unavailable(other.to_string()),
     }
 }
 

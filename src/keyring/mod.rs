@@ -55,7 +55,6 @@ pub use crate::crypto::Suite;
 pub use aging::{Aged, Aging};
 pub use cache::CacheStats;
 pub use errors::{ApplyError, UnlockError};
-pub use inventory::Used;
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;

@@ -25,7 +25,7 @@ use crate::telemetry::Metrics;
 use account::Account;
 
 pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
-pub use crate::keyring::{KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Suite, Used, VersionView, life};
+pub use crate::keyring::{KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Suite, Tally, VersionView, life};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::Recorded;
 use crate::clock::Wall;
-use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Used};
+use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Tally};
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
@@ -23,7 +23,7 @@ pub enum Answer {
     /// A page of the inventory.
     Inventory {
         /// Keyrings by name, each with what was counted of its versions, in their order.
-        keyrings: Vec<(Arc<KeyringView>, Vec<Used>)>,
+        keyrings: Vec<(Arc<KeyringView>, Vec<Tally>)>,
         /// The keyring to go on after; None when there are no more.
         next: Option<KeyringName>,
         /// When it was made.

@@ -19,6 +19,7 @@ mod support;
 mod bad_input;
 mod documents;
 mod failover;
+mod life;
 mod lifecycle;
 mod order;
 mod requests;

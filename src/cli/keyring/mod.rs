@@ -147,7 +147,8 @@ struct Version {
     /// tenant/name, or a name in the tenant default
     name: String,
     /// The version's id, as `keyward keyring show` lists it
-    version: String,
+    #[arg(value_name = "VERSION")]
+    id: String,
 }
 
 #[derive(Debug, clap::Args)]
@@ -267,7 +268,7 @@ impl Step {
 
 impl Version {
     fn path(&self, verb: &str) -> String {
-        format!("/v1/keyrings/{}/versions/{}/{verb}", self.name, self.version)
+        format!("/v1/keyrings/{}/versions/{}/{verb}", self.name, self.id)
     }
 }
 

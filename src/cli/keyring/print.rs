@@ -3,6 +3,8 @@
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+use crate::clock::{Clock, SystemClock};
+
 pub(super) fn keyrings(answer: &Value, json: bool) {
     if json {
         println!("{answer:#}");
@@ -38,9 +40,11 @@ fn table(keyrings: &[Value]) -> Table {
     table
 }
 
+/// The day, and whether it is over by this machine's clock.
 fn due(keyring: &Value) -> String {
     let day = date(keyring, "rotation_due");
-    if keyring["overdue"] == true { format!("{day} OVERDUE") } else { day }
+    let overdue = keyring["rotation_due"].as_str().is_some_and(|due| *due < *SystemClock.wall().rfc3339_micros());
+    if overdue { format!("{day} OVERDUE") } else { day }
 }
 
 fn versions(keyring: &Value) -> Table {

@@ -255,7 +255,7 @@ async fn a_version_that_wraps_a_partition_or_was_opened_with_lately_is_not_destr
     let (world, keyrings, first, _) = rotated().await;
     let open = keyrings.inner.opened().unwrap();
     let today = u32::try_from(NOON.0 / 86_400_000_000).unwrap();
-    let body = bodies::encode(&bodies::UsageBody { bytes: 3, messages: 2, opened: today, schema: 1 }).unwrap();
+    let body = format!("{{\"bytes\":3,\"messages\":2,\"opened\":{today},\"schema\":1}}");
     let mut usage =
         UsageRow { key: first, sidecar: SidecarId([1; 16]), generation: 1, body, tag: crate::store::Tag([0; 32]) };
     usage.tag = open.system.rows.tag(seal::Row::Usage(&usage)).unwrap();

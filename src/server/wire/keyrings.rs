@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::pen::Pen;
 use crate::clock::Wall;
 use crate::names::KeyringName;
-use crate::service::{KeyLimits, KeyState, KeyringView, Suite, Used, VersionView};
+use crate::service::{KeyLimits, KeyState, KeyringView, Suite, Tally, VersionView};
 
 pub(super) fn keyring(pen: &mut Pen, view: &KeyringView) {
     told(pen, view, |pen| pen.list(&view.versions, |pen, one| version(pen, one, None)));
@@ -15,13 +15,13 @@ pub(super) fn keyring(pen: &mut Pen, view: &KeyringView) {
 /// A page of the inventory.
 pub(super) fn inventory(
     pen: &mut Pen,
-    keyrings: &[(Arc<KeyringView>, Vec<Used>)],
+    keyrings: &[(Arc<KeyringView>, Vec<Tally>)],
     next: Option<&KeyringName>,
     now: Wall,
 ) {
     pen.raw("{\"keyrings\":");
     pen.list(keyrings, |pen, (view, used)| {
-        let counted: Vec<(&VersionView, Used)> = view.versions.iter().zip(used.iter().copied()).collect();
+        let counted: Vec<(&VersionView, Tally)> = view.versions.iter().zip(used.iter().copied()).collect();
         told(pen, view, |pen| pen.list(&counted, |pen, (one, used)| version(pen, one, Some((*used, now)))));
     });
     if let Some(next) = next {
@@ -76,7 +76,7 @@ fn limits(pen: &mut Pen, limits: &KeyLimits) {
     }
 }
 
-fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Used, Wall)>) {
+fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Tally, Wall)>) {
     pen.raw("{\"id\":");
     pen.string(&version.id.to_string());
     pen.raw(",\"state\":");
@@ -95,7 +95,7 @@ fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Used, Wall)>) 
     pen.raw(",\"keks\":");
     pen.list(&version.keks, |pen, kek| pen.string(kek));
     if let Some((used, now)) = counted {
-        let Used { messages, bytes, opened } = used;
+        let Tally { messages, bytes, opened } = used;
         if let Some(expires) = version.expires {
             days_left(pen, expires, now);
         }
@@ -103,7 +103,7 @@ fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Used, Wall)>) 
         pen.number(messages);
         pen.raw(",\"bytes\":");
         pen.number(bytes);
-        time(pen, ",\"last_opened\":", opened);
+        time(pen, ",\"last_opened\":", (opened.0 > 0).then(|| Wall(u64::from(opened.0).saturating_mul(DAY))));
     }
     pen.raw("}");
 }
