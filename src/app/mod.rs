@@ -32,7 +32,9 @@ pub use keks::{
 };
 pub use protect::{ProtectError, protect};
 pub use start::{StartError, policy_settings};
-pub use store::{schema_script, store_problems};
+pub use store::{
+    CopyError, Counts, MoveError, Moved, Old, Progress, described, migrate_store, schema_script, store_problems,
+};
 pub use upkeep::revocation;
 
 /// A running sidecar.

@@ -298,7 +298,7 @@ async fn no_genesis(inner: &Inner) -> Result<ApplyError, ApplyError> {
 
 fn check_keks(keks: &Keks, environment: Environment) -> Result<(), ApplyError> {
     let unfit = |kek: &&dyn Kek| environment == Environment::Production && kek.facts().development_only;
-    match keks.each().map(|(_, kek)| kek).find(unfit) {
+    match keks.each().map(|(_, kek)| kek).chain(keks.retiring()).find(unfit) {
         Some(kek) => Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name()))),
         None => Ok(()),
     }

@@ -3,10 +3,12 @@
 //!
 //! Only `keyring` names [`Writer`]: it is the one way to a wrapped key and the one way to change a row.
 
+mod copy;
 mod mirror;
 pub mod postgres;
 pub mod sqlite;
 
+pub use copy::{CopyError, Progress, copy};
 pub use mirror::MirrorState;
 
 use std::path::PathBuf;

@@ -165,6 +165,10 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "keyring::KeyringView"),
     ("server", "keyring::Suite"),
     ("server", "keyring::VersionView"),
+    // How far a move of the store is, what it moved, and why it failed.
+    ("cli", "store::CopyError"),
+    ("cli", "store::Counts"),
+    ("cli", "store::Progress"),
     // What a token or server says about its key, for people.
     ("cli", "kek::KekReport"),
     ("cli", "kek::Rotated"),

@@ -20,6 +20,7 @@ mod bad_input;
 mod documents;
 mod failover;
 mod lifecycle;
+mod lifetimes;
 mod order;
 mod requests;
 mod swap;

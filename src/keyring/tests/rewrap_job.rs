@@ -18,7 +18,7 @@ impl World {
         (world, open, names)
     }
 
-    async fn opens(&self, keyrings: &Arc<Keyrings>, names: &[String]) {
+    async fn unlock_all(&self, keyrings: &Arc<Keyrings>, names: &[String]) {
         for name in names {
             drop(keyrings.unlock_to_seal(&self.permit(Action::Seal, name)).await.unwrap());
         }
@@ -48,7 +48,7 @@ async fn every_key_moves_to_the_new_version_and_opens_by_it_alone() {
     let changes = keyrings.head().unwrap().changes;
     assert_eq!(changes, 9, "one transaction for all of them");
     let restarted = world.admitted().await;
-    world.opens(&restarted, &names).await;
+    world.unlock_all(&restarted, &names).await;
     let again = job(&restarted, 51).await.unwrap();
     assert_eq!((again.rewrapped, again.is_complete(), restarted.head().unwrap().changes), (0, true, changes));
 }
@@ -69,7 +69,7 @@ async fn an_escrow_that_was_configured_later_gets_its_wraps_by_a_rewrapping() {
     assert_eq!(roles, [WrapRole::Primary, WrapRole::Escrow]);
     world.kek.become_(Mood::Unreachable);
     let keyrings = world.admitted().await;
-    world.opens(&keyrings, &["patients".to_owned()]).await;
+    world.unlock_all(&keyrings, &["patients".to_owned()]).await;
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_kek_that_goes_away_in_the_middle_loses_nothing_and_the_next_run_does_
         assert!(refused.to_string().contains("start it again"), "{refused}");
         assert_eq!(keyrings.rewrapping(), None);
         world.kek.become_(Mood::Good);
-        world.opens(&world.admitted().await, &names).await;
+        world.unlock_all(&world.admitted().await, &names).await;
     }
     world.kek.become_(Mood::Confused);
     let report = job(&keyrings, 50).await.unwrap();
@@ -104,7 +104,7 @@ async fn two_sidecars_share_the_work_and_a_change_in_between_is_kept() {
     let left = job(&one, 51).await.unwrap();
     assert!(left.is_complete(), "{left:?}");
     assert_eq!(left.wraps_by(&"primary".parse().unwrap(), Some(1)), 0);
-    world.opens(&world.admitted().await, &names).await;
+    world.unlock_all(&world.admitted().await, &names).await;
 }
 
 #[tokio::test]
