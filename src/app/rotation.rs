@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::clock::{SharedClock, Wall};
 use crate::jobs;
-use crate::jobs::schedule::{self, Facts, Page, Summary, Trigger};
+use crate::jobs::schedule::{self, Facts, Page, Summary};
+use crate::keyring::life::Trigger;
 use crate::keyring::{Aging, Keyrings};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::service::Service;
@@ -39,7 +40,7 @@ pub(super) async fn run(rotation: Rotation, mut opened: tokio::sync::watch::Rece
     };
     let rotate = |keyring: KeyringName, version: KeyVersionId, trigger: Trigger| {
         let service = service.clone();
-        async move { service.rotate_foreseen(&keyring, version, trigger.name()).await.map_err(|error| error.to_string()) }
+        async move { service.rotate_foreseen(&keyring, version, trigger).await.map_err(|error| error.to_string()) }
     };
     let urgent = || keyrings.used_up();
     schedule::run(settings, clock, (sidecar, None), page, rotate, urgent, |summary| show(&metrics, summary)).await;

@@ -120,17 +120,12 @@ impl App {
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
-        let keks = match Standing::start(&config, &clock, &disk, &sink, &metrics).await {
+        let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await;
+        let keks = match keks {
             Ok(keks) => keks,
-            Err(error) => {
-                let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
-                if let Err(error) = service::note(&log, &clock, &policy, Event::SidecarRefused, facts).await {
-                    tracing::error!(%error, "the audit log did not take a record");
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(refused_kek(error, &log, &clock, &policy).await),
         };
-        let store = store::open(&config.store).await?;
+        let store = store::attach(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
@@ -175,6 +170,15 @@ impl App {
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }
+}
+
+/// A start that a key-encryption key ends is recorded before there is a service.
+async fn refused_kek(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
+    let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
+    if let Err(error) = service::note(log, clock, policy, Event::SidecarRefused, facts).await {
+        tracing::error!(%error, "the audit log did not take a record");
+    }
+    error
 }
 
 /// Admits the keyrings, compares them with record 0 of the log, closes open intents and says that the sidecar is ready.

@@ -34,6 +34,7 @@ impl Upkeep<'_> {
         let Self { config, service, keyrings, log, clock, metrics } = *self;
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
         jobs.spawn(jobs::follow(keyrings.clone(), clock.clone(), poll(config)));
+        jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));
         jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
         let rotation = Rotation {
             settings: config.rotation,

@@ -56,7 +56,8 @@ impl Keyrings {
                 break;
             }
             if let Some(loaded) = self.inner.load(&open, &name.to_string()).await? {
-                let ring = Ring::read(&loaded.rows, &open.system.genesis).map_err(super::ApplyError::from)?;
+                let ring = Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)
+                    .map_err(super::ApplyError::from)?;
                 found.extend(self.inner.aging(&ring));
             }
         }

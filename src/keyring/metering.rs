@@ -269,7 +269,7 @@ impl Inner {
         let (mut own, mut others) = (None, Tally::default());
         for row in &rows {
             let told = self.believe_usage(open, row)?;
-            if row.sidecar == self.sidecar() {
+            if row.sidecar == self.sidecar().unwrap_or(ALONE) {
                 own = Some((row.generation, told));
             } else {
                 others = Tally::sum([others, told]);
@@ -292,7 +292,7 @@ impl Inner {
         let Tally { messages, bytes, opened } = row;
         let body = UsageBody { bytes, messages, opened: opened.0, schema: bodies::SCHEMA };
         let body = bodies::encode(&body).ok_or_else(|| unwritten("it is no text"))?;
-        let mut row = UsageRow { key, sidecar: self.sidecar(), generation, body, tag: Tag([0; 32]) };
+        let mut row = UsageRow { key, sidecar: self.sidecar().unwrap_or(ALONE), generation, body, tag: Tag([0; 32]) };
         row.tag = open.system.rows.tag(Row::Usage(&row)).map_err(|_| unwritten("it cannot be sealed"))?;
         Ok(row)
     }
@@ -303,18 +303,10 @@ impl Inner {
         let (own, others) = self.usage_rows(&open, id).await?;
         Ok(Tally::sum([own.map(|(_, own)| own).unwrap_or_default(), others]))
     }
-
-    /// The volume of this sidecar's log, which its name ends with.
-    fn sidecar(&self) -> SidecarId {
-        let mut id = SidecarId([0; 16]);
-        let volume = self.pinned.get().and_then(|pinned| pinned.log.rsplit('/').next());
-        if let Some(volume) = volume {
-            // A log with another kind of name has no volume: then there is only one sidecar.
-            let _other = hex::decode_to_slice(volume, &mut id.0);
-        }
-        id
-    }
 }
+
+/// A log with another kind of name has no volume: then there is only one sidecar.
+const ALONE: SidecarId = SidecarId([0; 16]);
 
 fn unwritten(why: &str) -> UnlockError {
     UnlockError::Unavailable(format!("the use of the key cannot be counted: {why}"))

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::audit::{Actor, Event, Group, Outcome, Record, Source};
 use crate::clock::Deadline;
+use crate::keyring::life::Trigger;
 use crate::keyring::{ApplyError, Change, KeyState};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::policy::Action;
@@ -35,7 +36,7 @@ impl Service {
         &self,
         keyring: &KeyringName,
         due: KeyVersionId,
-        trigger: &str,
+        trigger: Trigger,
     ) -> Result<(), NotDone> {
         let found = self.keyrings.find(keyring).await.map_err(|error| ApplyError::Unavailable(error.to_string()))?;
         let active =
@@ -46,12 +47,12 @@ impl Service {
         let deadline = Deadline(self.clock.mono().plus(PATIENCE));
         let authority = self.policy.load().standing(Action::KeyringRotate, Some(keyring), deadline);
         let authority = authority.map_err(|_| NotDone::NotForeseen)?;
-        let facts = vec![("authority", authority.code().to_owned()), ("trigger", trigger.to_owned())];
+        let facts = vec![("authority", authority.code().to_owned()), ("trigger", trigger.code().to_owned())];
         let intent = self.rotation(keyring, None, Outcome::Intent, facts.clone());
         let receipt = self.log.intent(intent, self.append_deadline(deadline)).await;
         let receipt = receipt.map_err(|error| NotDone::Unrecorded(error.to_string()))?;
         let index = receipt.index();
-        let change = Change::Rotate { keyring: keyring.clone(), trigger: trigger.to_owned(), expect: Some(due) };
+        let change = Change::Rotate { keyring: keyring.clone(), trigger, expect: Some(due) };
         let applied = self.keyrings.apply(&change, &authority, receipt).await;
         let (version, outcome) = match &applied {
             Ok(applied) => (applied.version, Outcome::Done),
@@ -101,10 +102,11 @@ impl Service {
 
 const fn reason(error: &ApplyError) -> &'static str {
     match error {
-        ApplyError::Superseded(_) | ApplyError::InState(_) | ApplyError::Exists(_) => "key_state",
+        ApplyError::Superseded(_) | ApplyError::Forbidden(_) | ApplyError::Exists(_) => "key_state",
         ApplyError::NotCovered | ApplyError::Refused(_) => "denied",
         ApplyError::Tampered(_) => "key_damaged",
         ApplyError::Invalid(_)
+        | ApplyError::Unknown(_)
         | ApplyError::Unavailable(_)
         | ApplyError::Unsettled(_)
         | ApplyError::Founded

@@ -2,6 +2,7 @@
 //! This module never parses bytes and never chooses a status code.
 
 mod account;
+mod change;
 mod data;
 mod foreseen;
 mod keys;
@@ -23,8 +24,8 @@ use crate::telemetry::Metrics;
 
 use account::Account;
 
-pub use crate::control::CreateKeyring;
-pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Suite, VersionView};
+pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
+pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Suite, Used, VersionView, life};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
@@ -79,6 +80,19 @@ pub enum Operation {
     ListKeyrings,
     /// Show a keyring (data and control).
     ShowKeyring(KeyringName),
+    /// Give a keyring a new active version (control).
+    Rotate(RotateKeyring),
+    /// Change the limits of a keyring (control).
+    Configure(ConfigureKeyring),
+    /// Take one step with one key version (control).
+    Step(StepKey),
+    /// A page of the inventory (control).
+    ReadInventory {
+        /// Keyrings whose name stands after this one.
+        after: Option<KeyringName>,
+        /// At most this many.
+        limit: u32,
+    },
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -165,7 +179,14 @@ impl Service {
             Operation::Seal(_) | Operation::Open(_) if account.surface == Surface::Control => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
-            Operation::CreateKeyring(_) | Operation::ReadAudit { .. } if account.surface != Surface::Control => {
+            Operation::CreateKeyring(_)
+            | Operation::Rotate(_)
+            | Operation::Configure(_)
+            | Operation::Step(_)
+            | Operation::ReadInventory { .. }
+            | Operation::ReadAudit { .. }
+                if account.surface != Surface::Control =>
+            {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }
             Operation::Seal(seal) => self.in_time(self.seal(seal, &asker, account), deadline).await,
@@ -173,6 +194,10 @@ impl Service {
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
             Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
+            Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
+            Operation::Configure(configure) => self.configure(configure, &asker, account).await,
+            Operation::Step(step) => self.step(step, &asker, account).await,
+            Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }

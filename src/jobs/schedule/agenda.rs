@@ -73,7 +73,7 @@ pub async fn run<P, R>(
             let Some((name, version, trigger)) = agenda.due.pop_front() else { break };
             agenda.surveyed = None;
             match rotate(name.clone(), version, trigger).await {
-                Ok(()) => tracing::info!(keyring = %name, trigger = trigger.name(), "rotated"),
+                Ok(()) => tracing::info!(keyring = %name, trigger = trigger.code(), "rotated"),
                 Err(why) => tracing::warn!(keyring = %name, why, "a rotation that is due did not happen"),
             }
         }

@@ -12,6 +12,7 @@ use std::time::Duration;
 pub use agenda::{Page, Summary, run};
 
 use crate::clock::{Mono, Reading, Wall};
+use crate::keyring::life::Trigger;
 use crate::keyring::{Tally, UsageLimits};
 use crate::names::KeyVersionId;
 
@@ -32,25 +33,6 @@ pub struct Settings {
     pub check: Duration,
     /// Whether this sidecar rotates by itself; what is due shows in any case.
     pub enabled: bool,
-}
-
-/// Why a rotation happens without a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trigger {
-    /// The period is over.
-    Schedule,
-    /// The version has sealed as much as it should.
-    Usage,
-}
-
-impl Trigger {
-    /// The word in records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Usage => "usage",
-        }
-    }
 }
 
 /// What is known of a keyring's active version, or of a key-encryption key's.

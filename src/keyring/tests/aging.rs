@@ -51,7 +51,7 @@ async fn one_rotation_is_made_however_many_sidecars_want_it() {
         fleet.push(world.admitted().await);
     }
     let tasks = fleet.iter().zip(30..).map(|(keyrings, intent)| {
-        let change = Change::Rotate { keyring: name.clone(), trigger: "schedule".to_owned(), expect: Some(due) };
+        let change = Change::Rotate { keyring: name.clone(), trigger: Trigger::Schedule, expect: Some(due) };
         tokio::spawn(change::carry_out(Arc::clone(&keyrings.inner), world.order(change, intent)))
     });
     let mut done = 0;

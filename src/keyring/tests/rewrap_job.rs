@@ -96,7 +96,7 @@ async fn two_sidecars_share_the_work_and_a_change_in_between_is_kept() {
     let two = world.admitted().await;
     world.create(&two, "late", 70).await.unwrap();
     names.push("late".to_owned());
-    let rotate = Change::Rotate { keyring: name("k0000"), trigger: "incident".to_owned(), expect: None };
+    let rotate = Change::Rotate { keyring: name("k0000"), trigger: Trigger::Incident, expect: None };
     let (first, second, rotated) = tokio::join!(job(&one, 50), job(&two, 60), world.change(&two, rotate, 71));
     assert_eq!(rotated.unwrap().keyring.versions.len(), 2);
     let (first, second) = (first.unwrap(), second.unwrap());
@@ -111,7 +111,7 @@ async fn two_sidecars_share_the_work_and_a_change_in_between_is_kept() {
 async fn a_keyring_with_more_keys_than_a_transaction_takes_is_moved_in_parts() {
     let (world, keyrings, _) = World::rotated(1).await;
     for intent in 100..605 {
-        let rotate = Change::Rotate { keyring: name("k0000"), trigger: "usage".to_owned(), expect: None };
+        let rotate = Change::Rotate { keyring: name("k0000"), trigger: Trigger::Usage, expect: None };
         world.change(&keyrings, rotate, intent).await.unwrap();
     }
     assert_eq!(world.rotate("kek"), 3);

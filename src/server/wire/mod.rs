@@ -7,6 +7,8 @@ mod batch;
 mod context;
 mod control;
 mod json;
+mod keyrings;
+mod keys;
 mod open;
 mod pen;
 mod query;
@@ -14,8 +16,9 @@ mod seal;
 
 pub use answer::{Encoded, encode, refuse};
 pub use control::parse_create_keyring;
+pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use open::parse_open;
-pub use query::{no_query, parse_audit_query};
+pub use query::{no_query, parse_audit_query, parse_inventory_query};
 pub use seal::parse_seal;
 
 /// Bytes of a request body: 1,000 items of 64-byte fields with their contexts take 0.3 MiB, and one plaintext of 1 MiB
@@ -30,6 +33,9 @@ pub const MAX_PLAINTEXT_BYTES: usize = 1024 * 1024;
 pub const MAX_SEALED_BYTES: usize = 4 + (MAX_PLAINTEXT_BYTES + 84).div_ceil(3) * 4;
 /// Records of one answer of the audit route.
 pub const MAX_AUDIT_RECORDS: u32 = 1_000;
+
+/// Keyrings of one answer of the inventory.
+pub const MAX_INVENTORY: u32 = 1_000;
 
 /// Whether the caller sent one value or a list; the answer takes the same shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

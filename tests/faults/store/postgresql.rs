@@ -329,6 +329,19 @@ fn a_sidecar_whose_database_is_gone_opens_what_it_has_refuses_changes_and_recove
     let again = setup.serve();
     opens(&setup, &sealed, context);
     assert_eq!(again.stop(), Some(0));
+    // Started while the database is away, it waits and is ready when the database is.
+    server.stop();
+    let waiting = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| setup.serve());
+        let said = || std::fs::read_to_string(setup.dir.path().join("stderr")).unwrap_or_default();
+        while !said().contains("the keyrings are not open yet") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server.start();
+        serving.join().unwrap()
+    });
+    opens(&setup, &sealed, context);
+    assert_eq!(waiting.stop(), Some(0));
 }
 
 #[test]
