@@ -186,7 +186,11 @@ fn with_both_tokens_out_a_cached_key_outlives_its_time_and_every_sign_says_so() 
     let _serving = pair.setup.serve();
     pair.setup.keyring();
     let value = pair.seal();
-    assert_eq!(pair.metric("keyward_unlocking_state{state=\"healthy\"}"), Some(1.0));
+    let state = |name: &str| {
+        let line = format!("keyward_unlocking_state{{state=\"{name}\"}}");
+        eventually(|| pair.metric(&line), |value| *value == Some(1.0))
+    };
+    assert_eq!(state("healthy"), Some(1.0));
     pair.primary.pull();
     pair.backup.pull();
     for _ in 0..3 {
@@ -195,7 +199,7 @@ fn with_both_tokens_out_a_cached_key_outlives_its_time_and_every_sign_says_so() 
     pair.shows(200, &["[degraded] kek primary: unreachable: cached keys serve until they expire, the last in 35"]);
     let serves = eventually(|| pair.metric("keyward_key_cache_offline_total"), |count| *count > Some(0.0));
     assert!(serves > Some(0.0) && pair.metric("keyward_offline_expiry_seconds") > Some(3_000.0));
-    assert_eq!(pair.metric("keyward_unlocking_state{state=\"degraded\"}"), Some(1.0));
+    assert_eq!(state("degraded"), Some(1.0));
     let degraded = eventually(|| pair.events("cache.degraded"), |records| !records.is_empty());
     let left: u64 = degraded[0]["facts"]["offline_seconds"].as_str().unwrap().parse().unwrap();
     assert!((3_000..=3_601).contains(&left), "{degraded:?}");
