@@ -250,7 +250,7 @@ fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
 }
 
 /// What the log says about its store: record 0, and the newest record that names a head.
-fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
+pub(super) fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
     let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
     let record: serde_json::Value =
         first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;

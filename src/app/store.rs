@@ -119,7 +119,7 @@ pub async fn migrate_store(
 }
 
 /// An offline copy reads each row once: nothing to keep for later.
-fn without_mirror(settings: &Settings) -> Settings {
+pub(super) fn without_mirror(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     if let Settings::Postgresql(database) = &mut settings {
         database.mirror = None;

@@ -10,6 +10,7 @@ mod cache;
 mod change;
 mod directory;
 mod draft;
+mod drill;
 mod follow;
 mod genesis;
 mod keks;
@@ -47,6 +48,7 @@ use crate::store::{Opened, Reader, Writer};
 
 pub use crate::crypto::Suite;
 pub use cache::CacheStats;
+pub use drill::{CanaryKey, Proof, ends_at, wrapped_by};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;

@@ -181,14 +181,26 @@ impl Pinned {
             return Some("this is not the store that the audit log belongs to".to_owned());
         }
         let known = self.head?;
-        let older = head.changes < known.changes || (head.changes == known.changes && head.digest != known.digest);
-        older.then(|| {
+        (head.changes < known.changes).then(|| {
             format!(
                 "the store is older than the audit log knows it: it ends at change {}, the log has seen {}; put back the \
                  newest copy of the store",
                 head.changes, known.changes
             )
         })
+    }
+}
+
+impl Pinned {
+    /// Why a store whose chain passes through this change is another one than the log knows: an abandoned state, say, that
+    /// somebody put back after a restore.
+    pub(super) fn other_history(&self, passed: StoreHead) -> Option<String> {
+        let known = self.head.filter(|known| known.changes == passed.changes && known.digest != passed.digest)?;
+        Some(format!(
+            "change {} is not the one that the audit log knows: this store went another way; put back the newest copy of \
+             the store that the log belongs to",
+            known.changes
+        ))
     }
 }
 
