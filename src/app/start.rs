@@ -1,5 +1,6 @@
 //! In what order does a sidecar start? The log first, since even a refused start is to be recorded.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -33,6 +34,9 @@ pub enum StartError {
     /// There is no state directory, or another sidecar holds it.
     #[error("cannot use the state directory")]
     State(#[from] DurableError),
+    /// A restore was cut short.
+    #[error("{} is there: a restore was cut short", .0.display())]
+    Restoring(PathBuf),
     /// The policy files cannot be read.
     #[error("cannot read the policies")]
     PolicyFiles(#[from] PolicyReadError),
@@ -73,6 +77,7 @@ impl StartError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
+            Self::Restoring(_) => "run the same `keyward restore` again: it begins anew and finishes",
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
@@ -112,6 +117,9 @@ impl App {
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let disk = Disk::real();
         let lock = disk.lock_exclusive(&config.state.lock())?;
+        if config.state.restoring().exists() {
+            return Err(StartError::Restoring(config.state.restoring()));
+        }
         let policy = Policy::load(&policy_settings(&config)?)?;
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;

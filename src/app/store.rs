@@ -146,7 +146,7 @@ pub fn described(settings: &Settings) -> String {
 }
 
 /// How the target of an unfinished copy is emptied.
-fn emptied(to: &Config) -> String {
+pub(super) fn emptied(to: &Config) -> String {
     match &to.store {
         Settings::Sqlite(file) => format!("remove {0}, {0}-wal and {0}-shm", file.path.display()),
         Settings::Postgresql(_) => "DROP SCHEMA keyward CASCADE, then what `keyward store schema` prints".to_owned(),
