@@ -123,7 +123,7 @@ impl App {
         let policy = Policy::load(&policy_settings(&config)?)?;
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
-        let pinned = pinned(&log, opened.store_head.as_deref())?;
+        let pinned = pinned(&log, &opened)?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
@@ -257,17 +257,19 @@ fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What the log says about its store: record 0, and the newest record that names a head.
-pub(super) fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
+/// What the log says about its store: record 0, the newest record that names a head, and those that gave one up.
+pub(super) fn pinned(log: &Log, opened: &audit::Opened) -> Result<Pinned, StartError> {
     let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
     let record: serde_json::Value =
         first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;
     let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
-    let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
+    let head = |text: &String| text.parse().map_err(|_| StartError::Unpinned);
+    let abandoned = opened.abandoned.iter().map(head).collect::<Result<_, _>>()?;
+    let head = opened.store_head.as_ref().map(head).transpose()?;
     match (fact("store"), fact("store_key_check")) {
         (Some(store), Some(store_key_check)) => {
             let log = log.verifier_key().origin().as_str().to_owned();
-            Ok(Pinned { store, store_key_check, head, log })
+            Ok(Pinned { store, store_key_check, head, abandoned, log })
         }
         _ => Err(StartError::Unpinned),
     }

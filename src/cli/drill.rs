@@ -131,7 +131,9 @@ fn failed(error: &DrillError) -> Failure {
 fn print(report: &DrillReport) {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    let row = |table: &mut Table, what: &str, says: String| drop(table.add_row([what.to_owned(), says]));
+    let row = |table: &mut Table, what: &str, says: String| {
+        table.add_row([what.to_owned(), says]);
+    };
     let all = &mut table;
     row(all, "drill", if report.passed { "PASSED".to_owned() } else { "FAILED".to_owned() });
     row(all, "held", report.done.clone());

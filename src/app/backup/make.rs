@@ -161,7 +161,7 @@ pub async fn back_up(
     let mut draft = Draft { config, disk: &disk, clock: &clock, to: &options.to, files: Vec::new() };
     let verified = draft.copy_logs(tell)?;
     let (log, opened) = open_log(config, &clock, &disk)?;
-    let pinned = pinned(&log, opened.store_head.as_deref())?;
+    let pinned = pinned(&log, &opened)?;
     let about = About { key: log.verifier_key().to_text(), pinned, verified, without_kek: options.without_kek };
     let manifest = draft.copy_store(about, tell).await?;
     let digest = draft.finish(&manifest)?;

@@ -127,6 +127,7 @@ fn pinned_by(manifest: &Manifest, head: Option<StoreHead>) -> Pinned {
         store: manifest.store.clone(),
         store_key_check: manifest.store_key_check.clone(),
         head,
+        abandoned: Vec::new(),
         log: manifest.log.origin.clone(),
     }
 }

@@ -2,7 +2,7 @@
 //! `store.rebased` record names them, so that the older store is in force and the abandoned one never again.
 
 use crate::audit::verify::verify;
-use crate::audit::{Event, Opened, Outcome, VerifierKey};
+use crate::audit::{Event, Outcome, VerifierKey};
 
 use super::super::start::pinned;
 use super::manifest::LOG;
@@ -21,8 +21,8 @@ pub(super) async fn rebase(work: &Work<'_>, unfinished: bool, tell: Tell<'_>) ->
         work.has_no_store()?;
     }
     goes_on(work, tell)?;
-    let (log, Opened { store_head, .. }) = open_log(config, work.clock, work.disk)?;
-    let known = pinned(&log, store_head.as_deref())?;
+    let (log, opened) = open_log(config, work.clock, work.disk)?;
+    let known = pinned(&log, &opened)?;
     let Some(lost) = accepted(work, &known)? else {
         log.drain().await?;
         let known = known.head.map_or(0, |head| head.changes);
