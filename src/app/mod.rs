@@ -1,5 +1,6 @@
 //! Builds the parts in order, starts them, drains them. No decisions, no formats.
 
+mod backup;
 mod board;
 mod events;
 mod found;
@@ -25,6 +26,10 @@ use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
 
+pub use backup::{
+    BackupError, BackupOptions, DrillError, DrillOptions, DrillReport, Made, Manifest, RestoreError, RestoreOptions,
+    Restored, back_up, drill, record_drill, restore,
+};
 pub use found::{FoundError, Founded, found};
 pub use keks::{
     KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,

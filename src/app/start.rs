@@ -1,5 +1,6 @@
 //! In what order does a sidecar start? The log first, since even a refused start is to be recorded.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -34,6 +35,9 @@ pub enum StartError {
     /// There is no state directory, or another sidecar holds it.
     #[error("cannot use the state directory")]
     State(#[from] DurableError),
+    /// A restore was cut short.
+    #[error("{} is there: a restore was cut short", .0.display())]
+    Restoring(PathBuf),
     /// The policy files cannot be read.
     #[error("cannot read the policies")]
     PolicyFiles(#[from] PolicyReadError),
@@ -74,6 +78,7 @@ impl StartError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
+            Self::Restoring(_) => "run the same `keyward restore` again: it begins anew and finishes",
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
@@ -113,10 +118,13 @@ impl App {
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let disk = Disk::real();
         let lock = disk.lock_exclusive(&config.state.lock())?;
+        if config.state.restoring().exists() {
+            return Err(StartError::Restoring(config.state.restoring()));
+        }
         let policy = Policy::load(&policy_settings(&config)?)?;
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
-        let pinned = pinned(&log, opened.store_head.as_deref())?;
+        let pinned = pinned(&log, &opened)?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
@@ -237,17 +245,19 @@ fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What the log says about its store: record 0, and the newest record that names a head.
-fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
+/// What the log says about its store: record 0, the newest record that names a head, and those that gave one up.
+pub(super) fn pinned(log: &Log, opened: &audit::Opened) -> Result<Pinned, StartError> {
     let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
     let record: serde_json::Value =
         first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;
     let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
-    let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
+    let head = |text: &String| text.parse().map_err(|_| StartError::Unpinned);
+    let abandoned = opened.abandoned.iter().map(head).collect::<Result<_, _>>()?;
+    let head = opened.store_head.as_ref().map(head).transpose()?;
     match (fact("store"), fact("store_key_check")) {
         (Some(store), Some(store_key_check)) => {
             let log = log.verifier_key().origin().as_str().to_owned();
-            Ok(Pinned { store, store_key_check, head, log })
+            Ok(Pinned { store, store_key_check, head, abandoned, log })
         }
         _ => Err(StartError::Unpinned),
     }

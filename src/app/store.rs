@@ -119,7 +119,7 @@ pub async fn migrate_store(
 }
 
 /// An offline copy reads each row once: nothing to keep for later.
-fn without_mirror(settings: &Settings) -> Settings {
+pub(super) fn without_mirror(settings: &Settings) -> Settings {
     let mut settings = settings.clone();
     if let Settings::Postgresql(database) = &mut settings {
         database.mirror = None;
@@ -146,7 +146,7 @@ pub fn described(settings: &Settings) -> String {
 }
 
 /// How the target of an unfinished copy is emptied.
-fn emptied(to: &Config) -> String {
+pub(super) fn emptied(to: &Config) -> String {
     match &to.store {
         Settings::Sqlite(file) => format!("remove {0}, {0}-wal and {0}-shm", file.path.display()),
         Settings::Postgresql(_) => "DROP SCHEMA keyward CASCADE, then what `keyward store schema` prints".to_owned(),

@@ -183,6 +183,9 @@ async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError
                 directory.remember(Intent { log, index }, &head.keyring);
             }
             directory.set_head(after);
+            if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.other_history(after)) {
+                return Err(ApplyError::Tampered(objection));
+            }
         }
     }
 }

@@ -190,6 +190,8 @@ pub struct Pinned {
     pub store_key_check: String,
     /// The newest head that a record names.
     pub head: Option<StoreHead>,
+    /// Heads that a restore gave up.
+    pub abandoned: Vec<StoreHead>,
     /// The log's own name: intents of other logs are not ours.
     pub log: String,
 }
@@ -202,14 +204,33 @@ impl Pinned {
             return Some("this is not the store that the audit log belongs to".to_owned());
         }
         let known = self.head?;
-        let older = head.changes < known.changes || (head.changes == known.changes && head.digest != known.digest);
-        older.then(|| {
+        (head.changes < known.changes).then(|| {
             format!(
                 "the store is older than the audit log knows it: it ends at change {}, the log has seen {}; put back the \
                  newest copy of the store",
                 head.changes, known.changes
             )
         })
+    }
+}
+
+impl Pinned {
+    /// Why a store whose chain passes through this change is another one than the log knows: an abandoned state, say, that
+    /// somebody put back after a restore.
+    pub(super) fn other_history(&self, passed: StoreHead) -> Option<String> {
+        if self.abandoned.contains(&passed) {
+            return Some(format!(
+                "a restore abandoned this store at change {}, as store.rebased in the audit log says; put back the newest \
+                 copy of the restored one",
+                passed.changes
+            ));
+        }
+        let known = self.head.filter(|known| known.changes == passed.changes && known.digest != passed.digest)?;
+        Some(format!(
+            "change {} is not the one that the audit log knows: this store went another way; put back the newest copy of \
+             the store that the log belongs to",
+            known.changes
+        ))
     }
 }
 

@@ -11,22 +11,22 @@ use crate::softhsm::{KEY_LABEL, MODULE, PIN, Softhsm, TOKEN_LABEL};
 use crate::support::{KEYWARD, Serving, Setup, http, keyward, keyward_ok, parse_http, post};
 
 /// A sidecar over two tokens; keys stay in its cache for a second.
-struct Pair {
-    setup: Setup,
-    primary: Softhsm,
-    backup: Softhsm,
+pub struct Pair {
+    pub setup: Setup,
+    pub primary: Softhsm,
+    pub backup: Softhsm,
     health: u16,
 }
 
 impl Pair {
     /// Both keys made and the store founded, by the commands that an operator uses.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pair = Self::unfounded();
         keyward_ok(&["init", "--config", &pair.setup.config()]);
         pair
     }
 
-    fn unfounded() -> Self {
+    pub fn unfounded() -> Self {
         let (setup, primary, backup) = (Setup::new(), Softhsm::new(), Softhsm::new());
         let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         std::fs::remove_dir_all(setup.root().join("state")).unwrap();
@@ -93,7 +93,7 @@ impl Pair {
     }
 }
 
-fn section(name: &str, token: &Softhsm) -> String {
+pub fn section(name: &str, token: &Softhsm) -> String {
     format!(
         "[kek.{name}]\ntype = \"pkcs11\"\nprofile = \"softhsm2\"\ntoken_label = \"{TOKEN_LABEL}\"\n\
          key_label = \"{KEY_LABEL}\"\npin_file = \"{}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n\n",

@@ -16,6 +16,7 @@ mod softhsm;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
 mod bad_input;
 mod documents;
 mod failover;

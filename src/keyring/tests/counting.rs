@@ -37,6 +37,7 @@ impl World {
             store: genesis.store.to_string(),
             store_key_check: hex::encode(genesis.store_key_check),
             head: None,
+            abandoned: Vec::new(),
             log: format!("keyward/{}/{}", genesis.store, hex::encode([volume; 16])),
         });
         keyrings.admit().await.unwrap();
