@@ -1,14 +1,15 @@
 //! The scheduler between its parts: it learns of candidates from the keyrings and has the service rotate.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::clock::{SharedClock, Wall};
+use crate::clock::{Deadline, SharedClock, Wall};
 use crate::jobs;
 use crate::jobs::schedule::{self, Facts, Page, Summary};
 use crate::keyring::life::Trigger;
 use crate::keyring::{Aging, Keyrings};
 use crate::names::{KeyVersionId, KeyringName};
-use crate::service::Service;
+use crate::service::{Code, Service};
 use crate::telemetry::Metrics;
 
 /// Candidates that are in memory at once.
@@ -39,12 +40,31 @@ pub(super) async fn run(rotation: Rotation, mut opened: tokio::sync::watch::Rece
         }
     };
     let rotate = |keyring: KeyringName, version: KeyVersionId, trigger: Trigger| {
-        let service = service.clone();
-        async move { service.rotate_foreseen(&keyring, version, trigger).await.map_err(|error| error.to_string()) }
+        let (service, deadline) = (service.clone(), Deadline(clock.mono().plus(PATIENCE)));
+        async move { rotate(&service, &keyring, version, trigger, deadline).await }
     };
     let urgent = || keyrings.used_up();
-    schedule::run(settings, clock, (sidecar, None), page, rotate, urgent, |summary| show(&metrics, summary)).await;
+    schedule::run(settings, clock.clone(), (sidecar, None), page, rotate, urgent, |summary| show(&metrics, summary))
+        .await;
 }
+
+/// Of a whole fleet one makes it: for the others nothing is left to do.
+async fn rotate(
+    service: &Service,
+    keyring: &KeyringName,
+    due: KeyVersionId,
+    trigger: Trigger,
+    deadline: Deadline,
+) -> Result<(), String> {
+    match service.rotate_unattended(keyring, due, trigger, deadline).await {
+        Ok(_) => Ok(()),
+        Err(refusal) if refusal.code == Code::Conflict => Ok(()),
+        Err(refusal) => Err(refusal.detail.map_or_else(|| refusal.code.as_str().to_owned(), |why| why.into_owned())),
+    }
+}
+
+/// No request waits for a rotation; longer than the slowest token takes to make a key.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 fn facts(aging: Aging) -> (KeyringName, Facts) {
     let Aging { keyring, version, activated, period, used, limits } = aging;

@@ -158,15 +158,8 @@ impl App {
         jobs.spawn(board::refresh(watched));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
-        let upkeep = Upkeep {
-            config: &config,
-            service: &service,
-            keyrings: &keyrings,
-            log: &log,
-            clock: &clock,
-            metrics: &metrics,
-        };
-        upkeep.begin(&mut jobs, opened_signal.clone());
+        let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics };
+        upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }

@@ -21,8 +21,6 @@ use super::rotation::{self, Rotation};
 
 pub(super) struct Upkeep<'a> {
     pub(super) config: &'a Config,
-    pub(super) service: &'a Arc<Service>,
-    pub(super) keyrings: &'a Arc<Keyrings>,
     pub(super) log: &'a Log,
     pub(super) clock: &'a SharedClock,
     pub(super) metrics: &'a Arc<Metrics>,
@@ -30,8 +28,14 @@ pub(super) struct Upkeep<'a> {
 
 impl Upkeep<'_> {
     /// Starts them. What is due is rotated from the opening of the keyrings on.
-    pub(super) fn begin(&self, jobs: &mut JoinSet<()>, opened: watch::Receiver<bool>) {
-        let Self { config, service, keyrings, log, clock, metrics } = *self;
+    pub(super) fn begin(
+        &self,
+        jobs: &mut JoinSet<()>,
+        service: &Arc<Service>,
+        keyrings: &Arc<Keyrings>,
+        opened: watch::Receiver<bool>,
+    ) {
+        let Self { config, log, clock, metrics } = *self;
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
         jobs.spawn(jobs::follow(keyrings.clone(), clock.clone(), poll(config)));
         jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));

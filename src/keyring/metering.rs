@@ -17,7 +17,7 @@ use super::follow::Open;
 use super::rings::Ring;
 use super::seal::Row;
 use super::usage::{Day, Grant, Meter, Need, Tally, UsageLimits};
-use super::{ApplyError, Inner, UnlockError, bodies};
+use super::{ApplyError, Inner, Keyrings, UnlockError, bodies};
 use crate::clock::{Mono, Steady, Wall};
 use crate::names::KeyVersionId;
 use crate::store::{SidecarId, StoreError, Tag, UsageRow, Write};
@@ -117,6 +117,13 @@ impl Metering {
             meters.retain(|_, metered| Arc::strong_count(metered) > 1);
         }
         Arc::clone(meters.entry(number(metered.id)).or_insert_with(|| Arc::new(metered)))
+    }
+}
+
+impl Keyrings {
+    /// What all sidecars counted of a key version: upper bounds.
+    pub async fn usage(&self, version: KeyVersionId) -> Result<Tally, UnlockError> {
+        self.inner.usage(version).await
     }
 }
 

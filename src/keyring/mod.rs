@@ -59,7 +59,7 @@ pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
 pub use metering::Load;
-pub use rewrap::RewrapReport;
+pub use rewrap::{RewrapReport, RewrapStep};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
@@ -202,8 +202,6 @@ struct Inner {
     shut: AtomicBool,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
-    /// What the rewrapping that runs has done so far.
-    rewrapping: Mutex<Option<RewrapReport>>,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -235,7 +233,6 @@ impl Keyrings {
             cache,
             open: ArcSwapOption::empty(),
             damage: Mutex::new(None),
-            rewrapping: Mutex::new(None),
             waiting,
             shut: AtomicBool::new(false),
             pinned: OnceLock::new(),
@@ -355,37 +352,6 @@ impl Keyrings {
         self.inner.cache.stats()
     }
 
-    /// Wipes the keys whose lifetime has ended, and those that outlived it in an outage that is over; a job calls it, so
-    /// that an idle sidecar keeps nothing.
-    pub fn sweep(&self) {
-        self.inner.sweep();
-    }
-
-    /// What all sidecars counted of a key version: upper bounds.
-    pub async fn usage(&self, version: KeyVersionId) -> Result<Tally, UnlockError> {
-        self.inner.usage(version).await
-    }
-
-    /// How unlocking is doing; None until admitted.
-    pub fn unlocking(&self) -> Option<Unlocking> {
-        self.ready().ok().map(|()| self.inner.unlocking())
-    }
-
-    /// How long the store's last word may still be believed; None when it may not, or before the admission.
-    pub fn state_lease(&self) -> Option<Duration> {
-        self.inner.lease.left(self.inner.clock.mono())
-    }
-
-    /// Whether the store has not been heard for a while.
-    pub fn store_is_silent(&self) -> bool {
-        self.inner.lease.is_silent(self.inner.clock.mono())
-    }
-
-    /// Wipes every cached data key: something may have been refused that nobody heard.
-    pub fn evict_all(&self) {
-        self.inner.cache.evict_all();
-    }
-
     /// How many unwraps the escrow answered because the primary was away.
     pub fn failovers(&self) -> u64 {
         self.inner.keks.failovers()
@@ -403,20 +369,6 @@ impl Keyrings {
     /// Whether this KEK is the primary, has refused and has opened nothing since: then no other is asked instead.
     pub fn refused(&self, kek: &KekName) -> bool {
         kek == self.inner.keks.primary() && self.inner.keks.refused()
-    }
-
-    /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
-    pub fn recovered(&self, kek: &KekName) {
-        self.inner.keks.note_recovery(kek);
-        // What outlived its time meanwhile is fetched anew or not used again.
-        self.inner.sweep();
-    }
-
-    /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the
-    /// refusals that follow still need pseudonyms in the log; neither of them opens a value.
-    pub fn evict(&self, kek: &KekName) {
-        self.inner.keks.note_refusal(kek);
-        self.inner.cache.evict(kek);
     }
 }
 

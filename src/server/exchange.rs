@@ -109,6 +109,16 @@ impl Desk {
         let query = parts.uri.query();
         match route {
             Route::ReadInventory => no_body(body).and_then(|()| wire::parse_inventory_query(query)).map(one),
+            Route::ReadWraps => no_body(body).and_then(|()| wire::no_query(query)).map(|()| one(Operation::ReadWraps)),
+            Route::RewrapKeys => {
+                let bytes = self.body(head, parts, body, held).await?;
+                wire::parse_rewrap_keys(bytes.expose()).map(|after| one(Operation::RewrapKeys { after }))
+            }
+            Route::RetireKek(kek) => {
+                let bytes = self.body(head, parts, body, held).await?;
+                let version = wire::parse_retire_kek(bytes.expose())?;
+                Ok(one(Operation::RetireKek { kek: kek.clone(), version }))
+            }
             Route::ReadAudit => no_body(body).and_then(|()| wire::parse_audit_query(query)).map(one),
             Route::ListKeyrings => {
                 no_body(body).and_then(|()| wire::no_query(query)).map(|()| one(Operation::ListKeyrings))
@@ -205,7 +215,12 @@ impl Desk {
             Answer::Refused(refusal) => refusal.code.as_str(),
             Answer::Sealed(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::Opened(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
-            Answer::Keyrings(_) | Answer::Keyring(_) | Answer::Inventory { .. } | Answer::Records { .. } => super::OK,
+            Answer::Keyrings(_)
+            | Answer::Keyring(_)
+            | Answer::Inventory { .. }
+            | Answer::Wraps(_)
+            | Answer::Rewrapped(_)
+            | Answer::Records { .. } => super::OK,
         }
     }
 

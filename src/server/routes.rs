@@ -3,7 +3,7 @@
 use http::Method;
 use matchit::Router;
 
-use crate::names::{KeyVersionId, KeyringName};
+use crate::names::{KekName, KeyVersionId, KeyringName};
 use crate::service::Surface;
 use crate::telemetry::Verb;
 
@@ -20,6 +20,9 @@ pub(super) enum Route {
     Rotate(KeyringName),
     Configure(KeyringName),
     Step(KeyVerb, KeyringName, KeyVersionId),
+    ReadWraps,
+    RewrapKeys,
+    RetireKek(KekName),
     ReadInventory,
     ReadAudit,
 }
@@ -55,6 +58,9 @@ enum Node {
     TenantConfigure,
     Step,
     TenantStep,
+    Wraps,
+    RewrapKeys,
+    RetireKek,
     Inventory,
     Audit,
 }
@@ -78,6 +84,9 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keyrings/{a}/{b}/configure", Node::TenantConfigure),
     ("/v1/keyrings/{a}/versions/{id}/{verb}", Node::Step),
     ("/v1/keyrings/{a}/{b}/versions/{id}/{verb}", Node::TenantStep),
+    ("/v1/keys/wraps", Node::Wraps),
+    ("/v1/keys/rewrap", Node::RewrapKeys),
+    ("/v1/keks/{a}/retire", Node::RetireKek),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
 ];
@@ -120,6 +129,11 @@ impl Routes {
                 let keyring = if matches!(matched.value, Node::Step) { one() } else { two() };
                 step(method, &keyring, part("id"), part("verb"))
             }
+            (Node::Wraps, &Method::GET) => Found::Route(Route::ReadWraps),
+            (Node::RewrapKeys, &Method::POST) => Found::Route(Route::RewrapKeys),
+            (Node::RetireKek, &Method::POST) => {
+                part("a").parse().map_or(Found::BadName(Verb::KekRetire), |kek| Found::Route(Route::RetireKek(kek)))
+            }
             (Node::Inventory, &Method::GET) => Found::Route(Route::ReadInventory),
             (Node::Audit, &Method::GET) => Found::Route(Route::ReadAudit),
             (node, _) => Found::WrongMethod(node.methods()),
@@ -131,13 +145,20 @@ impl Node {
     const fn methods(self) -> &'static str {
         match self {
             Self::Keyrings | Self::Seal | Self::Rotate | Self::Configure => "GET, POST",
-            Self::Keyring | Self::TenantKeyring | Self::ReadOnlyKeyrings | Self::Inventory | Self::Audit => "GET",
+            Self::Keyring
+            | Self::TenantKeyring
+            | Self::ReadOnlyKeyrings
+            | Self::Wraps
+            | Self::Inventory
+            | Self::Audit => "GET",
             Self::TenantSeal
             | Self::Open
             | Self::TenantRotate
             | Self::TenantConfigure
             | Self::Step
-            | Self::TenantStep => "POST",
+            | Self::TenantStep
+            | Self::RewrapKeys
+            | Self::RetireKek => "POST",
         }
     }
 }
@@ -154,6 +175,9 @@ impl Route {
             Self::Rotate(_) => Verb::KeyringRotate,
             Self::Configure(_) => Verb::KeyringConfigure,
             Self::Step(verb, ..) => counted(*verb),
+            Self::ReadWraps => Verb::KeysWraps,
+            Self::RewrapKeys => Verb::KeysRewrap,
+            Self::RetireKek(_) => Verb::KekRetire,
             Self::ReadInventory => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
         }

@@ -124,6 +124,8 @@ impl Account {
             | Answer::Keyrings(_)
             | Answer::Keyring(_)
             | Answer::Inventory { .. }
+            | Answer::Wraps(_)
+            | Answer::Rewrapped(_)
             | Answer::Records { .. } => None,
         }
     }
@@ -223,7 +225,9 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Rotate(_) => Event::KeyRotated,
         Operation::Configure(_) => Event::KeyringConfigured,
         Operation::Step(step) => super::change::event_of(step.step),
-        Operation::ReadInventory { .. } => Event::KeyringRead,
+        Operation::ReadInventory { .. } | Operation::ReadWraps => Event::KeyringRead,
+        Operation::RewrapKeys { .. } => Event::KeyRewrapped,
+        Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReadAudit { .. } => Event::AuditRead,
     }
 }

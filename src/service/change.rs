@@ -277,7 +277,7 @@ fn no_record(error: &crate::audit::AppendError) -> Refusal {
     Refusal::because(Code::Unavailable, super::NO_RECORD)
 }
 
-fn change_refused(error: ApplyError) -> Refusal {
+pub(super) fn change_refused(error: ApplyError) -> Refusal {
     match error {
         ApplyError::Exists(_) => Code::KeyringExists.into(),
         ApplyError::NotCovered => Code::Denied.into(),

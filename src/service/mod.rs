@@ -4,11 +4,11 @@
 mod account;
 mod change;
 mod data;
-mod foreseen;
 mod keys;
 mod reconcile;
 mod refusal;
 mod response;
+mod wraps;
 
 use std::sync::Arc;
 
@@ -18,18 +18,17 @@ use crate::audit::{Admission, AppendError, Event, Log};
 use crate::clock::{Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::Keyrings;
-use crate::names::{KeyringName, RequestId};
+use crate::names::{KekName, KeyringName, RequestId};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 
 use account::Account;
 
 pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
-pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Suite, Tally, VersionView, life};
+pub use crate::keyring::{KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Suite, Tally, VersionView, life};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
-pub use foreseen::NotDone;
 pub use refusal::{Code, Refusal};
 pub use response::{Answer, Response};
 
@@ -86,6 +85,20 @@ pub enum Operation {
     Configure(ConfigureKeyring),
     /// Take one step with one key version (control).
     Step(StepKey),
+    /// By what keys are wrapped (control).
+    ReadWraps,
+    /// Wrap keys anew that are behind, from after a keyring on (control).
+    RewrapKeys {
+        /// What the last part said.
+        after: Option<String>,
+    },
+    /// Record that a key-encryption key, or one version of it, wraps nothing any more (control).
+    RetireKek {
+        /// Which.
+        kek: KekName,
+        /// Which version; all of them without it.
+        version: Option<u32>,
+    },
     /// A page of the inventory (control).
     ReadInventory {
         /// Keyrings whose name stands after this one.
@@ -183,6 +196,9 @@ impl Service {
             | Operation::Rotate(_)
             | Operation::Configure(_)
             | Operation::Step(_)
+            | Operation::ReadWraps
+            | Operation::RewrapKeys { .. }
+            | Operation::RetireKek { .. }
             | Operation::ReadInventory { .. }
             | Operation::ReadAudit { .. }
                 if account.surface != Surface::Control =>
@@ -197,6 +213,9 @@ impl Service {
             Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
             Operation::Configure(configure) => self.configure(configure, &asker, account).await,
             Operation::Step(step) => self.step(step, &asker, account).await,
+            Operation::ReadWraps => self.read_wraps(&asker, account).await,
+            Operation::RewrapKeys { after } => self.rewrap_keys(after, &asker, account).await,
+            Operation::RetireKek { kek, version } => self.retire_kek(kek, version, &asker, account).await,
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }

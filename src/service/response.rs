@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::Recorded;
 use crate::clock::Wall;
-use crate::keyring::{KeyringView, Tally};
+use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Tally};
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
@@ -29,6 +29,10 @@ pub enum Answer {
         /// When it was made.
         now: Wall,
     },
+    /// By what keys are wrapped.
+    Wraps(RewrapReport),
+    /// What a part of a rewrapping did.
+    Rewrapped(RewrapStep),
     /// Records of the log as canonical JSON, and the index to go on from.
     Records {
         /// Each with its index.

@@ -42,6 +42,12 @@ pub enum Verb {
     KeyDestroyFinish,
     /// Read the inventory.
     InventoryRead,
+    /// Read by what keys are wrapped.
+    KeysWraps,
+    /// Wrap keys anew.
+    KeysRewrap,
+    /// Retire a version of a key-encryption key.
+    KekRetire,
     /// Read the log.
     AuditRead,
     /// No route was recognised.
@@ -66,6 +72,9 @@ impl Verb {
         Self::KeyDestroyCancel,
         Self::KeyDestroyFinish,
         Self::InventoryRead,
+        Self::KeysWraps,
+        Self::KeysRewrap,
+        Self::KekRetire,
         Self::AuditRead,
         Self::None,
     ];
@@ -88,6 +97,9 @@ impl Verb {
             Self::KeyDestroyCancel => "key_destroy_cancel",
             Self::KeyDestroyFinish => "key_destroy_finish",
             Self::InventoryRead => "inventory_read",
+            Self::KeysWraps => "keys_wraps",
+            Self::KeysRewrap => "keys_rewrap",
+            Self::KekRetire => "kek_retire",
             Self::AuditRead => "audit_read",
             Self::None => "none",
         }

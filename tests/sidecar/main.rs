@@ -21,6 +21,7 @@ mod documents;
 mod failover;
 mod life;
 mod lifecycle;
+mod lifetimes;
 mod order;
 mod requests;
 mod swap;

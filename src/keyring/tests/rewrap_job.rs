@@ -25,8 +25,15 @@ impl World {
     }
 }
 
+/// The whole of it, and a survey afterwards.
 async fn job(keyrings: &Arc<Keyrings>, intent: u64) -> Result<RewrapReport, ApplyError> {
-    rewrap::run(Arc::clone(&keyrings.inner), intent).await
+    let inner = Arc::clone(&keyrings.inner);
+    let far = inner.clock.mono().plus(Duration::from_secs(3_600));
+    let step = rewrap::step(inner, intent, None, far).await?;
+    assert_eq!(step.next, None);
+    let after = keyrings.wraps().await?;
+    let behind = step.report.rewrapped + after.behind;
+    Ok(RewrapReport { keys: after.keys, behind, wraps: after.wraps, ..step.report })
 }
 
 fn counts(report: &RewrapReport) -> Vec<(String, u64)> {
@@ -44,7 +51,6 @@ async fn every_key_moves_to_the_new_version_and_opens_by_it_alone() {
     assert_eq!(counts(&report), [("primary v2".into(), 9)]);
     assert!(report.is_complete());
     assert_eq!(report.wraps_by(&"primary".parse().unwrap(), Some(1)), 0);
-    assert_eq!(keyrings.rewrapping(), None);
     let changes = keyrings.head().unwrap().changes;
     assert_eq!(changes, 9, "one transaction for all of them");
     let restarted = world.admitted().await;
@@ -79,7 +85,6 @@ async fn a_kek_that_goes_away_in_the_middle_loses_nothing_and_the_next_run_does_
         world.kek.become_(mood);
         let refused = job(&keyrings, 50).await.unwrap_err();
         assert!(refused.to_string().contains("start it again"), "{refused}");
-        assert_eq!(keyrings.rewrapping(), None);
         world.kek.become_(Mood::Good);
         world.unlock_all(&world.admitted().await, &names).await;
     }
@@ -145,4 +150,15 @@ async fn a_key_that_nobody_opens_is_named_and_the_others_move() {
     assert_eq!(report.failures[0].0, loaded);
     assert!(report.failures[0].1.contains("its wrap by primary does not open"), "{report:?}");
     assert_eq!(report.wraps_by(&"primary".parse().unwrap(), Some(1)), 1, "so the old version is still needed");
+}
+
+#[tokio::test]
+async fn a_part_ends_at_its_time_after_a_whole_page_and_says_where_to_go_on() {
+    let (world, keyrings, names) = World::rotated(3).await;
+    let now = world.clock.mono();
+    let part = rewrap::step(Arc::clone(&keyrings.inner), 50, None, now).await.unwrap();
+    assert_eq!((part.report.rewrapped, part.next.as_deref()), (5, Some("kw.system")));
+    let rest = rewrap::step(Arc::clone(&keyrings.inner), 51, part.next, now).await.unwrap();
+    assert_eq!((rest.report.rewrapped, rest.next), (0, None));
+    world.unlock_all(&world.admitted().await, &names).await;
 }

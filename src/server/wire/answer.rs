@@ -11,6 +11,7 @@ use crate::service::{Answer, Code, Form, Opened, Refusal};
 use super::Shape;
 use super::keyrings::{inventory, keyring};
 use super::pen::{self, Pen};
+use super::wraps;
 
 /// An answer as HTTP sees it.
 pub struct Encoded {
@@ -39,6 +40,8 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             pen.raw("}");
         }),
         Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
+        Answer::Wraps(report) => pen::body(|pen| wraps::report(pen, &report)),
+        Answer::Rewrapped(step) => pen::body(|pen| wraps::step(pen, &step)),
         Answer::Inventory { keyrings, next, now } => pen::body(|pen| inventory(pen, &keyrings, next.as_ref(), now)),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };

@@ -144,7 +144,7 @@ const fn known(verb: KeyVerb) -> &'static str {
     }
 }
 
-fn read<T>(body: &[u8], parse: impl FnOnce(&mut Reader<'_>) -> Result<T, Fault>) -> Result<T, Refusal> {
+pub(super) fn read<T>(body: &[u8], parse: impl FnOnce(&mut Reader<'_>) -> Result<T, Fault>) -> Result<T, Refusal> {
     let whole = |mut reader: Reader<'_>| {
         let value = parse(&mut reader)?;
         reader.end().map(|()| value)

@@ -13,6 +13,7 @@ mod open;
 mod pen;
 mod query;
 mod seal;
+mod wraps;
 
 pub use answer::{Encoded, encode, refuse};
 pub use control::parse_create_keyring;
@@ -20,6 +21,7 @@ pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use open::parse_open;
 pub use query::{no_query, parse_audit_query, parse_inventory_query};
 pub use seal::parse_seal;
+pub use wraps::{parse_retire_kek, parse_rewrap_keys};
 
 /// Bytes of a request body: 1,000 items of 64-byte fields with their contexts take 0.3 MiB, and one plaintext of 1 MiB
 /// takes at most 6 MiB when every character of it is escaped.
