@@ -88,6 +88,10 @@ async fn search(inner: &Inner, open: &Open, intent: &Intent) -> Result<Option<St
 pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied, ApplyError> {
     // Changes of this process take turns, so that each starts from the rows that the one before left. Nothing that
     // serves values waits here.
+    if let Change::Partitions(change) = &order.change {
+        let change = change.clone();
+        return super::partition::carry_out(inner, order, change).await;
+    }
     let _turn = inner.turn.lock().await;
     let name = order.change.keyring().to_string();
     let intent = Intent { log: inner.log_name(), index: order.intent };
@@ -130,9 +134,13 @@ fn applied(loaded: &Loaded, open: &Open, version: Option<KeyVersionId>) -> Resul
     shown(&loaded.rows, open, version)
 }
 
-fn shown(rows: &crate::store::RingRows, open: &Open, version: Option<KeyVersionId>) -> Result<Applied, ApplyError> {
+pub(super) fn shown(
+    rows: &crate::store::RingRows,
+    open: &Open,
+    version: Option<KeyVersionId>,
+) -> Result<Applied, ApplyError> {
     let ring = Ring::read(rows, &open.system.genesis)?;
-    Ok(Applied { keyring: ring.view.as_ref().clone(), version })
+    Ok(Applied { keyring: ring.view.as_ref().clone(), version, partitions: None })
 }
 
 async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> Result<SealedKey, ApplyError> {

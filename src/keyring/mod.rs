@@ -3,7 +3,7 @@
 //!
 //! Reading order: `genesis` (how a store begins and is admitted), `verify` and `seal` (why its rows are believed),
 //! `directory`, `rings` and `follow` (what is known of them, and how it keeps up), `unlock` and `cache` (how a permit
-//! becomes a key), `plan`, `change` and `draft` (how keys change).
+//! becomes a key), `plan`, `change` and `draft` (how keys change), `partition` (a key for each patient).
 
 mod bodies;
 mod cache;
@@ -16,6 +16,7 @@ mod keks;
 mod lease;
 pub mod life;
 mod offline;
+mod partition;
 mod plan;
 mod pseudonym;
 mod rings;
@@ -34,6 +35,7 @@ use arc_swap::ArcSwapOption;
 
 use self::cache::Cache;
 use self::follow::Open;
+use self::partition::{PartitionCache, Partitions};
 use self::pseudonym::Pseudonyms;
 use self::rings::Ring;
 use self::seal::RowSealer;
@@ -47,6 +49,9 @@ pub use cache::CacheStats;
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
+pub use partition::{
+    BATCH as PARTITION_BATCH, PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded, Unlock,
+};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Counted, Day, Grant, Meter, Need, Reservation, UsageLimits};
 pub use views::{
@@ -137,6 +142,8 @@ pub enum Change {
         /// Why: a closed code.
         reason: String,
     },
+    /// Of the partitions of a keyring.
+    Partitions(PartitionChange),
     /// Other limits for a keyring.
     Configure {
         /// Which keyring.
@@ -151,6 +158,7 @@ impl Change {
     pub const fn keyring(&self) -> &KeyringName {
         match self {
             Self::Create { name, .. } => name,
+            Self::Partitions(change) => &change.keyring,
             Self::Rotate { keyring, .. }
             | Self::Move { keyring, .. }
             | Self::ScheduleDestroy { keyring, .. }
@@ -163,6 +171,7 @@ impl Change {
     /// What policy calls it.
     pub const fn action(&self) -> Action {
         match self {
+            Self::Partitions(change) => change.action(),
             Self::Create { .. } => Action::KeyringCreate,
             Self::Rotate { .. } => Action::KeyringRotate,
             Self::Configure { .. } => Action::KeyringConfigure,
@@ -182,6 +191,8 @@ pub struct Applied {
     pub keyring: KeyringView,
     /// The version that the change was about, where it was one.
     pub version: Option<KeyVersionId>,
+    /// What became of partitions, where it was about them.
+    pub partitions: Option<PartitionsApplied>,
 }
 
 /// The head row over keyward's own keys; the dot keeps it apart from every keyring's name.
@@ -194,6 +205,7 @@ struct System {
     genesis: Genesis,
     rows: RowSealer,
     pseudonyms: Pseudonyms,
+    partitions: Partitions,
 }
 
 /// Why a change did not happen.
@@ -243,6 +255,12 @@ pub enum UnlockError {
     /// No such version: after authorization this is `cannot_open`.
     #[error("no such key version")]
     Unknown,
+    /// The partition's key was destroyed for good.
+    #[error("the partition was shredded")]
+    Shredded,
+    /// The keyring has partitions, and nothing names one.
+    #[error("no partition is named")]
+    NoPartition,
     /// Suspended, compromised, destroyed.
     #[error("the key version is {0:?}")]
     State(KeyState),
@@ -267,6 +285,7 @@ struct Inner {
     clock: SharedClock,
     settings: Settings,
     cache: Arc<Cache>,
+    partitions: PartitionCache,
     /// None until the store is admitted.
     open: ArcSwapOption<Open>,
     /// Why it is not.
@@ -295,6 +314,7 @@ impl Keyrings {
     /// Opens a founded store. Returns at once; if no KEK can be reached, [`Self::admit`] is to be tried again.
     pub fn open(store: Opened, keks: Keks, clock: SharedClock, settings: Settings) -> Arc<Self> {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
+        let partitions = PartitionCache::new(settings.cache_keys, settings.cache_ttl, settings.store_offline_max);
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
             reader: store.reader(),
@@ -303,6 +323,7 @@ impl Keyrings {
             clock,
             settings,
             cache,
+            partitions,
             open: ArcSwapOption::empty(),
             damage: Mutex::new(None),
             waiting,
@@ -392,7 +413,7 @@ impl Keyrings {
         self.inner.wait(why.to_owned());
         self.inner.shut.store(true, Ordering::SeqCst);
         self.inner.open.store(None);
-        self.inner.cache.evict_all();
+        self.evict_all();
     }
 
     /// How the keyrings are doing.
@@ -427,6 +448,7 @@ impl Keyrings {
     /// Wipes every cached data key: something may have been refused that nobody heard.
     pub fn evict_all(&self) {
         self.inner.cache.evict_all();
+        self.inner.partitions.evict_all();
     }
 
     /// How many unwraps the escrow answered because the primary was away.
@@ -460,6 +482,7 @@ impl Keyrings {
     pub fn evict(&self, kek: &KekName) {
         self.inner.keks.note_refusal(kek);
         self.inner.cache.evict(kek);
+        self.inner.partitions.evict_all();
     }
 }
 

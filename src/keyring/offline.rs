@@ -53,6 +53,7 @@ impl Inner {
     /// Drops the keys whose time is over.
     pub(super) fn sweep(&self) {
         self.cache.sweep(|slot, now| self.serves(slot, now, self.settings.offline_max));
+        self.partitions.sweep(self.clock.mono(), |parent| self.cache.old(parent).is_some());
     }
 
     /// How unlocking is doing.

@@ -40,6 +40,9 @@ pub(super) fn covered(change: &Change, authority: &Authority) -> Result<(), Appl
 
 /// A keyring that no value could satisfy, or whose pseudonyms nobody could compute, is refused before it exists.
 pub(super) fn check(change: &Change) -> Result<(), ApplyError> {
+    if let Change::Partitions(change) = change {
+        return change.check();
+    }
     let Change::Create { required_context, subject_key, partition_key, .. } = change else { return Ok(()) };
     let invalid = |what: &str| Err(ApplyError::Invalid(what.to_owned()));
     let mut sorted: Vec<&str> = required_context.iter().map(String::as_str).collect();
@@ -75,7 +78,7 @@ pub(super) fn plan(order: &Order, loaded: Option<&Loaded>, now: Wall) -> Result<
     let moved =
         |reason: &str| MoveBody { actor: order.actor.clone(), at: now.0, ceremony: None, reason: reason.to_owned() };
     match change {
-        Change::Create { .. } => Err(unknown()),
+        Change::Create { .. } | Change::Partitions(_) => Err(unknown()),
         Change::Rotate { trigger, expect, .. } => rotate(ring, *expect, moved(trigger), now),
         Change::Move { version, to, reason, .. } => step(ring, *version, *to, moved(reason)),
         Change::ScheduleDestroy { version, reason, at, .. } => {
@@ -194,6 +197,14 @@ fn destroy(mut ring: RingDraft, id: KeyVersionId, moved: MoveBody, now: Wall) ->
     };
     if now.0 < destroy.at {
         return Err(ApplyError::InState(format!("{id} may be destroyed after its date, not before")));
+    }
+    match super::partition::wrapped_by(ring.head.partitions.as_ref(), id) {
+        0 => {}
+        users => {
+            return Err(ApplyError::InState(format!(
+                "{id} wraps {users} partitions: move them to the active version first (keyward partition rewrap)"
+            )));
+        }
     }
     ring.change(id, |key, body| {
         key.row.state = KeyState::Destroyed.name().to_owned();

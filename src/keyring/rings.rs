@@ -14,7 +14,7 @@ use super::verify::Damage;
 use super::wraps::{self, Owner};
 use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
 use crate::clock::{Mono, Wall};
-use crate::crypto::Suite;
+use crate::crypto::{KeyClass, Suite};
 use crate::kek::{Wrap, WrapRole};
 use crate::names::{KekName, KeyVersionId, KeyringName, StoreId};
 use crate::store::{RingRows, SealedKey};
@@ -35,6 +35,8 @@ pub(super) struct Ring {
 pub(super) struct Version {
     pub view: VersionView,
     pub owner: Owner,
+    /// What it does with its subkey: seal values, or wrap the keys of partitions.
+    pub class: KeyClass,
     pub wraps: Vec<(WrapRole, Wrap)>,
 }
 
@@ -45,9 +47,10 @@ impl Ring {
         let name: KeyringName = rows.head.name.parse().map_err(|_| Damage::of(head(), "its name is none"))?;
         let body: HeadBody = bodies::decode(&rows.head.body).map_err(|why| Damage::unreadable(head(), why))?;
         let suite = suite(body.suite).ok_or_else(|| Damage::of(head(), "its suite is unknown"))?;
+        let class = if body.partition_key.is_some() { KeyClass::Partition } else { KeyClass::Field };
         let data = rows.keys.iter().filter(|key| key.row.purpose == DATA);
         let mut versions: Vec<Arc<Version>> =
-            data.map(|key| Version::read(key, genesis).map(Arc::new)).collect::<Result<_, _>>()?;
+            data.map(|key| Version::read(key, genesis, class).map(Arc::new)).collect::<Result<_, _>>()?;
         versions.sort_by_key(|version| (version.view.created, version.view.id));
         let view = KeyringView {
             name,
@@ -80,7 +83,7 @@ impl Ring {
 }
 
 impl Version {
-    fn read(key: &SealedKey, genesis: &Genesis) -> Result<Self, Damage> {
+    fn read(key: &SealedKey, genesis: &Genesis, class: KeyClass) -> Result<Self, Damage> {
         let wrong = |what: &str| Damage::of(describe(key), what);
         let unreadable = |why| Damage::unreadable(describe(key), why);
         let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
@@ -103,7 +106,7 @@ impl Version {
         };
         let wraps = wraps_of(key)?;
         let owner = owner(key, genesis.store, key.row.keyring.clone(), view.created);
-        Ok(Self { view, owner, wraps })
+        Ok(Self { view, owner, class, wraps })
     }
 }
 

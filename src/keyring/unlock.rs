@@ -4,11 +4,13 @@
 use std::sync::Arc;
 
 use super::cache::{FlightError, Look, Slot, Unwrapped};
+use super::follow::Open;
 use super::keks::{Given, NotGiven};
+use super::partition::{Held, Unlock, Wanted};
 use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
 use crate::clock::Deadline;
-use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
+use crate::crypto::{CryptoError, MessageKey, NONCE_BYTES, Suite};
 use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::policy::{Action, Permit};
 use crate::secret::SecretBytes;
@@ -62,7 +64,7 @@ impl SealingKey<'_> {
         plaintext: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CryptoError> {
-        self.0.slot.key().seal(self.0.suite, header, nonce, aad, plaintext, out)
+        self.0.held.key().seal(self.0.suite, header, nonce, aad, plaintext, out)
     }
 }
 
@@ -89,7 +91,7 @@ impl OpeningKey<'_> {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<SecretBytes, CryptoError> {
-        self.0.slot.key().open(self.0.suite, header, nonce, aad, sealed)
+        self.0.held.key().open(self.0.suite, header, nonce, aad, sealed)
     }
 }
 
@@ -106,7 +108,9 @@ impl BoundContext<'_> {
 struct Unlocked<'p> {
     permit: &'p Permit,
     ring: Arc<Ring>,
-    slot: Arc<Slot>,
+    held: Held,
+    /// The value whose partition it is; a context that says otherwise is refused.
+    partition: Option<Box<str>>,
     version: KeyVersionId,
     suite: Suite,
 }
@@ -129,6 +133,11 @@ impl Unlocked<'_> {
         {
             return Err(BindError::TooLarge);
         }
+        if let (Some(key), Some(value)) = (&self.ring.view.partition_key, &self.partition)
+            && pairs.iter().any(|(other, named)| other == key && *named != &**value)
+        {
+            return Err(BindError::Conflict);
+        }
         let present = |required: &String| pairs.binary_search_by(|(key, _)| (*key).cmp(required)).is_ok();
         if self.ring.view.required_context.iter().all(present) {
             Ok(BoundContext(pairs))
@@ -140,25 +149,55 @@ impl Unlocked<'_> {
 
 impl Keyrings {
     /// The active version of the permit's keyring, to seal with. A cache hit takes no lock and never awaits.
+    /// For a keyring with partitions see [`Self::unlock_sealing_in`].
     pub async fn unlock_sealing<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+        match self.unlock_sealing_in(permit, None).await? {
+            Unlock::Ready(key) => Ok(key),
+            Unlock::Needs(_) => Err(UnlockError::NoPartition),
+        }
+    }
+
+    /// The same in the partition that a value of the keyring's partition key names; the value counts only where the
+    /// keyring has partitions. Never makes one: it says that one is needed.
+    pub async fn unlock_sealing_in<'p>(
+        &self,
+        permit: &'p Permit,
+        partition: Option<&str>,
+    ) -> Result<Unlock<SealingKey<'p>>, UnlockError> {
         let name = covered(permit, Action::Seal)?;
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
-        self.inner.unlock(permit, ring, version).await.map(SealingKey)
+        Ok(match self.inner.unlock(permit, &open, ring, version, partition).await? {
+            Unlock::Ready(key) => Unlock::Ready(SealingKey(key)),
+            Unlock::Needs(name) => Unlock::Needs(name),
+        })
     }
 
-    /// A version of the permit's keyring, to open with.
+    /// A version of the permit's keyring, to open with. For a keyring with partitions see [`Self::unlock_opening_in`].
     pub async fn unlock_opening<'p>(
         &self,
         permit: &'p Permit,
         version: KeyVersionId,
     ) -> Result<OpeningKey<'p>, UnlockError> {
+        self.unlock_opening_in(permit, version, None).await
+    }
+
+    /// The same in a partition. One that does not exist is as unknown as a version that does not.
+    pub async fn unlock_opening_in<'p>(
+        &self,
+        permit: &'p Permit,
+        version: KeyVersionId,
+        partition: Option<&str>,
+    ) -> Result<OpeningKey<'p>, UnlockError> {
         let name = covered(permit, Action::Open)?;
         let open = self.inner.opened()?;
         let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
         opening(&ring, &version, name)?;
-        self.inner.unlock(permit, ring, version).await.map(OpeningKey)
+        match self.inner.unlock(permit, &open, ring, version, partition).await? {
+            Unlock::Ready(key) => Ok(OpeningKey(key)),
+            Unlock::Needs(_) => Err(UnlockError::Unknown),
+        }
     }
 }
 
@@ -190,26 +229,43 @@ impl Inner {
     async fn unlock<'p>(
         self: &Arc<Self>,
         permit: &'p Permit,
+        open: &Open,
         ring: Arc<Ring>,
         version: Arc<Version>,
-    ) -> Result<Unlocked<'p>, UnlockError> {
-        let (now, id, suite) = (self.clock.mono(), version.view.id, version.view.suite);
-        let deadline = permit.deadline();
+        partition: Option<&str>,
+    ) -> Result<Unlock<Unlocked<'p>>, UnlockError> {
+        let (id, suite) = (version.view.id, version.view.suite);
+        let (held, partition) = match self.wanted(open, &ring, partition)? {
+            None => (Held::Data(self.slot(&version, permit.deadline()).await?), None),
+            Some(Wanted { name, value }) => match self.partition_key(open, &ring, name, permit.deadline()).await? {
+                Unlock::Ready(held) => (held, Some(value)),
+                Unlock::Needs(name) => return Ok(Unlock::Needs(name)),
+            },
+        };
+        Ok(Unlock::Ready(Unlocked { permit, ring, held, partition, version: id, suite }))
+    }
+
+    /// The unwrapped data key of a version, from the cache or the KEK. The caller has seen that its state allows that.
+    pub(super) async fn slot(
+        self: &Arc<Self>,
+        version: &Arc<Version>,
+        deadline: Deadline,
+    ) -> Result<Arc<Slot>, UnlockError> {
+        let (now, id) = (self.clock.mono(), version.view.id);
         if deadline.left(now).is_none() {
             return Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()));
         }
-        let slot = match self.cache.look(id, now) {
-            Some(Look::Fresh(slot)) => slot,
+        match self.cache.look(id, now) {
+            Some(Look::Fresh(slot)) => Ok(slot),
             Some(Look::Due(slot)) => {
-                self.renew(&version, now);
-                slot
+                self.renew(version, now);
+                Ok(slot)
             }
             Some(Look::Old(slot)) if now < slot.ends(self.settings.offline_max) => {
-                self.bridge(&version, slot, deadline, now).await?
+                self.bridge(version, slot, deadline, now).await
             }
-            Some(Look::Old(_)) | None => self.fetch(&version, deadline, deadline).await?,
-        };
-        Ok(Unlocked { permit, ring, slot, version: id, suite })
+            Some(Look::Old(_)) | None => self.fetch(version, deadline, deadline).await,
+        }
     }
 
     pub(super) async fn unwrap(
@@ -220,7 +276,7 @@ impl Inner {
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
         let offline_max = self.settings.offline_max;
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
-            Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, KeyClass::Field)
+            Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, version.class)
                 .map(|key| Unwrapped { key, kek: by, instead_of, asked, offline_max })
                 .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
             Err(NotGiven::Late(_)) => Err(FlightError::Deadline),

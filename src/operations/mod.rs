@@ -27,6 +27,8 @@ pub enum ItemError {
     CannotOpen,
     /// Suspended, compromised or destroyed.
     KeyState(KeyState),
+    /// The patient's own key was destroyed for good.
+    Shredded,
     /// The wrapped key does not unwrap to what it was: the value is not to blame, an operator must act.
     KeyDamaged,
     /// The KEK, the store or the time did not suffice: retrying is right.
@@ -42,6 +44,8 @@ impl From<&UnlockError> for ItemError {
             UnlockError::Unknown => Self::CannotOpen,
             UnlockError::Tampered => Self::KeyDamaged,
             UnlockError::State(state) => Self::KeyState(*state),
+            UnlockError::Shredded => Self::Shredded,
+            UnlockError::NoPartition => Self::ContextMissing,
             UnlockError::Unavailable(_) => Self::Unavailable,
         }
     }

@@ -240,7 +240,7 @@ pub(super) const fn reason_of(error: ItemError) -> &'static str {
         ItemError::ContextConflict => "context_conflict",
         ItemError::Denied => "denied",
         ItemError::CannotOpen => "cannot_open",
-        ItemError::KeyState(_) => "key_state",
+        ItemError::KeyState(_) | ItemError::Shredded => "key_state",
         ItemError::KeyDamaged => "key_damaged",
         ItemError::Unavailable => "unavailable",
         ItemError::NotText => "not_text",

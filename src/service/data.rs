@@ -225,6 +225,9 @@ fn item_refusal(error: ItemError) -> Refusal {
         ItemError::Denied => Code::Denied.into(),
         ItemError::CannotOpen => Code::CannotOpen.into(),
         ItemError::KeyState(state) => Refusal::because(Code::KeyState, format!("the key version is {}", state.name())),
+        ItemError::Shredded => {
+            Refusal::because(Code::KeyState, "the partition is shredded: its key is destroyed for good")
+        }
         ItemError::Unavailable | ItemError::KeyDamaged => Code::Unavailable.into(),
         ItemError::NotText => Code::NotText.into(),
     }
