@@ -131,7 +131,8 @@ impl App {
         };
         let store = store::open(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
-        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
+        let request_timeout = config.server.limits.request_timeout;
+        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), request_timeout };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));

@@ -30,6 +30,9 @@ pub(super) struct Create {
     /// The required context key that names the patient, for the log's pseudonyms
     #[arg(long, value_name = "KEY")]
     subject: Option<String>,
+    /// The required context key whose values get keys of their own, to be shredded one by one
+    #[arg(long, value_name = "KEY")]
+    partition: Option<String>,
     /// How values are sealed
     #[arg(long, default_value = "xaes-256-gcm-committed", value_parser = ["xaes-256-gcm-committed", "xaes-256-gcm"])]
     suite: String,
@@ -69,6 +72,9 @@ impl Keyring {
                         json!({ "name": create.name, "required_context": create.required, "suite": create.suite });
                     if let Some(subject) = create.subject {
                         body["subject_key"] = json!(subject);
+                    }
+                    if let Some(partition) = create.partition {
+                        body["partition_key"] = json!(partition);
                     }
                     (create.output, "POST", "/v1/keyrings".to_owned(), Some(body))
                 }

@@ -1,8 +1,12 @@
 //! `seal`: plaintext fields become sealed values under the active version of a keyring.
 
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+
 use crate::envelope::{self, Header, Nonce, Nonces};
-use crate::keyring::{Keyrings, SealingKey};
+use crate::keyring::{Keyrings, PartitionName, SealingKey, Unlock};
 use crate::names::{Context, KeyVersionId, KeyringName};
+use crate::policy::Permit;
 use crate::secret::SecretBytes;
 
 use super::{ItemError, Permitted};
@@ -32,19 +36,51 @@ impl Seal {
             return results.into_iter().map(|_| Err(ItemError::Unavailable)).collect();
         };
         for group in permitted {
-            let key = keyrings.unlock_sealing(&group.permit).await;
+            let mut keys = HashMap::new();
             for place in &group.places {
                 if let (Some(Ok(item)), Some(slot), Some(nonce)) =
                     (self.items.get(*place), results.get_mut(*place), nonces.next())
                 {
-                    *slot = match &key {
-                        Ok(key) => seal_item(key, item, nonce),
-                        Err(error) => Err(error.into()),
+                    let key = match keys.entry(group.partition(&item.context)) {
+                        Entry::Occupied(known) => known.into_mut(),
+                        Entry::Vacant(new) => {
+                            let partition = *new.key();
+                            new.insert(keyrings.unlock_sealing_in(&group.permit, partition).await)
+                        }
+                    };
+                    *slot = match key {
+                        Ok(Unlock::Ready(key)) => seal_item(key, item, nonce),
+                        // It was to be made before; whoever could not make it said why.
+                        Ok(Unlock::Needs(_)) => Err(ItemError::Unavailable),
+                        Err(error) => Err((&*error).into()),
                     };
                 }
             }
         }
         results
+    }
+
+    /// The partitions that are to be made first, by the permit that asks for them.
+    pub async fn needs<'p>(
+        &self,
+        keyrings: &Keyrings,
+        permitted: &'p [Permitted],
+    ) -> Vec<(&'p Permit, Vec<PartitionName>)> {
+        let mut needs = Vec::new();
+        for group in permitted.iter().filter(|group| group.partition_key.is_some()) {
+            let items = group.places.iter().filter_map(|place| self.items.get(*place)?.as_ref().ok());
+            let values: HashSet<&str> = items.filter_map(|item| group.partition(&item.context)).collect();
+            let mut names = Vec::new();
+            for value in values {
+                if let Ok(Unlock::Needs(name)) = keyrings.unlock_sealing_in(&group.permit, Some(value)).await {
+                    names.push(name);
+                }
+            }
+            if !names.is_empty() {
+                needs.push((&group.permit, names));
+            }
+        }
+        needs
     }
 }
 

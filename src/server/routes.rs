@@ -15,6 +15,8 @@ pub(super) enum Route {
     CreateKeyring,
     ListKeyrings,
     ShowKeyring(KeyringName),
+    ShredPartition(KeyringName),
+    RewrapPartitions(KeyringName),
     ReadAudit,
 }
 
@@ -42,6 +44,10 @@ enum Node {
     TenantSeal,
     Open,
     ReadOnlyKeyrings,
+    Shred,
+    TenantShred,
+    RewrapPartitions,
+    TenantRewrapPartitions,
     Audit,
 }
 
@@ -58,6 +64,10 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keyrings", Node::Keyrings),
     ("/v1/keyrings/{a}", Node::Keyring),
     ("/v1/keyrings/{a}/{b}", Node::TenantKeyring),
+    ("/v1/keyrings/{a}/partitions/shred", Node::Shred),
+    ("/v1/keyrings/{a}/{b}/partitions/shred", Node::TenantShred),
+    ("/v1/keyrings/{a}/partitions/rewrap", Node::RewrapPartitions),
+    ("/v1/keyrings/{a}/{b}/partitions/rewrap", Node::TenantRewrapPartitions),
     ("/v1/audit/records", Node::Audit),
 ];
 
@@ -89,6 +99,12 @@ impl Routes {
             (Node::Seal, &Method::GET) => named(&(one() + "/seal"), Verb::KeyringShow, Route::ShowKeyring),
             (Node::TenantSeal, &Method::POST) => named(&two(), Verb::Seal, Route::Seal),
             (Node::Open, &Method::POST) => Found::Route(Route::Open),
+            (Node::Shred, &Method::POST) => named(&one(), Verb::PartitionShred, Route::ShredPartition),
+            (Node::TenantShred, &Method::POST) => named(&two(), Verb::PartitionShred, Route::ShredPartition),
+            (Node::RewrapPartitions, &Method::POST) => named(&one(), Verb::PartitionRewrap, Route::RewrapPartitions),
+            (Node::TenantRewrapPartitions, &Method::POST) => {
+                named(&two(), Verb::PartitionRewrap, Route::RewrapPartitions)
+            }
             (Node::Audit, &Method::GET) => Found::Route(Route::ReadAudit),
             (node, _) => Found::WrongMethod(node.methods()),
         }
@@ -100,7 +116,12 @@ impl Node {
         match self {
             Self::Keyrings | Self::Seal => "GET, POST",
             Self::Keyring | Self::TenantKeyring | Self::ReadOnlyKeyrings | Self::Audit => "GET",
-            Self::TenantSeal | Self::Open => "POST",
+            Self::TenantSeal
+            | Self::Open
+            | Self::Shred
+            | Self::TenantShred
+            | Self::RewrapPartitions
+            | Self::TenantRewrapPartitions => "POST",
         }
     }
 }
@@ -114,6 +135,8 @@ impl Route {
             Self::CreateKeyring => Verb::KeyringCreate,
             Self::ListKeyrings => Verb::KeyringList,
             Self::ShowKeyring(_) => Verb::KeyringShow,
+            Self::ShredPartition(_) => Verb::PartitionShred,
+            Self::RewrapPartitions(_) => Verb::PartitionRewrap,
             Self::ReadAudit => Verb::AuditRead,
         }
     }

@@ -107,6 +107,8 @@ impl Account {
             | Answer::Opened(_)
             | Answer::Keyrings(_)
             | Answer::Keyring(_)
+            | Answer::Shredded(_)
+            | Answer::PartitionsRewrapped { .. }
             | Answer::Records { .. } => None,
         }
     }
@@ -202,12 +204,14 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Seal(_) => Event::DataSealed,
         Operation::Open(_) => Event::DataOpened,
         Operation::CreateKeyring(_) => Event::KeyCreated,
+        Operation::ShredPartition(_) => Event::PartitionShredded,
+        Operation::RewrapPartitions(_) => Event::KeyRewrapped,
         Operation::ListKeyrings | Operation::ShowKeyring(_) => Event::KeyringRead,
         Operation::ReadAudit { .. } => Event::AuditRead,
     }
 }
 
-const fn source_of(surface: Surface) -> Source {
+pub(super) const fn source_of(surface: Surface) -> Source {
     match surface {
         Surface::DataSocket => Source::DataSocket,
         Surface::DataTcp => Source::DataTcp,

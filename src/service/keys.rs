@@ -93,7 +93,7 @@ impl Service {
         Ok(Answer::Records { records, next })
     }
 
-    fn permit(
+    pub(super) fn permit(
         &self,
         action: Action,
         keyring: Option<&KeyringName>,
@@ -124,7 +124,7 @@ fn intent_record(account: &Account, asker: &Asker<'_>, keyring: &KeyringName) ->
     }
 }
 
-fn change_refused(error: ApplyError) -> Refusal {
+pub(super) fn change_refused(error: ApplyError) -> Refusal {
     match error {
         ApplyError::Exists(_) => Code::KeyringExists.into(),
         ApplyError::NotCovered => Code::Denied.into(),

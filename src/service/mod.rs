@@ -4,11 +4,14 @@
 mod account;
 mod data;
 mod keys;
+mod maker;
+mod partitions;
 mod reconcile;
 mod refusal;
 mod response;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -21,12 +24,15 @@ use crate::policy::Policy;
 use crate::telemetry::Metrics;
 
 use account::Account;
+use maker::Maker;
 
 pub use crate::control::CreateKeyring;
-pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Suite, VersionView};
+pub use crate::keyring::life::Reason;
+pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Shredded, Suite, VersionView};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
+pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
 pub use response::{Answer, Response};
 
@@ -77,6 +83,10 @@ pub enum Operation {
     ListKeyrings,
     /// Show a keyring (data and control).
     ShowKeyring(KeyringName),
+    /// Shred a partition of a keyring (control).
+    ShredPartition(ShredPartition),
+    /// Move a page of partitions to the active version (control).
+    RewrapPartitions(KeyringName),
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -94,6 +104,8 @@ pub struct Service {
     log: Log,
     clock: SharedClock,
     metrics: Arc<Metrics>,
+    maker: Arc<Maker>,
+    request_timeout: Duration,
 }
 
 /// What a service answers with; `app` has built them.
@@ -106,13 +118,17 @@ pub struct Parts {
     pub keyrings: Arc<Keyrings>,
     /// The record.
     pub log: Log,
+    /// The longest that a request may take.
+    pub request_timeout: Duration,
 }
 
 impl Service {
     /// A service over its parts.
     pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let Parts { authenticator, policy, keyrings, log } = parts;
-        Self { authenticator, policy: ArcSwap::new(policy), keyrings, log, clock, metrics }
+        let Parts { authenticator, policy, keyrings, log, request_timeout } = parts;
+        let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
+        let policy = ArcSwap::new(policy);
+        Self { authenticator, policy, keyrings, log, clock, metrics, maker, request_timeout }
     }
 
     /// Answers one request.
@@ -163,12 +179,19 @@ impl Service {
             Operation::Seal(_) | Operation::Open(_) if account.surface == Surface::Control => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
-            Operation::CreateKeyring(_) | Operation::ReadAudit { .. } if account.surface != Surface::Control => {
+            Operation::CreateKeyring(_)
+            | Operation::ReadAudit { .. }
+            | Operation::ShredPartition(_)
+            | Operation::RewrapPartitions(_)
+                if account.surface != Surface::Control =>
+            {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }
             Operation::Seal(seal) => self.in_time(self.seal(seal, &asker, account), deadline).await,
             Operation::Open(open) => self.in_time(self.open(open, &asker, account), deadline).await,
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
+            Operation::ShredPartition(shred) => self.shred_partition(shred, &asker, account).await,
+            Operation::RewrapPartitions(keyring) => self.rewrap_partitions(keyring, &asker, account).await,
             Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,

@@ -22,14 +22,20 @@ impl Service {
             None => None,
             Some(name) => self.keyrings.settle(name, intent.index).await.ok()?,
         };
+        // The log names its events from the same list.
+        let event = Event::ALL.iter().copied().find(|event| event.name() == intent.event).unwrap_or(Event::KeyCreated);
         let groups = intent.keyring.iter().map(|keyring| Group {
             keyring: keyring.clone(),
-            version: found.as_ref().and_then(|view| view.versions.first()).map(|version| version.id),
+            // The first version is the one that was made only where the keyring was.
+            version: found
+                .as_ref()
+                .filter(|_| event == Event::KeyCreated)
+                .and_then(|view| Some(view.versions.first()?.id)),
             done: u32::from(found.is_some()),
             failed: Vec::new(),
         });
         Some(Record {
-            event: Event::KeyCreated,
+            event,
             outcome: if found.is_some() { Outcome::Done } else { Outcome::Failed },
             reason: Some("reconciled"),
             actor: Actor::Sidecar,

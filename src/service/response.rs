@@ -6,7 +6,7 @@ use crate::audit::Recorded;
 use crate::keyring::KeyringView;
 use crate::operations::open::Opened;
 
-use super::Refusal;
+use super::{Certificate, Refusal};
 
 /// What a caller is told, once it may be told.
 pub enum Answer {
@@ -18,6 +18,15 @@ pub enum Answer {
     Keyrings(Vec<Arc<KeyringView>>),
     /// One keyring; also the answer to its making.
     Keyring(Arc<KeyringView>),
+    /// What a shredding did.
+    Shredded(Box<Certificate>),
+    /// A page of partitions was moved to the active version.
+    PartitionsRewrapped {
+        /// How many.
+        done: u64,
+        /// How many still are under older versions.
+        remaining: u64,
+    },
     /// Records of the log as canonical JSON, and the index to go on from.
     Records {
         /// Each with its index.

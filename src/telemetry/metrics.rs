@@ -22,6 +22,10 @@ pub enum Verb {
     KeyringList,
     /// Show a keyring.
     KeyringShow,
+    /// Shred a partition.
+    PartitionShred,
+    /// Move partitions to the active version.
+    PartitionRewrap,
     /// Read the log.
     AuditRead,
     /// No route was recognised.
@@ -36,6 +40,8 @@ impl Verb {
         Self::KeyringCreate,
         Self::KeyringList,
         Self::KeyringShow,
+        Self::PartitionShred,
+        Self::PartitionRewrap,
         Self::AuditRead,
         Self::None,
     ];
@@ -48,6 +54,8 @@ impl Verb {
             Self::KeyringCreate => "keyring_create",
             Self::KeyringList => "keyring_list",
             Self::KeyringShow => "keyring_show",
+            Self::PartitionShred => "partition_shred",
+            Self::PartitionRewrap => "partition_rewrap",
             Self::AuditRead => "audit_read",
             Self::None => "none",
         }

@@ -18,14 +18,15 @@ mod unlock;
 mod wrap;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use self::sum::{Sum, Summer};
 use super::bodies::PartitionsBody;
 use super::verify::{Damage, describe_head};
-use super::{Action, ApplyError, Keyrings, UnlockError};
+use super::{Action, ApplyError, Keyrings, RevocationBound, UnlockError};
 use crate::clock::Wall;
 use crate::crypto::{CryptoError, DataKey, MacKey, canonical};
-use crate::names::{KeyVersionId, KeyringName};
+use crate::names::{KeyVersionId, KeyringName, StoreId};
 
 pub use crate::store::PartitionName;
 pub(super) use admit::{check as admit, count as admit_count};
@@ -152,6 +153,16 @@ impl Keyrings {
         let open = self.inner.opened()?;
         let name = open.system.partitions.name(&keyring.to_string(), value);
         name.map_err(|_| UnlockError::Unavailable("the value is too large".to_owned()))
+    }
+
+    /// Which store; None until admitted.
+    pub fn store(&self) -> Option<StoreId> {
+        self.inner.opened().ok().map(|open| open.system.genesis.store)
+    }
+
+    /// How long it takes until everybody knows of a change of state; `drain` is the longest that a request may take.
+    pub fn revocation(&self, drain: Duration) -> RevocationBound {
+        RevocationBound::of(&self.inner.settings, drain)
     }
 
     /// Partition keys in the cache.

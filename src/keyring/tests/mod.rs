@@ -5,6 +5,7 @@ mod caching;
 mod changing;
 mod failover;
 mod offline;
+mod partitions;
 mod rewrapping;
 mod tampering;
 mod unlocking;

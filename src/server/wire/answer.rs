@@ -6,7 +6,9 @@ use http::StatusCode;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 use crate::server::status;
-use crate::service::{Answer, Code, Form, KeyState, KeyringView, Opened, Refusal, Suite, VersionView};
+use crate::service::{
+    Answer, Certificate, Code, Form, KeyState, KeyringView, Opened, Refusal, Shredded, Suite, VersionView,
+};
 
 use super::Shape;
 use super::pen::{self, Pen};
@@ -38,6 +40,14 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             pen.raw("}");
         }),
         Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
+        Answer::Shredded(certificate) => pen::body(|pen| certified(pen, &certificate)),
+        Answer::PartitionsRewrapped { done, remaining } => pen::body(|pen| {
+            pen.raw("{\"rewrapped\":");
+            pen.number(done);
+            pen.raw(",\"remaining\":");
+            pen.number(remaining);
+            pen.raw("}");
+        }),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };
     Encoded { status, content_type: JSON, retry: false, body: write }
@@ -156,12 +166,53 @@ fn keyring(pen: &mut Pen, view: &KeyringView) {
         pen.raw(",\"subject_key\":");
         pen.string(subject);
     }
+    if let Some(partition) = &view.partition_key {
+        pen.raw(",\"partition_key\":");
+        pen.string(partition);
+    }
     pen.raw(",\"created\":");
     pen.string(&view.created.rfc3339_micros());
     pen.raw(",\"generation\":");
     pen.number(view.generation);
     pen.raw(",\"versions\":");
     pen.list(&view.versions, version);
+    pen.raw("}");
+}
+
+/// The certificate of a shredding. A list of pairs keeps the order in which a person reads it.
+fn certified(pen: &mut Pen, certificate: &Certificate) {
+    let Shredded { name, at, actor, reason, log, intent, before } = &certificate.shredded;
+    let texts = [
+        ("{\"store\":", certificate.store.to_string()),
+        (",\"keyring\":", certificate.keyring.to_string()),
+        (",\"partition\":", hex::encode(name.0)),
+        (",\"shredded\":", at.rfc3339_micros()),
+        (",\"by\":", actor.clone()),
+        (",\"reason\":", reason.clone()),
+        (",\"log\":", log.clone()),
+    ];
+    for (key, text) in &texts {
+        pen.raw(key);
+        pen.string(text);
+    }
+    pen.raw(",\"intent_record\":");
+    pen.number(*intent);
+    pen.raw(",\"shredded_before\":");
+    pen.raw(if *before { "true" } else { "false" });
+    pen.raw(",\"other_sidecars\":{\"that_reach_the_store_until\":");
+    pen.string(&certificate.heard_by().rfc3339_micros());
+    pen.raw(",\"that_do_not_until\":");
+    pen.string(&certificate.unheard_until().rfc3339_micros());
+    pen.raw("},\"backups\":{");
+    if let Some(until) = certificate.backups_until() {
+        pen.raw("\"gone_by\":");
+        pen.string(&until.rfc3339_micros());
+        pen.raw(",");
+    }
+    pen.raw("\"made_before\":");
+    pen.string(&at.rfc3339_micros());
+    pen.raw("},\"survives\":");
+    pen.list(Certificate::SURVIVES, |pen, what| pen.string(what));
     pen.raw("}");
 }
 

@@ -13,7 +13,7 @@ mod query;
 mod seal;
 
 pub use answer::{Encoded, encode, refuse};
-pub use control::parse_create_keyring;
+pub use control::{parse_create_keyring, parse_shred_partition};
 pub use open::parse_open;
 pub use query::{no_query, parse_audit_query};
 pub use seal::parse_seal;
