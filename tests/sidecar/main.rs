@@ -21,6 +21,7 @@ mod documents;
 mod failover;
 mod lifecycle;
 mod order;
+mod partitions;
 mod requests;
 mod swap;
 mod transit;
