@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 
 use super::bodies::{self, HeadBody, KeyBody};
 use super::directory::{Facts, IdHasher, NEVER, ROLES, number};
+use super::partition;
 use super::verify::Damage;
 use super::wraps::{self, Owner};
 use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
@@ -49,8 +50,9 @@ impl Ring {
         let suite = suite(body.suite).ok_or_else(|| Damage::of(head(), "its suite is unknown"))?;
         let class = if body.partition_key.is_some() { KeyClass::Partition } else { KeyClass::Field };
         let data = rows.keys.iter().filter(|key| key.row.purpose == DATA);
-        let mut versions: Vec<Arc<Version>> =
-            data.map(|key| Version::read(key, genesis, class).map(Arc::new)).collect::<Result<_, _>>()?;
+        let wrapped = |id| partition::wrapped_by(body.partitions.as_ref(), id);
+        let read = |key: &SealedKey| Version::read(key, genesis, class, wrapped(key.row.id)).map(Arc::new);
+        let mut versions: Vec<Arc<Version>> = data.map(read).collect::<Result<_, _>>()?;
         versions.sort_by_key(|version| (version.view.created, version.view.id));
         let view = KeyringView {
             name,
@@ -83,7 +85,7 @@ impl Ring {
 }
 
 impl Version {
-    fn read(key: &SealedKey, genesis: &Genesis, class: KeyClass) -> Result<Self, Damage> {
+    fn read(key: &SealedKey, genesis: &Genesis, class: KeyClass, partitions: u64) -> Result<Self, Damage> {
         let wrong = |what: &str| Damage::of(describe(key), what);
         let unreadable = |why| Damage::unreadable(describe(key), why);
         let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
@@ -103,6 +105,7 @@ impl Version {
             destroy_at: body.destroy.as_ref().map(|destroy| Wall(destroy.at)),
             suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown"))?,
             keks: body.keks,
+            partitions,
         };
         let wraps = wraps_of(key)?;
         let owner = owner(key, genesis.store, key.row.keyring.clone(), view.created);

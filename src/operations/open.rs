@@ -101,7 +101,7 @@ impl<'a> Keys<'a> {
                 new.insert(key.map_err(|error| ItemError::from(&error)))
             }
         };
-        unlocked.as_ref().map_err(|error| &*error)
+        unlocked.as_ref()
     }
 }
 

@@ -104,7 +104,7 @@ impl Maker {
             !std::mem::replace(&mut queue.at_work, true)
         };
         if starts {
-            tokio::spawn(Shift(Arc::clone(&self.shared)).work());
+            tokio::spawn(Shift { shared: Arc::clone(&self.shared), over: false }.work());
         }
         // An end without a word is an end too.
         let _tried = made.await;
@@ -126,24 +126,29 @@ const MINUTE: Duration = Duration::from_secs(60);
 const MINUTE_MILLIS: u64 = 60_000;
 
 /// The one task that makes partitions while any are waited for.
-struct Shift(Arc<Shared>);
+struct Shift {
+    shared: Arc<Shared>,
+    /// Set when nothing was left to do; from then on another shift may be at work.
+    over: bool,
+}
 
 impl Shift {
-    async fn work(self) {
-        while let Some(batch) = self.0.next() {
-            self.0.make(batch).await;
+    async fn work(mut self) {
+        while let Some(batch) = self.shared.next() {
+            self.shared.make(batch).await;
         }
+        self.over = true;
     }
 }
 
 impl Drop for Shift {
     /// A task that ended early must not keep the next one from starting; whoever waits hears that it has ended.
     fn drop(&mut self) {
-        let mut queue = self.0.queue();
-        if queue.at_work && !queue.waiting.is_empty() {
+        if !self.over {
+            let mut queue = self.shared.queue();
             queue.waiting.clear();
+            queue.at_work = false;
         }
-        queue.at_work = false;
     }
 }
 

@@ -13,7 +13,7 @@ use crate::crypto::{CryptoError, DataKey};
 use crate::keyring::change::{self, CommitError, Order};
 use crate::keyring::directory::Intent;
 use crate::keyring::draft::{Draft, RingDraft};
-use crate::keyring::follow::{Loaded, Open};
+use crate::keyring::follow::Open;
 use crate::keyring::rings::{Ring, Version};
 use crate::keyring::verify::Damage;
 use crate::keyring::{Applied, ApplyError, Inner, KeyState};
@@ -70,11 +70,10 @@ pub(in crate::keyring) async fn carry_out(
             remaining: work.totals.elsewhere(ring.sealing().map(|version| version.view.id)),
             shredded,
         };
-        let Work { rows, totals, now, .. } = work;
-        if rows.is_empty() || open.directory().recent(&intent) == Some(&*name) {
+        if work.rows.is_empty() || open.directory().recent(&intent) == Some(&*name) {
             return applied(&loaded.rows, &open, outcome);
         }
-        let draft = draft(&loaded, &open, kind, now, &intent, rows, &totals, &outcome)?;
+        let draft = work.draft(kind, RingDraft::of(&loaded), &intent, &outcome)?;
         match inner.commit(&open, draft).await {
             Ok(drafted) => {
                 let rows = drafted.rings.into_iter().next();
@@ -92,25 +91,21 @@ fn applied(rows: &crate::store::RingRows, open: &Open, outcome: PartitionsApplie
     Ok(Applied { partitions: Some(outcome), ..change::shown(rows, open, None)? })
 }
 
-#[expect(clippy::too_many_arguments, reason = "everything that one transaction consists of")]
-fn draft(
-    loaded: &Loaded,
-    open: &Open,
-    kind: &'static str,
-    at: Wall,
-    intent: &Intent,
-    partitions: Vec<PartitionRow>,
-    totals: &Totals,
-    outcome: &PartitionsApplied,
-) -> Result<Draft, ApplyError> {
-    let mut ring = RingDraft::of(loaded);
-    ring.head.partitions = Some(totals.body(open.system.partitions.summer()).map_err(failed)?);
-    let newly = outcome.shredded.iter().filter(|shredded| !shredded.before);
-    ring.shredded = newly.map(|shredded| hex::encode(shredded.name.0)).collect();
-    Ok(Draft { kind, at, intent: Some(intent.clone()), rings: vec![ring], partitions })
-}
-
 impl Work<'_> {
+    /// One transaction of what was planned.
+    fn draft(
+        self,
+        kind: &'static str,
+        mut ring: RingDraft,
+        intent: &Intent,
+        outcome: &PartitionsApplied,
+    ) -> Result<Draft, ApplyError> {
+        ring.head.partitions = Some(self.totals.body(self.open.system.partitions.summer()).map_err(failed)?);
+        let newly = outcome.shredded.iter().filter(|shredded| !shredded.before);
+        ring.shredded = newly.map(|shredded| hex::encode(shredded.name.0)).collect();
+        Ok(Draft { kind, at: self.now, intent: Some(intent.clone()), rings: vec![ring], partitions: self.rows })
+    }
+
     async fn plan(&mut self, step: &PartitionStep) -> Result<(&'static str, Option<Shredded>), ApplyError> {
         match step {
             PartitionStep::Make(names) => self.make(names).await.map(|()| ("partition.created", None)),

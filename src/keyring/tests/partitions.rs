@@ -14,10 +14,11 @@ const HEADER: &[u8; 12] = b"twelve bytes";
 const NONCE: &[u8; NONCE_BYTES] = b"ABCDEFGHIJKLMNOPQRSTUVWX";
 
 fn partitioned(name: &str) -> Change {
-    let Change::Create { name, required_context, subject_key, suite, limits, .. } = create(name) else {
-        unreachable!("create makes a Create")
-    };
-    Change::Create { name, required_context, subject_key, suite, partition_key: Some("patient".to_owned()), limits }
+    let mut change = create(name);
+    if let Change::Create { partition_key, .. } = &mut change {
+        *partition_key = Some("patient".to_owned());
+    }
+    change
 }
 
 fn step(keyring: &str, step: PartitionStep) -> Change {
