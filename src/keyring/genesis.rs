@@ -205,7 +205,7 @@ async fn believe_own(
 /// build can read it.
 async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
     let (names, mut seen, mut keys, mut partitions) = (inner.kek_names(), HashSet::new(), 0_usize, 0_u64);
-    let mut after: Option<String> = None;
+    let (mut after, since): (Option<String>, _) = (None, open.head());
     loop {
         let page = inner.page(open, after.take(), PAGE_OF_KEYS).await?;
         let Some(last) = page.last() else { break };
@@ -238,7 +238,7 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
     if there > keys && open.directory().len() == seen.len() && open.directory().totals().0 < there {
         return Err(Damage::of("a key row".to_owned(), "its keyring has no head").into());
     }
-    partition::admit_count(inner, open, partitions).await
+    partition::admit_count(inner, open, partitions, since).await
 }
 
 /// Keys that are read at once at the admission.

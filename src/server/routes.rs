@@ -177,6 +177,14 @@ mod tests {
         assert_eq!(data.find(&Method::POST, "/v1/keyrings"), Found::WrongMethod("GET"));
         assert_eq!(control.find(&Method::POST, "/v1/keyrings"), Found::Route(Route::CreateKeyring));
         assert_eq!(control.find(&Method::GET, "/v1/audit/records"), Found::Route(Route::ReadAudit));
+        let shred = |keyring: &str| Found::Route(Route::ShredPartition(keyring.parse().unwrap()));
+        assert_eq!(control.find(&Method::POST, "/v1/keyrings/p/partitions/shred"), shred("p"));
+        assert_eq!(control.find(&Method::POST, "/v1/keyrings/acme/p/partitions/shred"), shred("acme/p"));
+        assert_eq!(
+            control.find(&Method::POST, "/v1/keyrings/acme/partitions/partitions/shred"),
+            shred("acme/partitions")
+        );
+        assert_eq!(data.find(&Method::POST, "/v1/keyrings/p/partitions/shred"), Found::Nothing);
         assert_eq!(control.find(&Method::POST, "/v1/open"), Found::Nothing);
         assert_eq!(control.find(&Method::POST, "/v1/keyrings/p/seal"), Found::WrongMethod("GET"));
     }

@@ -98,6 +98,8 @@ pub struct Metrics {
     pub key_cache_misses: IntCounter,
     /// Keys in the cache.
     pub key_cache_keys: IntGauge,
+    /// Keys of partitions in the cache.
+    pub key_cache_partitions: IntGauge,
     /// From handing a record to the log until it is durable.
     pub audit_append_seconds: Histogram,
     /// Records in the log.
@@ -136,6 +138,7 @@ impl Metrics {
             key_cache_hits,
             key_cache_misses,
             key_cache_keys: gauge(r, "key_cache_keys", "Data keys in the cache.")?,
+            key_cache_partitions: gauge(r, "key_cache_partitions", "Keys of partitions in the cache.")?,
             audit_append_seconds: histogram(r, "audit_append_duration_seconds", "Until a record is durable.", FAST)?,
             audit_records: gauge(r, "audit_records", "Records in the log.")?,
             audit_bytes: gauge(r, "audit_bytes", "Bytes of the log on the disk.")?,

@@ -8,11 +8,13 @@ use super::rows::{self, Partition};
 use crate::keyring::directory::Known;
 use crate::keyring::follow::{Loaded, Open};
 use crate::keyring::verify::{self, Damage, describe_head};
-use crate::keyring::{ApplyError, Inner};
+use crate::keyring::{ApplyError, Inner, StoreHead};
 use crate::store::PartitionName;
 
 /// Rows that are read at once (design): some 3 MiB.
 const PAGE: u32 = 5_000;
+/// Keys that are read at once to add up their heads.
+const KEYS: u32 = 1_000;
 /// How often the rows are read again because another sidecar changed them meanwhile.
 const ATTEMPTS: usize = 8;
 
@@ -39,16 +41,40 @@ pub(in crate::keyring) async fn check(inner: &Inner, open: &Open, loaded: &Loade
     Err(ApplyError::Unavailable(format!("other sidecars keep changing the partitions of {name}")))
 }
 
-/// Rows in all: a partition of a keyring that has none, or of no keyring, is in no head's sum.
-pub(in crate::keyring) async fn count(inner: &Inner, open: &Open, said: u64) -> Result<(), ApplyError> {
-    let before = open.head();
-    let there = inner.reader.counts().await?.partitions;
-    inner.catch_up(open).await?;
-    if there != said && open.head() == before {
-        let what = format!("there are {there} rows, and the heads of all keyrings account for {said}");
-        return Err(Damage::of("the partitions".to_owned(), what).into());
+/// Rows in all: a partition of a keyring that has none, or of no keyring, is in no head's sum. `said` is what the heads
+/// account for as of `since`; if the store has changed since, they are asked again.
+pub(in crate::keyring) async fn count(
+    inner: &Inner,
+    open: &Open,
+    mut said: u64,
+    mut since: StoreHead,
+) -> Result<(), ApplyError> {
+    for _ in 0..ATTEMPTS {
+        let there = inner.reader.counts().await?.partitions;
+        if there == said {
+            return Ok(());
+        }
+        inner.catch_up(open).await?;
+        if open.head() == since {
+            let what = format!("there are {there} rows, and the heads of all keyrings account for {said}");
+            return Err(Damage::of("the partitions".to_owned(), what).into());
+        }
+        since = open.head();
+        said = accounted(inner, open).await?;
     }
+    // Rows of no keyring are never read, so a store that does not stand still is no reason to keep anybody waiting.
     Ok(())
+}
+
+async fn accounted(inner: &Inner, open: &Open) -> Result<u64, ApplyError> {
+    let (mut said, mut after) = (0_u64, None);
+    loop {
+        let page = inner.page(open, after.take(), KEYS).await?;
+        let Some(last) = page.last() else { return Ok(said) };
+        after = Some(last.rows.head.name.clone());
+        let counts = page.iter().filter_map(|loaded| Some(loaded.head.partitions.as_ref()?.count));
+        said = said.saturating_add(counts.sum());
+    }
 }
 
 async fn stream(inner: &Inner, open: &Open, keyring: &str) -> Result<(Totals, Vec<PartitionName>), ApplyError> {
@@ -83,7 +109,7 @@ async fn blame(
     said: &Totals,
     tombstones: &[PartitionName],
 ) -> Result<Damage, ApplyError> {
-    let mut end = crate::keyring::StoreHead::default();
+    let mut end = StoreHead::default();
     loop {
         let links = inner.reader.changes(end.changes, verify::PAGE).await?;
         if links.is_empty() {

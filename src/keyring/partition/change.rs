@@ -149,7 +149,11 @@ impl Work<'_> {
         let known = self.open.directory().is_shredded(name);
         let damage = |what| Err(Damage::of(rows::describe(&self.ring.label, name), what).into());
         let before = match row.as_ref().map(|row| rows::read(row, &self.open.system.rows)).transpose()? {
-            Some(Partition::Shredded(before)) => return Ok(before),
+            Some(Partition::Shredded(tombstone)) => {
+                // The same intent again finds its own work.
+                let own = tombstone.intent == shredded.intent && tombstone.log == shredded.log;
+                return Ok(Shredded { before: !own, ..tombstone });
+            }
             Some(Partition::Live(_)) if known => return damage("it was shredded, and an older copy was put back"),
             None if known => return damage("its tombstone has been deleted"),
             Some(Partition::Live(created)) => row.as_ref().map(|row| (row, created)),
