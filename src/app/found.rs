@@ -77,7 +77,7 @@ impl FoundError {
 /// stop in between, there is no log and the sidecar refuses to start.
 pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, FoundError> {
     let (disk, state) = (Disk::real(), &config.state);
-    if state.store().exists() || state.log().exists() {
+    if state.store().exists() || state.log().exists() || state.restoring().exists() {
         return Err(FoundError::Exists(state.0.clone()));
     }
     for dir in [state.0.clone(), state.latches()] {

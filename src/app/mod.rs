@@ -1,14 +1,17 @@
 //! Builds the parts in order, starts them, drains them. No decisions, no formats.
 
+mod backup;
 mod board;
 mod events;
 mod found;
 mod keks;
 mod outage;
 mod protect;
+mod rotation;
 mod standing;
 mod start;
 mod store;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -23,14 +26,21 @@ use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
 
+pub use backup::{
+    BackupError, BackupOptions, DrillError, DrillOptions, DrillReport, Made, Manifest, RestoreError, RestoreOptions,
+    Restored, back_up, drill, record_drill, restore,
+};
 pub use found::{FoundError, Founded, found};
 pub use keks::{
     KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,
     kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
-pub use start::{StartError, policy_settings, revocation};
-pub use store::{schema_script, store_problems};
+pub use start::{StartError, policy_settings};
+pub use store::{
+    CopyError, Counts, MoveError, Moved, Old, Progress, described, migrate_store, schema_script, store_problems,
+};
+pub use upkeep::revocation;
 
 /// A running sidecar.
 pub struct App {

@@ -1,5 +1,6 @@
 //! In what order does a sidecar start? The log first, since even a refused start is to be recorded.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -22,7 +23,8 @@ use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
 use super::standing::Standing;
-use super::{App, events, note, outage};
+use super::upkeep::{Upkeep, bound};
+use super::{App, events, note};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
 const KEK_EVENTS: usize = 256;
@@ -33,6 +35,9 @@ pub enum StartError {
     /// There is no state directory, or another sidecar holds it.
     #[error("cannot use the state directory")]
     State(#[from] DurableError),
+    /// A restore was cut short.
+    #[error("{} is there: a restore was cut short", .0.display())]
+    Restoring(PathBuf),
     /// The policy files cannot be read.
     #[error("cannot read the policies")]
     PolicyFiles(#[from] PolicyReadError),
@@ -73,6 +78,7 @@ impl StartError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
+            Self::Restoring(_) => "run the same `keyward restore` again: it begins anew and finishes",
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
@@ -112,27 +118,25 @@ impl App {
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let disk = Disk::real();
         let lock = disk.lock_exclusive(&config.state.lock())?;
+        if config.state.restoring().exists() {
+            return Err(StartError::Restoring(config.state.restoring()));
+        }
         let policy = Policy::load(&policy_settings(&config)?)?;
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
-        let pinned = pinned(&log, opened.store_head.as_deref())?;
+        let pinned = pinned(&log, &opened)?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
-        let keks = match Standing::start(&config, &clock, &disk, &sink, &metrics).await {
+        let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await;
+        let keks = match keks {
             Ok(keks) => keks,
-            Err(error) => {
-                let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
-                if let Err(error) = service::note(&log, &clock, &policy, Event::SidecarRefused, facts).await {
-                    tracing::error!(%error, "the audit log did not take a record");
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(refused_kek(error, &log, &clock, &policy).await),
         };
-        let store = store::open(&config.store).await?;
+        let store = store::attach(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
-        let request_timeout = config.server.limits.request_timeout;
-        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), request_timeout };
+        let revocation = bound(&config);
+        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
@@ -158,17 +162,25 @@ impl App {
             keyrings: keyrings.clone(),
             log: log.clone(),
             clock: clock.clone(),
-            metrics,
+            metrics: metrics.clone(),
         };
         jobs.spawn(board::refresh(watched));
-        jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
-        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
-        jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
+        let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics };
+        upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }
+}
+
+/// A start that a key-encryption key ends is recorded before there is a service.
+async fn refused_kek(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
+    let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
+    if let Err(error) = service::note(log, clock, policy, Event::SidecarRefused, facts).await {
+        tracing::error!(%error, "the audit log did not take a record");
+    }
+    error
 }
 
 /// Admits the keyrings, compares them with record 0 of the log, closes open intents and says that the sidecar is ready.
@@ -222,22 +234,6 @@ fn error_in_words(error: &StartError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }
 
-/// The same for people.
-pub fn revocation(config: &Config) -> String {
-    let RevocationBound { unheard_refusal, refusal, unheard_state, .. } = bound(config);
-    format!(
-        "bites within {} s of a refusal, {} s if the refusal cannot be heard; {} s of a change of state",
-        refusal.as_secs(),
-        unheard_refusal.as_secs(),
-        unheard_state.as_secs()
-    )
-}
-
-/// How long a revoked key may go on working, at worst.
-fn bound(config: &Config) -> RevocationBound {
-    RevocationBound::of(&config.keyring, config.server.limits.request_timeout)
-}
-
 fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
     let bound = bound(config);
     let RevocationBound { unheard_refusal, unheard_state, .. } = bound;
@@ -250,17 +246,19 @@ fn started_facts(config: &Config) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// What the log says about its store: record 0, and the newest record that names a head.
-fn pinned(log: &Log, head: Option<&str>) -> Result<Pinned, StartError> {
+/// What the log says about its store: record 0, the newest record that names a head, and those that gave one up.
+pub(super) fn pinned(log: &Log, opened: &audit::Opened) -> Result<Pinned, StartError> {
     let first = log.read(0, 1).map_err(|_| StartError::Unpinned)?;
     let record: serde_json::Value =
         first.first().and_then(|(_, bytes)| serde_json::from_slice(bytes).ok()).ok_or(StartError::Unpinned)?;
     let fact = |name: &str| Some(record.get("facts")?.get(name)?.as_str()?.to_owned());
-    let head = head.map(str::parse).transpose().map_err(|_| StartError::Unpinned)?;
+    let head = |text: &String| text.parse().map_err(|_| StartError::Unpinned);
+    let abandoned = opened.abandoned.iter().map(head).collect::<Result<_, _>>()?;
+    let head = opened.store_head.as_ref().map(head).transpose()?;
     match (fact("store"), fact("store_key_check")) {
         (Some(store), Some(store_key_check)) => {
             let log = log.verifier_key().origin().as_str().to_owned();
-            Ok(Pinned { store, store_key_check, head, log })
+            Ok(Pinned { store, store_key_check, head, abandoned, log })
         }
         _ => Err(StartError::Unpinned),
     }

@@ -58,6 +58,8 @@ events! {
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
+    StoreUnreachable = "store.unreachable", Control;
+    StoreRecovered = "store.recovered", Control;
     StoreBackedUp = "store.backed_up", Control;
     StoreRestored = "store.restored", Control;
     StoreRebased = "store.rebased", Control;
@@ -100,16 +102,21 @@ impl Share {
 
 /// The names that a record's facts may have (LOG-10), sorted.
 pub const FACTS: &[&str] = &[
+    "abandoned_head",
     "authority",
     "backup_digest",
+    "backup_head",
     "binary_digest",
+    "canaries",
     "checkpoint_cut",
     "config_digest",
     "context_keys",
     "destroy_at",
     "durability",
+    "duration_ms",
     "environment",
     "error",
+    "failed",
     "from_state",
     "generation",
     "kek",
@@ -133,12 +140,18 @@ pub const FACTS: &[&str] = &[
     "keyring",
     "keyrings",
     "keys",
+    "keys_opened",
     "limits",
     "listener",
     "lost_events",
+    "mended",
     "module_digest",
     "offline_seconds",
+    "old_origin",
+    "old_records",
+    "old_root",
     "origin",
+    "os_user",
     "partition",
     "partitions",
     "policy_digest",
@@ -153,6 +166,7 @@ pub const FACTS: &[&str] = &[
     "rewrapped",
     "self_test",
     "signal",
+    "signed_off_by",
     "statement_digest",
     "store",
     "store_head",

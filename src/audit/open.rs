@@ -67,6 +67,8 @@ pub struct Opened {
     pub dangling: Vec<Dangling>,
     /// The newest head of the store that a record names: an older store is not the one that this log tells of.
     pub store_head: Option<String>,
+    /// Heads of stores that restores gave up: a store that passes through one is not in force.
+    pub abandoned: Vec<String>,
     /// The index that the next record gets.
     pub next_index: u64,
 }
@@ -210,7 +212,13 @@ impl Log {
         let next_index = *log.committed().borrow();
         Ok((
             log,
-            Opened { recovered: found.recovered, dangling: found.dangling, store_head: found.store_head, next_index },
+            Opened {
+                recovered: found.recovered,
+                dangling: found.dangling,
+                store_head: found.store_head,
+                abandoned: found.abandoned,
+                next_index,
+            },
         ))
     }
 }

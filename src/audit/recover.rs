@@ -53,6 +53,8 @@ pub(super) struct Found {
     pub(super) dangling: Vec<Dangling>,
     /// The newest head of the store that a record names.
     pub(super) store_head: Option<String>,
+    /// Heads that restores gave up.
+    pub(super) abandoned: Vec<String>,
     /// Moved tails that no record names yet.
     pub(super) recovered: Vec<Recovered>,
     /// The segment to write on.
@@ -81,8 +83,9 @@ pub(super) fn recover(disk: &Disk, dir: &Path, stored: &Stored, time: u64) -> Re
     Ok(Found {
         chain: walk.chain,
         marks: walk.marks,
-        dangling: walk.intents.into_values().collect(),
-        store_head: walk.store_head,
+        dangling: walk.seen.intents.into_values().collect(),
+        store_head: walk.seen.store_head,
+        abandoned: walk.seen.abandoned,
         recovered,
         last: (last.first, last.path.clone()),
         used,
@@ -104,9 +107,16 @@ struct Walk<'a> {
     covered_bytes: u64,
     chain: Chain,
     marks: Marks,
+    seen: Seen,
+}
+
+/// What records say that a start needs.
+#[derive(Default)]
+struct Seen {
     intents: BTreeMap<u64, Dangling>,
     recorded: BTreeSet<String>,
     store_head: Option<String>,
+    abandoned: Vec<String>,
 }
 
 impl<'a> Walk<'a> {
@@ -118,9 +128,7 @@ impl<'a> Walk<'a> {
             covered_bytes: 0,
             chain: Chain::default(),
             marks: Marks::default(),
-            intents: BTreeMap::new(),
-            recorded: BTreeSet::new(),
-            store_head: None,
+            seen: Seen::default(),
         }
     }
 
@@ -164,7 +172,7 @@ impl<'a> Walk<'a> {
     }
 
     fn frame(&mut self, frame: &frame::Frame<'_>) -> Result<(), Fault> {
-        let Self { chain, stored, next_checkpoint, intents, recorded, store_head, .. } = self;
+        let Self { chain, stored, next_checkpoint, seen, .. } = self;
         chain.follow(frame, |index, record, tree| {
             if let Some((_, checkpoint)) = stored.all.get(*next_checkpoint).filter(|(_, c)| c.size == tree.size()) {
                 *next_checkpoint += 1;
@@ -172,7 +180,7 @@ impl<'a> Walk<'a> {
                     return Err(Fault::new(Rule::History, index, "the records are not those of the checkpoint"));
                 }
             }
-            note_intents(index, record, intents, recorded, store_head)
+            seen.note(index, record)
         })
     }
 
@@ -208,7 +216,7 @@ impl<'a> Walk<'a> {
     fn unrecorded(&self) -> Result<Vec<Recovered>, OpenError> {
         let mut found = Vec::new();
         for file in torn_files(self.dir).map_err(|source| OpenError::Read { path: self.dir.to_path_buf(), source })? {
-            if !self.recorded.contains(&file) {
+            if !self.seen.recorded.contains(&file) {
                 let path = self.dir.join(&file);
                 let bytes = std::fs::read(&path).map_err(|source| OpenError::Read { path, source })?;
                 let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
@@ -219,37 +227,34 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// Keeps the open intents and the names of recorded tails. A record is read only where its text says that it matters:
-/// quotation marks inside a text are escaped, so that these words cannot stand in a value.
-fn note_intents(
-    index: u64,
-    record: &[u8],
-    intents: &mut BTreeMap<u64, Dangling>,
-    recorded: &mut BTreeSet<String>,
-    store_head: &mut Option<String>,
-) -> Result<(), Fault> {
-    let has = |word: &[u8]| record.windows(word.len()).any(|window| window == word);
-    if !(has(b"\"intent\"") || has(b"\"log.recovered\"") || has(b"\"store_head\"")) {
-        return Ok(());
+impl Seen {
+    /// Keeps the open intents, the names of recorded tails and the heads of the store. A record is read only where its text
+    /// says that it matters: quotation marks inside a text are escaped, so that these words cannot stand in a value.
+    fn note(&mut self, index: u64, record: &[u8]) -> Result<(), Fault> {
+        let has = |word: &[u8]| record.windows(word.len()).any(|window| window == word);
+        if !(has(b"\"intent\"") || has(b"\"log.recovered\"") || has(b"\"store_head\"")) {
+            return Ok(());
+        }
+        let view = view::read(record, index)?;
+        if view.outcome == "intent" && view.part.unwrap_or(0) == 0 {
+            let keyring = view.groups.first().and_then(|group| group.keyring.parse().ok());
+            let keyring = keyring.or_else(|| view.facts.get("keyring").and_then(|name| name.parse().ok()));
+            let facts = view.facts.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+            let request = view.request.map(str::to_owned);
+            self.intents.insert(index, Dangling { index, event: view.event.to_owned(), keyring, request, facts });
+        }
+        if let Some(intent) = view.intent {
+            self.intents.remove(&intent);
+        }
+        if let Some(head) = view.facts.get("store_head") {
+            self.store_head = Some(head.to_string());
+        }
+        self.abandoned.extend(view.facts.get("abandoned_head").map(ToString::to_string));
+        if let Some(file) = view.facts.get("torn_file") {
+            self.recorded.insert(file.to_string());
+        }
+        Ok(())
     }
-    let view = view::read(record, index)?;
-    if view.outcome == "intent" && view.part.unwrap_or(0) == 0 {
-        let keyring = view.groups.first().and_then(|group| group.keyring.parse().ok());
-        let keyring = keyring.or_else(|| view.facts.get("keyring").and_then(|name| name.parse().ok()));
-        let facts = view.facts.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
-        let request = view.request.map(str::to_owned);
-        intents.insert(index, Dangling { index, event: view.event.to_owned(), keyring, request, facts });
-    }
-    if let Some(intent) = view.intent {
-        intents.remove(&intent);
-    }
-    if let Some(head) = view.facts.get("store_head") {
-        *store_head = Some(head.to_string());
-    }
-    if let Some(file) = view.facts.get("torn_file") {
-        recorded.insert(file.to_string());
-    }
-    Ok(())
 }
 
 /// A whole frame of later records inside a torn tail: whoever wrote it had been told that what is torn was synced.

@@ -42,6 +42,10 @@ pub struct Verified {
     pub checkpoints: u64,
     /// The time of the first and of the last record, UTC in microseconds.
     pub times: Option<(u64, u64)>,
+    /// The check value of the store key, as record 0 says.
+    pub store_key_check: Option<String>,
+    /// The newest head of the store that a record names.
+    pub store_head: Option<String>,
 }
 
 /// How far a verification is.
@@ -125,7 +129,21 @@ pub fn verify(
         open_intents: proof.open.into_iter().collect(),
         checkpoints: u64::try_from(stored.all.len()).unwrap_or(u64::MAX),
         times: proof.first_time.map(|first| (first, proof.chain.time)),
+        store_key_check: proof.store_key_check,
+        store_head: proof.store_head,
     })
+}
+
+/// The files that a copy for verification needs (LOG-1), relative to the log's directory: everything but the key that
+/// signs and the lock.
+pub fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files: Vec<PathBuf> =
+        [history::PUBLIC, history::ALL, history::NEWEST].into_iter().map(PathBuf::from).collect();
+    files.extend(torn_files(dir)?.into_iter().map(PathBuf::from));
+    for segment in segments(dir)? {
+        files.extend(segment.path.strip_prefix(dir).map(Path::to_path_buf));
+    }
+    Ok(files)
 }
 
 fn outside(dir: &Path, key: &VerifierKey, note: &str) -> Result<Checkpoint, Finding> {
@@ -146,6 +164,8 @@ struct Proof<'a> {
     /// Tails that were moved aside, with what the record says of them.
     torn: Vec<(u64, String, String, String)>,
     first_time: Option<u64>,
+    store_key_check: Option<String>,
+    store_head: Option<String>,
     progress: &'a mut dyn FnMut(Progress),
 }
 
@@ -163,6 +183,8 @@ impl<'a> Proof<'a> {
             open: BTreeSet::new(),
             torn: Vec::new(),
             first_time: None,
+            store_key_check: None,
+            store_head: None,
             progress,
         }
     }
@@ -206,7 +228,7 @@ impl<'a> Proof<'a> {
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
-        let Self { chain, expected, next_expected, open, torn, first_time, .. } = self;
+        let Self { chain, expected, next_expected, open, torn, first_time, store_key_check, store_head, .. } = self;
         let mut parts = PartsCheck::default();
         let mut intents = Vec::new();
         chain.follow(frame, |index, record, tree| {
@@ -217,6 +239,12 @@ impl<'a> Proof<'a> {
             first_time.get_or_insert(view.time);
             parts.take(&view)?;
             compare(expected, next_expected, tree)?;
+            if index == 0 {
+                *store_key_check = view.facts.get("store_key_check").map(ToString::to_string);
+            }
+            if let Some(head) = view.facts.get("store_head") {
+                *store_head = Some(head.to_string());
+            }
             if view.event == "log.recovered" {
                 torn.push(torn_facts(&view));
             }

@@ -2,12 +2,14 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one module that talks to a terminal")]
 
 mod audit;
+mod backup;
 mod bench;
 mod check;
 mod connect;
 mod demo;
 mod dev;
 mod document;
+mod drill;
 mod failure;
 mod hsm;
 mod init;
@@ -16,6 +18,7 @@ mod keyring;
 mod partition;
 mod policy;
 mod probe;
+mod rewrap;
 mod serve;
 mod store;
 mod value;
@@ -75,6 +78,13 @@ enum Command {
     /// Verify and follow the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Copy store and log of a stopped sidecar into a new directory, verified
+    Backup(backup::Backup),
+    /// Put store and log back from a backup
+    Restore(backup::Restore),
+    /// Prove that a backup and the escrow alone bring the keys back
+    #[command(subcommand)]
+    Drill(drill::Drill),
     /// Measure a running sidecar
     Bench(bench::Bench),
     /// The process that holds a token's library (started by keyward itself)
@@ -121,6 +131,9 @@ impl Command {
             Self::Document(document) => document.run(),
             Self::Policy(policy) => policy.run(),
             Self::Audit(audit) => audit.run(),
+            Self::Backup(backup) => backup.run(),
+            Self::Restore(restore) => restore.run(),
+            Self::Drill(drill) => drill.run(),
             Self::Bench(bench) => bench.run(),
         }
     }

@@ -1,16 +1,33 @@
-//! `keyward store`: the database's schema as SQL for its owner.
+//! `keyward store`: moves the store between a file and a database; prints the database's schema for its owner.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::app;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use super::failure::{Exit, Failure};
+use crate::app::{self, CopyError, MoveError, Old};
+use crate::config::Config;
+
+use super::connect::block_on;
+use super::failure::{Exit, Failure, chain};
 
 /// Move the store, and write out the schema of its database.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum StoreCommand {
+    /// Move the store of a stopped sidecar to where another configuration has it, and compare every row
+    Migrate(Migrate),
     /// Print the SQL that makes the schema in PostgreSQL, for the owner of the database to run
     Schema(Schema),
+}
+
+/// Copy every row into the empty store of another configuration, compare every row, and rename the old file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Migrate {
+    #[command(flatten)]
+    config: super::ConfigPath,
+    /// A copy of the configuration whose [store] is the new one
+    #[arg(long, value_name = "FILE")]
+    to: PathBuf,
 }
 
 /// Print the SQL that makes or renews the schema, and gives the role that serves its rights.
@@ -27,6 +44,7 @@ pub(super) struct Schema {
 impl StoreCommand {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::Migrate(migrate) => migrate.run(),
             Self::Schema(schema) => schema.run(),
         }
     }
@@ -40,5 +58,51 @@ impl Schema {
         };
         print!("{}", app::schema_script(self.from, &self.role).ok_or_else(unknown)?);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Migrate {
+    fn run(self) -> Result<ExitCode, Failure> {
+        let config = super::check::load(&self.config.config)?;
+        let to = super::check::load(&self.to)?;
+        let moved = block_on(migrate(&config, &to))?;
+        let app::Counts { keyrings, keys, partitions, changes, .. } = moved.counts;
+        let target = app::described(&to.store);
+        println!("moved {keyrings} keyrings, {keys} keys, {partitions} partitions and {changes} changes to {target}");
+        println!("every row was read from both stores and is the same");
+        match moved.old {
+            Old::Renamed(file) => {
+                println!("the old store is now {}: no sidecar opens it", file.display());
+                println!("keep it until a backup of the new one exists, then destroy it: it holds wrapped keys");
+            }
+            Old::Unmarked(place) => {
+                println!("the old store is still in {place}: nothing keeps a sidecar from serving it");
+                println!("take the right to connect from its role now, and drop the schema when a backup exists:");
+                println!("  REVOKE CONNECT ON DATABASE ... FROM ...;   DROP SCHEMA keyward CASCADE;");
+            }
+        }
+        println!("next: give every sidecar the [store] of {}, then start it", self.to.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn migrate(config: &Config, to: &Config) -> Result<app::Moved, Failure> {
+    let style = ProgressStyle::with_template("moving {bar:40} {pos}/{len} rows {per_sec} {eta}");
+    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    let mut tell = |progress: app::Progress| {
+        bar.set_length(progress.all);
+        bar.set_position(progress.done);
+    };
+    let moved = app::migrate_store(config, to, &mut tell).await;
+    bar.finish_and_clear();
+    moved.map_err(|error| Failure::new(exit(&error), chain(&error)).hint(error.hint(to)))
+}
+
+const fn exit(error: &MoveError) -> Exit {
+    match error {
+        MoveError::Same | MoveError::Environment => Exit::Config,
+        MoveError::Copy(CopyError::Different(_)) => Exit::Finding,
+        MoveError::Copy(CopyError::To(_) | CopyError::NotEmpty(_)) | MoveError::Mark(_) => Exit::CannotCreate,
+        MoveError::State(_) | MoveError::Copy(_) => Exit::Unavailable,
     }
 }

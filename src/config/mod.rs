@@ -106,6 +106,16 @@ impl StateDir {
         self.0.join("log")
     }
 
+    /// Logs that earlier restores brought back: each goes on in the one after it.
+    pub fn older_logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
+    /// There while a restore is under way or was cut short.
+    pub fn restoring(&self) -> PathBuf {
+        self.0.join("restoring")
+    }
+
     /// Latches of PIN attempts.
     pub fn latches(&self) -> PathBuf {
         self.0.join("kek")

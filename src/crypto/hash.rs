@@ -14,6 +14,34 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     out
 }
 
+/// SHA-256 of what does not fit into memory, part by part.
+pub struct Sha256(Context);
+
+impl Sha256 {
+    /// Of nothing yet.
+    pub fn new() -> Self {
+        Self(Context::new(&SHA256))
+    }
+
+    /// And of this.
+    pub fn update(&mut self, part: &[u8]) {
+        self.0.update(part);
+    }
+
+    /// Of all parts.
+    pub fn finish(self) -> [u8; 32] {
+        let mut out = [0; 32];
+        out.copy_from_slice(self.0.finish().as_ref());
+        out
+    }
+}
+
+impl Default for Sha256 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// HKDF-Expand-SHA-256 of a data key under the label of one use (ENV-13). No Extract: a data key is uniformly random.
 pub(super) fn expand(key: &[u8; KEY_BYTES], label: &str, out: &mut [u8]) -> Result<(), CryptoError> {
     expand_from(&Prk::new_less_safe(HKDF_SHA256, key), label.as_bytes(), out)

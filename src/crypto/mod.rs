@@ -23,7 +23,7 @@ mod wrapping;
 mod xaes;
 
 pub use crate::secret::constant_time_eq;
-pub use hash::sha256;
+pub use hash::{Sha256, sha256};
 pub use key::DataKey;
 pub use mac::MacKey;
 pub use message::MessageKey;

@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::bodies::{ChangeBody, HeadBody};
 use super::directory::{Directory, Intent, Known};
+use super::fleet::Time;
+use super::lives;
 use super::rings::{self, HotRings, Ring, Version};
 use super::verify::{self, Damage, PAGE, describe_head};
 use super::{ApplyError, Inner, KeyState, SYSTEM, StoreHead, System, UnlockError};
@@ -21,6 +23,7 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Open {
     pub system: System,
     pub hot: HotRings,
+    pub time: Time,
     directory: RwLock<Directory>,
 }
 
@@ -31,8 +34,8 @@ pub(super) struct Loaded {
 }
 
 impl Open {
-    pub(super) fn new(system: System, directory: Directory, limit: usize) -> Self {
-        Self { system, hot: HotRings::new(limit), directory: RwLock::new(directory) }
+    pub(super) fn new(system: System, directory: Directory, time: Time, limit: usize) -> Self {
+        Self { system, hot: HotRings::new(limit), time, directory: RwLock::new(directory) }
     }
 
     pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
@@ -74,9 +77,9 @@ impl Open {
             directory.note(&head.keyring, known);
         }
         for (rows, facts) in facts {
-            if rows.head.name != SYSTEM {
-                directory.describe(&rows.head.name, rows.keys.iter().map(|key| key.row.id), facts);
-            }
+            // Values name no key of keyward's own.
+            let ids = rows.keys.iter().filter(|key| key.row.keyring != SYSTEM).map(|key| key.row.id);
+            directory.describe(&rows.head.name, ids, facts);
         }
         directory.shred(&shredded);
         // While the directory is locked: whoever keeps a key looks there first.
@@ -96,9 +99,13 @@ impl Inner {
     /// Follows the chain to its end. Whatever another sidecar changed is known after it, and keys that may no longer be
     /// used have left the cache.
     pub(super) async fn catch_up(&self, open: &Open) -> Result<(), ApplyError> {
+        let asked = self.clock.mono();
         let followed = self.follow(open).await;
         if let Err(ApplyError::Tampered(why)) = &followed {
             self.note_damage(why);
+        }
+        if followed.is_ok() {
+            self.lease.confirm(asked);
         }
         followed
     }
@@ -151,7 +158,7 @@ impl Inner {
     /// Keys whose state no longer allows any use leave the cache.
     pub(super) fn evict_unusable(&self, changed: &[RingRows]) {
         for key in changed.iter().flat_map(|rows| &rows.keys) {
-            if !KeyState::of(&key.row.state).is_some_and(KeyState::opens) {
+            if !lives::acting(key).is_some_and(KeyState::opens) {
                 self.cache.evict_version(key.row.id);
             }
         }
@@ -185,6 +192,7 @@ impl Inner {
     }
 
     async fn try_load(&self, open: &Open, name: &str) -> Result<Option<Loaded>, ApplyError> {
+        let mut again = false;
         for _ in 0..ATTEMPTS {
             let Some(known) = open.directory().known(name) else { return Ok(None) };
             let Some(rows) = self.writer.ring(name.to_owned()).await? else {
@@ -202,6 +210,12 @@ impl Inner {
             if open.directory().known(name) != Some(known) {
                 continue;
             }
+            if rows.head.generation < known.generation && !again {
+                // A mirror may be behind, the store itself may not: the store is asked, and read again.
+                self.writer.last_change().await?;
+                again = true;
+                continue;
+            }
             let head = self.believe(open, &rows, known).await?;
             return Ok(Some(Loaded { rows, head }));
         }
@@ -216,7 +230,9 @@ impl Inner {
             return Ok(Some(ring));
         }
         let Some(loaded) = self.load(open, &name.to_string()).await? else { return Ok(None) };
-        let ring = Arc::new(Ring::read(&loaded.rows, &open.system.genesis).map_err(ApplyError::from)?);
+        let ring = Arc::new(
+            Ring::read(&loaded.rows, &open.system.genesis, self.settings.data_key_period).map_err(ApplyError::from)?,
+        );
         ring.touch(self.clock.mono());
         let known = Known::new(loaded.rows.head.generation, &loaded.rows.head.tag);
         let directory = open.directory();

@@ -16,7 +16,8 @@ use super::pseudonym::Pseudonyms;
 use super::rings::{self, Ring, describe, owner};
 use super::seal::{Row, RowSealer};
 use super::verify::{self, Damage, describe_head};
-use super::{ApplyError, Environment, Genesis, Inner, Keks, KeyState, SYSTEM, Settings, StoreHead, System, wraps};
+use super::wraps::Owner;
+use super::{ApplyError, Environment, Genesis, Inner, Keks, SYSTEM, Settings, StoreHead, System, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
 use crate::kek::Kek;
@@ -61,8 +62,7 @@ pub(super) async fn found(
         suite: None,
         epoch,
         name: None,
-        state: KeyState::Active,
-        moved: None,
+        life: None,
     };
     let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(keks, deadline).await?;
     let (_, sealed_pseudonym) = new(pseudonym_id, "pseudonym", PSEUDONYM_KEY, Some(1)).make(keks, deadline).await?;
@@ -150,6 +150,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let environment = Environment::of(&body.environment);
     let environment = environment.ok_or_else(|| wrong("its environment is unknown"))?;
     let genesis = Genesis { store, environment, created: Wall(body.created), store_key_check: rows.check_value() };
+    let asked = inner.clock.mono();
     let directory = replay(inner, &rows).await?;
     let own = Loaded { head: believe_own(inner, &directory, &own, &rows).await?, rows: own };
     check_environment(environment, inner.settings.environment)?;
@@ -157,9 +158,11 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
         return Err(ApplyError::Tampered(objection));
     }
     let pseudonyms = pseudonyms(inner, &own.rows, store).await?;
+    let time = inner.begin_time(&rows, directory.head()).await?;
     let system = System { genesis: genesis.clone(), rows, pseudonyms, partitions };
-    let open = Open::new(system, directory, inner.settings.cache_keys);
+    let open = Open::new(system, directory, time, inner.settings.cache_keys);
     describe_all(inner, &open).await?;
+    inner.lease.confirm(asked);
     inner.show(open);
     Ok(genesis)
 }
@@ -183,6 +186,9 @@ async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError
                 directory.remember(Intent { log, index }, &head.keyring);
             }
             directory.set_head(after);
+            if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.other_history(after)) {
+                return Err(ApplyError::Tampered(objection));
+            }
         }
     }
 }
@@ -218,7 +224,7 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
             let facts = rings::facts(&rows, &names, inner.settings.data_key_period)?;
             let own = rows.head.name == SYSTEM;
             if !own {
-                Ring::read(&rows, &open.system.genesis)?;
+                Ring::read(&rows, &open.system.genesis, inner.settings.data_key_period)?;
             }
             keys = keys.saturating_add(rows.keys.len());
             seen.insert(Known::new(rows.head.generation, &rows.head.tag));
@@ -251,6 +257,17 @@ async fn pseudonyms(inner: &Inner, own: &RingRows, store: StoreId) -> Result<Pse
     let (key, body) = unwrap_system(inner, newest, store, PSEUDONYM_KEY).await?;
     let epoch = body.epoch.ok_or_else(|| Damage::of(describe(newest), "it has no epoch"))?;
     Pseudonyms::new(&key, epoch).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))
+}
+
+/// What the wraps of any key are bound to.
+pub(super) fn owner_of(key: &SealedKey, store: StoreId) -> Result<Owner, Damage> {
+    let body: KeyBody = bodies::decode(&key.row.body).map_err(|why| Damage::unreadable(describe(key), why))?;
+    let name = match &*key.row.purpose {
+        "store" => STORE_KEY,
+        "pseudonym" => PSEUDONYM_KEY,
+        _ => &key.row.keyring,
+    };
+    Ok(owner(key, store, name.to_owned(), Wall(body.created)))
 }
 
 async fn unwrap_system(
@@ -291,7 +308,7 @@ async fn no_genesis(inner: &Inner) -> Result<ApplyError, ApplyError> {
 
 fn check_keks(keks: &Keks, environment: Environment) -> Result<(), ApplyError> {
     let unfit = |kek: &&dyn Kek| environment == Environment::Production && kek.facts().development_only;
-    match keks.each().map(|(_, kek)| kek).find(unfit) {
+    match keks.each().map(|(_, kek)| kek).chain(keks.retiring()).find(unfit) {
         Some(kek) => Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name()))),
         None => Ok(()),
     }

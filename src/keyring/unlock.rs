@@ -6,10 +6,12 @@ use std::sync::Arc;
 use super::cache::{FlightError, Look, Slot, Unwrapped};
 use super::follow::Open;
 use super::keks::{Given, NotGiven};
-use super::partition::{Held, Unlock, Wanted};
+use super::metering::Load;
+use super::offline::Wanted;
+use super::partition::{NewPartition, PartitionSlot, Unlock};
 use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Mono};
 use crate::crypto::{CryptoError, MessageKey, NONCE_BYTES, Suite};
 use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::policy::{Action, Permit};
@@ -64,7 +66,7 @@ impl SealingKey<'_> {
         plaintext: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CryptoError> {
-        self.0.held.key().seal(self.0.suite, header, nonce, aad, plaintext, out)
+        self.0.key().seal(self.0.suite, header, nonce, aad, plaintext, out)
     }
 }
 
@@ -91,7 +93,7 @@ impl OpeningKey<'_> {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<SecretBytes, CryptoError> {
-        self.0.held.key().open(self.0.suite, header, nonce, aad, sealed)
+        self.0.key().open(self.0.suite, header, nonce, aad, sealed)
     }
 }
 
@@ -108,14 +110,26 @@ impl BoundContext<'_> {
 struct Unlocked<'p> {
     permit: &'p Permit,
     ring: Arc<Ring>,
-    held: Held,
-    /// The value whose partition it is; a context that says otherwise is refused.
-    partition: Option<Box<str>>,
+    /// The data key of the version: counted, and where there are no partitions used.
+    slot: Arc<Slot>,
+    partition: Option<InPartition>,
     version: KeyVersionId,
     suite: Suite,
 }
 
+/// The key of a partition.
+struct InPartition {
+    slot: Arc<PartitionSlot>,
+    /// The value whose partition it is; a context that says otherwise is refused.
+    value: Box<str>,
+}
+
 impl Unlocked<'_> {
+    #[inline]
+    fn key(&self) -> &MessageKey {
+        self.partition.as_ref().map_or_else(|| self.slot.key(), |partition| &partition.slot.key)
+    }
+
     fn bind<'a>(&'a self, free: &'a Context) -> Result<BoundContext<'a>, BindError> {
         let permitted = self.permit.pairs();
         let mut pairs = Vec::with_capacity(permitted.len().saturating_add(MAX_PAIRS / 4));
@@ -133,7 +147,7 @@ impl Unlocked<'_> {
         {
             return Err(BindError::TooLarge);
         }
-        if let (Some(key), Some(value)) = (&self.ring.view.partition_key, &self.partition)
+        if let (Some(key), Some(InPartition { value, .. })) = (&self.ring.view.partition_key, &self.partition)
             && pairs.iter().any(|(other, named)| other == key && *named != &**value)
         {
             return Err(BindError::Conflict);
@@ -148,10 +162,12 @@ impl Unlocked<'_> {
 }
 
 impl Keyrings {
-    /// The active version of the permit's keyring, to seal with. A cache hit takes no lock and never awaits.
+    /// The active version of the permit's keyring, to seal with. A cache hit whose count is covered takes no lock and never
+    /// awaits.
+    /// What is to be sealed is counted before the key is given.
     /// For a keyring with partitions see [`Self::unlock_sealing_in`].
-    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
-        match self.unlock_sealing_in(permit, None).await? {
+    pub async fn unlock_sealing<'p>(&self, permit: &'p Permit, load: Load) -> Result<SealingKey<'p>, UnlockError> {
+        match self.unlock_sealing_in(permit, None, load).await? {
             Unlock::Ready(key) => Ok(key),
             Unlock::Needs(_) => Err(UnlockError::NoPartition),
         }
@@ -163,15 +179,35 @@ impl Keyrings {
         &self,
         permit: &'p Permit,
         partition: Option<&str>,
+        load: Load,
     ) -> Result<Unlock<SealingKey<'p>>, UnlockError> {
+        Ok(match self.to_seal(permit, partition).await? {
+            Unlock::Ready(unlocked) => {
+                self.inner.count(&unlocked.slot, (&unlocked.ring, unlocked.version), load).await?;
+                Unlock::Ready(SealingKey(unlocked))
+            }
+            Unlock::Needs(new) => Unlock::Needs(new),
+        })
+    }
+
+    /// The partition that sealing for a value would need first; None where it is there. Seals and counts nothing.
+    pub async fn missing_partition(&self, permit: &Permit, value: &str) -> Result<Option<NewPartition>, UnlockError> {
+        Ok(match self.to_seal(permit, Some(value)).await? {
+            Unlock::Ready(_) => None,
+            Unlock::Needs(new) => Some(new),
+        })
+    }
+
+    async fn to_seal<'p>(
+        &self,
+        permit: &'p Permit,
+        partition: Option<&str>,
+    ) -> Result<Unlock<Unlocked<'p>>, UnlockError> {
         let name = covered(permit, Action::Seal)?;
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
-        Ok(match self.inner.unlock(permit, &open, ring, version, partition).await? {
-            Unlock::Ready(key) => Unlock::Ready(SealingKey(key)),
-            Unlock::Needs(name) => Unlock::Needs(name),
-        })
+        self.inner.unlock(permit, &open, (ring, version), partition).await
     }
 
     /// A version of the permit's keyring, to open with. For a keyring with partitions see [`Self::unlock_opening_in`].
@@ -194,10 +230,11 @@ impl Keyrings {
         let open = self.inner.opened()?;
         let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
         opening(&ring, &version, name)?;
-        match self.inner.unlock(permit, &open, ring, version, partition).await? {
-            Unlock::Ready(key) => Ok(OpeningKey(key)),
-            Unlock::Needs(_) => Err(UnlockError::Unknown),
-        }
+        let Unlock::Ready(unlocked) = self.inner.unlock(permit, &open, (ring, version), partition).await? else {
+            return Err(UnlockError::Unknown);
+        };
+        self.inner.note_opening(&unlocked.slot, (&unlocked.ring, unlocked.version));
+        Ok(OpeningKey(unlocked))
     }
 }
 
@@ -212,7 +249,7 @@ fn covered(permit: &Permit, action: Action) -> Result<&KeyringName, UnlockError>
 fn sealing(ring: &Ring) -> Result<Arc<Version>, UnlockError> {
     match (ring.sealing(), ring.versions.last()) {
         (Some(version), _) => Ok(Arc::clone(version)),
-        (None, Some(newest)) => Err(UnlockError::State(newest.view.state)),
+        (None, Some(newest)) => Err(UnlockError::State(newest.view.acting())),
         (None, None) => Err(UnlockError::State(KeyState::Destroyed)),
     }
 }
@@ -221,7 +258,7 @@ fn opening(ring: &Ring, version: &Version, name: &KeyringName) -> Result<(), Unl
     if ring.view.name != *name {
         return Err(UnlockError::NotCovered);
     }
-    let state = version.view.state;
+    let state = version.view.acting();
     if state.opens() { Ok(()) } else { Err(UnlockError::State(state)) }
 }
 
@@ -230,51 +267,64 @@ impl Inner {
         self: &Arc<Self>,
         permit: &'p Permit,
         open: &Open,
-        ring: Arc<Ring>,
-        version: Arc<Version>,
+        (ring, version): (Arc<Ring>, Arc<Version>),
         partition: Option<&str>,
     ) -> Result<Unlock<Unlocked<'p>>, UnlockError> {
         let (id, suite) = (version.view.id, version.view.suite);
-        let (held, partition) = match self.wanted(open, &ring, partition)? {
-            None => (Held::Data(self.slot(&version, permit.deadline()).await?), None),
-            Some(Wanted { name, value }) => match self.partition_key(open, &ring, name, permit.deadline()).await? {
-                Unlock::Ready(held) => (held, Some(value)),
-                Unlock::Needs(name) => return Ok(Unlock::Needs(name)),
+        let sought = self.sought(open, &ring, partition)?;
+        let slot = self.data_key(&ring, &version, permit.deadline()).await?;
+        let partition = match sought {
+            None => None,
+            Some((name, value)) => match self.partition_key(open, &ring, name, permit.deadline()).await? {
+                Unlock::Ready(slot) => Some(InPartition { slot, value }),
+                Unlock::Needs(new) => return Ok(Unlock::Needs(new)),
             },
         };
-        Ok(Unlock::Ready(Unlocked { permit, ring, held, partition, version: id, suite }))
+        Ok(Unlock::Ready(Unlocked { permit, ring, slot, partition, version: id, suite }))
     }
 
     /// The unwrapped data key of a version, from the cache or the KEK. The caller has seen that its state allows that.
-    pub(super) async fn slot(
+    pub(super) async fn data_key(
         self: &Arc<Self>,
+        ring: &Ring,
         version: &Arc<Version>,
         deadline: Deadline,
     ) -> Result<Arc<Slot>, UnlockError> {
-        let (now, id) = (self.clock.mono(), version.view.id);
+        let now = self.clock.mono();
         if deadline.left(now).is_none() {
             return Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()));
         }
-        match self.cache.look(id, now) {
+        self.lease.check(now)?;
+        match self.cache.look(version.view.id, now) {
             Some(Look::Fresh(slot)) => Ok(slot),
-            Some(Look::Due(slot)) => {
-                self.renew(version, now);
-                Ok(slot)
-            }
-            Some(Look::Old(slot)) if now < slot.ends(self.settings.offline_max) => {
-                self.bridge(version, slot, deadline, now).await
-            }
-            Some(Look::Old(_)) | None => self.fetch(version, deadline, deadline).await,
+            found => self.slot(found, &self.wanted(ring, version), deadline, now).await,
         }
     }
 
-    pub(super) async fn unwrap(
-        self: Arc<Self>,
-        version: Arc<Version>,
+    #[cold]
+    async fn slot(
+        self: &Arc<Self>,
+        found: Option<Look>,
+        wanted: &Wanted,
         deadline: Deadline,
-    ) -> Result<Unwrapped, FlightError> {
+        now: Mono,
+    ) -> Result<Arc<Slot>, UnlockError> {
+        match found {
+            Some(Look::Fresh(slot)) => Ok(slot),
+            Some(Look::Due(slot)) => {
+                self.renew(wanted, now);
+                Ok(slot)
+            }
+            Some(Look::Old(slot)) if now < slot.ends(wanted.offline_max) => {
+                self.bridge(wanted, slot, deadline, now).await
+            }
+            Some(Look::Old(_)) | None => self.fetch(wanted, deadline, deadline).await,
+        }
+    }
+
+    pub(super) async fn unwrap(self: Arc<Self>, wanted: Wanted, deadline: Deadline) -> Result<Unwrapped, FlightError> {
+        let Wanted { version, offline_max } = wanted;
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
-        let offline_max = self.settings.offline_max;
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
             Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, version.class)
                 .map(|key| Unwrapped { key, kek: by, instead_of, asked, offline_max })

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::KeyState;
 use super::bodies::Limits;
+use super::life::{By, KeyState, Reason};
 use crate::clock::Wall;
 use crate::crypto::Suite;
 use crate::names::{KeyVersionId, KeyringName, StoreId};
@@ -52,6 +52,18 @@ pub struct KeyringView {
     pub created: Wall,
     /// The row generation.
     pub generation: u64,
+}
+
+impl KeyringView {
+    /// The version that seals.
+    pub fn active(&self) -> Option<&VersionView> {
+        self.versions.iter().find(|version| version.state == KeyState::Active)
+    }
+
+    /// When its active version is to be replaced at the latest.
+    pub fn rotation_due(&self) -> Option<Wall> {
+        self.active().and_then(|version| version.expires)
+    }
 }
 
 /// Limits of one keyring; None means the configuration's default.
@@ -103,10 +115,12 @@ pub struct VersionView {
     pub activated: Option<Wall>,
     /// When it came into its state.
     pub since: Wall,
-    /// The closed code of the reason why.
-    pub reason: Option<String>,
-    /// Who brought it there: a principal's name, or `sidecar`.
-    pub actor: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// Who brought it there.
+    pub by: By,
+    /// When its cryptoperiod ends; None unless it is active.
+    pub expires: Option<Wall>,
     /// When it is to be destroyed, if that was decided.
     pub destroy_at: Option<Wall>,
     /// The suite it seals and opens, fixed when it was made.
@@ -115,6 +129,13 @@ pub struct VersionView {
     pub keks: Vec<String>,
     /// How many live partitions it wraps.
     pub partitions: u64,
+}
+
+impl VersionView {
+    /// The state that it is treated as: suspended while it waits to be destroyed.
+    pub const fn acting(&self) -> KeyState {
+        self.state.acting(self.destroy_at.is_some())
+    }
 }
 
 /// What the genesis row says.
@@ -171,6 +192,8 @@ pub struct Pinned {
     pub store_key_check: String,
     /// The newest head that a record names.
     pub head: Option<StoreHead>,
+    /// Heads that a restore gave up.
+    pub abandoned: Vec<StoreHead>,
     /// The log's own name: intents of other logs are not ours.
     pub log: String,
 }
@@ -183,14 +206,33 @@ impl Pinned {
             return Some("this is not the store that the audit log belongs to".to_owned());
         }
         let known = self.head?;
-        let older = head.changes < known.changes || (head.changes == known.changes && head.digest != known.digest);
-        older.then(|| {
+        (head.changes < known.changes).then(|| {
             format!(
                 "the store is older than the audit log knows it: it ends at change {}, the log has seen {}; put back the \
                  newest copy of the store",
                 head.changes, known.changes
             )
         })
+    }
+}
+
+impl Pinned {
+    /// Why a store whose chain passes through this change is another one than the log knows: an abandoned state, say, that
+    /// somebody put back after a restore.
+    pub(super) fn other_history(&self, passed: StoreHead) -> Option<String> {
+        if self.abandoned.contains(&passed) {
+            return Some(format!(
+                "a restore abandoned this store at change {}, as store.rebased in the audit log says; put back the newest \
+                 copy of the restored one",
+                passed.changes
+            ));
+        }
+        let known = self.head.filter(|known| known.changes == passed.changes && known.digest != passed.digest)?;
+        Some(format!(
+            "change {} is not the one that the audit log knows: this store went another way; put back the newest copy of \
+             the store that the log belongs to",
+            known.changes
+        ))
     }
 }
 

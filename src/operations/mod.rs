@@ -1,6 +1,7 @@
 //! What does each data verb do once it is permitted? One file a verb.
 //! This module never sees the log: no verb can skip, double or fake its record.
 
+pub mod canary;
 pub mod open;
 pub mod seal;
 

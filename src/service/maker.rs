@@ -220,7 +220,7 @@ impl Shared {
             Err(error) => {
                 tracing::warn!(%error, keyring = %lead.keyring, "partitions could not be made");
                 let unsettled = matches!(error, ApplyError::Unsettled(_));
-                let reason = Some(super::keys::change_refused(error.clone()).code.as_str());
+                let reason = Some(super::change::change_refused(error.clone()).code.as_str());
                 let record = record(batch, lead, Outcome::Failed, 0);
                 // What nobody can tell yet stays open for the restart.
                 Record { reason, intent: (!unsettled).then_some(index), ..record }

@@ -2,6 +2,7 @@
 //! This module never parses bytes and never chooses a status code.
 
 mod account;
+mod change;
 mod data;
 mod keys;
 mod maker;
@@ -9,26 +10,27 @@ mod partitions;
 mod reconcile;
 mod refusal;
 mod response;
+mod wraps;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use crate::audit::{Admission, AppendError, Event, Log};
 use crate::clock::{Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
-use crate::keyring::Keyrings;
-use crate::names::{KeyringName, RequestId};
+use crate::keyring::{Keyrings, RevocationBound};
+use crate::names::{KekName, KeyringName, RequestId};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 
 use account::Account;
 use maker::Maker;
 
-pub use crate::control::CreateKeyring;
-pub use crate::keyring::life::Reason;
-pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Shredded, Suite, VersionView};
+pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
+pub use crate::keyring::{
+    KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
+};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
@@ -87,6 +89,33 @@ pub enum Operation {
     ShredPartition(ShredPartition),
     /// Move a page of partitions to the active version (control).
     RewrapPartitions(KeyringName),
+    /// Give a keyring a new active version (control).
+    Rotate(RotateKeyring),
+    /// Change the limits of a keyring (control).
+    Configure(ConfigureKeyring),
+    /// Take one step with one key version (control).
+    Step(StepKey),
+    /// By what keys are wrapped (control).
+    ReadWraps,
+    /// Wrap keys anew that are behind, from after a keyring on (control).
+    RewrapKeys {
+        /// What the last part said.
+        after: Option<String>,
+    },
+    /// Record that a key-encryption key, or one version of it, wraps nothing any more (control).
+    RetireKek {
+        /// Which.
+        kek: KekName,
+        /// Which version; all of them without it.
+        version: Option<u32>,
+    },
+    /// A page of the inventory (control).
+    ReadInventory {
+        /// Keyrings whose name stands after this one.
+        after: Option<KeyringName>,
+        /// At most this many.
+        limit: u32,
+    },
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -105,7 +134,7 @@ pub struct Service {
     clock: SharedClock,
     metrics: Arc<Metrics>,
     maker: Arc<Maker>,
-    request_timeout: Duration,
+    revocation: RevocationBound,
 }
 
 /// What a service answers with; `app` has built them.
@@ -118,17 +147,17 @@ pub struct Parts {
     pub keyrings: Arc<Keyrings>,
     /// The record.
     pub log: Log,
-    /// The longest that a request may take.
-    pub request_timeout: Duration,
+    /// How long a change of state takes to reach every sidecar, as a certificate says it.
+    pub revocation: RevocationBound,
 }
 
 impl Service {
     /// A service over its parts.
     pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let Parts { authenticator, policy, keyrings, log, request_timeout } = parts;
+        let Parts { authenticator, policy, keyrings, log, revocation } = parts;
         let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
         let policy = ArcSwap::new(policy);
-        Self { authenticator, policy, keyrings, log, clock, metrics, maker, request_timeout }
+        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation }
     }
 
     /// Answers one request.
@@ -180,9 +209,16 @@ impl Service {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)
-            | Operation::ReadAudit { .. }
+            | Operation::Rotate(_)
+            | Operation::Configure(_)
+            | Operation::Step(_)
+            | Operation::ReadWraps
+            | Operation::RewrapKeys { .. }
+            | Operation::RetireKek { .. }
+            | Operation::ReadInventory { .. }
             | Operation::ShredPartition(_)
             | Operation::RewrapPartitions(_)
+            | Operation::ReadAudit { .. }
                 if account.surface != Surface::Control =>
             {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
@@ -194,6 +230,13 @@ impl Service {
             Operation::RewrapPartitions(keyring) => self.rewrap_partitions(keyring, &asker, account).await,
             Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
+            Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
+            Operation::Configure(configure) => self.configure(configure, &asker, account).await,
+            Operation::Step(step) => self.step(step, &asker, account).await,
+            Operation::ReadWraps => self.read_wraps(&asker, account).await,
+            Operation::RewrapKeys { after } => self.rewrap_keys(after, &asker, account).await,
+            Operation::RetireKek { kek, version } => self.retire_kek(kek, version, &asker, account).await,
+            Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }

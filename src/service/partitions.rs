@@ -6,18 +6,19 @@ use std::time::Duration;
 use crate::audit::{Event, Group, Outcome, Record, Source};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
-    Applied, ApplyError, Change, PARTITION_BATCH, PartitionChange, PartitionStep, PartitionsApplied, RevocationBound,
-    Shredded,
+    Applied, ApplyError, Change, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep, PartitionsApplied,
+    RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
 use crate::operations::Permitted;
 use crate::policy::{Action, Authority};
 
 use super::account::{Account, source_of};
+use super::change::change_refused;
 use super::data::{refused, unavailable};
-use super::keys::change_refused;
+use super::life::Reason;
 use super::maker::Wanted;
-use super::{Answer, Asker, Code, Reason, Refusal, Seal, Service};
+use super::{Answer, Asker, Code, Refusal, Seal, Service};
 
 /// A request to shred a partition.
 pub struct ShredPartition {
@@ -98,6 +99,7 @@ impl Service {
         account.facts.push(("partitions", new.to_string()));
         let mut making = tokio::task::JoinSet::new();
         for (permit, names) in needs {
+            let names: Vec<_> = names.into_iter().map(NewPartition::name).collect();
             for names in names.chunks(PARTITION_BATCH) {
                 let authority = self.policy.load().on_use(permit).map_err(|denial| refused(&denial, account))?;
                 let by = (account.actor(), source_of(account.surface));
@@ -133,7 +135,7 @@ impl Service {
             self.change_partitions(&keyring, step, &authority, Event::PartitionShredded, asker, account).await?;
         let shredded = applied.partitions.and_then(|partitions| partitions.shredded).ok_or(Code::Internal)?;
         let store = self.keyrings.store().ok_or(Code::Unavailable)?;
-        let RevocationBound { state, unheard_state, .. } = self.keyrings.revocation(self.request_timeout);
+        let RevocationBound { state, unheard_state, .. } = self.revocation;
         let (heard, unheard) = (state, unheard_state);
         Ok(Answer::Shredded(Box::new(Certificate { store, keyring, shredded, heard, unheard, backup_retention })))
     }

@@ -3,10 +3,12 @@
 //!
 //! Only `keyring` names [`Writer`]: it is the one way to a wrapped key and the one way to change a row.
 
+mod copy;
 mod mirror;
 pub mod postgres;
 pub mod sqlite;
 
+pub use copy::{CopyError, Progress, copy};
 pub use mirror::MirrorState;
 
 use std::path::PathBuf;
@@ -37,6 +39,14 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
     match settings {
         Settings::Sqlite(settings) => sqlite::open(settings).await,
         Settings::Postgresql(settings) => Ok(with_mirror(postgres::open(settings).await?, settings).await),
+    }
+}
+
+/// The same for a sidecar that lives through outages: a database that cannot be reached now is opened when it can be.
+pub async fn attach(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        Settings::Sqlite(settings) => sqlite::open(settings).await,
+        Settings::Postgresql(settings) => Ok(with_mirror(postgres::attach(settings).await?, settings).await),
     }
 }
 

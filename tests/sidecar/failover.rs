@@ -11,22 +11,22 @@ use crate::softhsm::{KEY_LABEL, MODULE, PIN, Softhsm, TOKEN_LABEL};
 use crate::support::{KEYWARD, Serving, Setup, http, keyward, keyward_ok, parse_http, post};
 
 /// A sidecar over two tokens; keys stay in its cache for a second.
-struct Pair {
-    setup: Setup,
-    primary: Softhsm,
-    backup: Softhsm,
+pub struct Pair {
+    pub setup: Setup,
+    pub primary: Softhsm,
+    pub backup: Softhsm,
     health: u16,
 }
 
 impl Pair {
     /// Both keys made and the store founded, by the commands that an operator uses.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let pair = Self::unfounded();
         keyward_ok(&["init", "--config", &pair.setup.config()]);
         pair
     }
 
-    fn unfounded() -> Self {
+    pub fn unfounded() -> Self {
         let (setup, primary, backup) = (Setup::new(), Softhsm::new(), Softhsm::new());
         let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         std::fs::remove_dir_all(setup.root().join("state")).unwrap();
@@ -93,7 +93,7 @@ impl Pair {
     }
 }
 
-fn section(name: &str, token: &Softhsm) -> String {
+pub fn section(name: &str, token: &Softhsm) -> String {
     format!(
         "[kek.{name}]\ntype = \"pkcs11\"\nprofile = \"softhsm2\"\ntoken_label = \"{TOKEN_LABEL}\"\n\
          key_label = \"{KEY_LABEL}\"\npin_file = \"{}\"\nenv = {{ SOFTHSM2_CONF = \"{}\" }}\n\n",
@@ -177,6 +177,36 @@ fn with_both_tokens_out_opening_is_unavailable_the_process_is_alive_and_both_rec
     pair.shows(200, &["[ok] kek primary", "[ok] kek backup"]);
     pair.opens_again(&value);
     assert!(serving.child.try_wait().unwrap().is_none(), "the same process");
+}
+
+#[test]
+fn with_both_tokens_out_a_cached_key_outlives_its_time_and_every_sign_says_so() {
+    let pair = Pair::new();
+    pair.setup.edit_config(|text| text.replace("offline_max = \"0s\"", "offline_max = \"1h\""));
+    let _serving = pair.setup.serve();
+    pair.setup.keyring();
+    let value = pair.seal();
+    let state = |name: &str| {
+        let line = format!("keyward_unlocking_state{{state=\"{name}\"}}");
+        eventually(|| pair.metric(&line), |value| *value == Some(1.0))
+    };
+    assert_eq!(state("healthy"), Some(1.0));
+    pair.primary.pull();
+    pair.backup.pull();
+    for _ in 0..3 {
+        pair.opens_again(&value);
+    }
+    pair.shows(200, &["[degraded] kek primary: unreachable: cached keys serve until they expire, the last in 35"]);
+    let serves = eventually(|| pair.metric("keyward_key_cache_offline_total"), |count| *count > Some(0.0));
+    assert!(serves > Some(0.0) && pair.metric("keyward_offline_expiry_seconds") > Some(3_000.0));
+    assert_eq!(state("degraded"), Some(1.0));
+    let degraded = eventually(|| pair.events("cache.degraded"), |records| !records.is_empty());
+    let left: u64 = degraded[0]["facts"]["offline_seconds"].as_str().unwrap().parse().unwrap();
+    assert!((3_000..=3_601).contains(&left), "{degraded:?}");
+    pair.primary.plug_in();
+    pair.shows(200, &["[ok] kek primary: reachable"]);
+    assert_eq!(eventually(|| pair.events("cache.healthy"), |records| !records.is_empty()).len(), 1);
+    pair.opens_again(&value);
 }
 
 /// A token that hangs is away as well: the escrow has the other half of the request's time. Two seconds are less than the

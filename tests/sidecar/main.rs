@@ -16,10 +16,13 @@ mod softhsm;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod backup;
 mod bad_input;
 mod documents;
 mod failover;
+mod life;
 mod lifecycle;
+mod lifetimes;
 mod order;
 mod partitions;
 mod requests;

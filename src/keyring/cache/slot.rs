@@ -6,11 +6,13 @@
 //! serves nobody.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::clock::Mono;
 use crate::crypto::MessageKey;
 use crate::keyring::directory::number;
+use crate::keyring::metering::Metered;
 use crate::names::{KekName, KeyVersionId};
 
 /// How finely the last use of a slot is noted: a hit writes to shared memory only when the note is older.
@@ -41,6 +43,10 @@ pub(in crate::keyring) struct Slot {
     /// When the KEK may be asked again for a key whose time to live is over.
     retry: AtomicU64,
     used: AtomicU64,
+    /// Where its use is counted, once that is known.
+    metered: OnceLock<Arc<Metered>>,
+    /// When an opening may be noted again.
+    noted: AtomicU64,
 }
 
 /// What a call to the KEK gave.
@@ -58,8 +64,9 @@ impl Slot {
     pub(super) fn new(id: KeyVersionId, unwrapped: Unwrapped, ttl: Duration) -> Self {
         let Unwrapped { key, kek, instead_of, asked, offline_max } = unwrapped;
         let calm = AtomicU64::new(asked.plus(renewal(id, ttl)).0);
-        let (retry, used) = (AtomicU64::new(0), AtomicU64::new(asked.0));
-        Self { key, kek, instead_of, asked, ttl, offline_max, calm, retry, used }
+        let (retry, used, noted) = (AtomicU64::new(0), AtomicU64::new(asked.0), AtomicU64::new(0));
+        let metered = OnceLock::new();
+        Self { key, kek, instead_of, asked, ttl, offline_max, calm, retry, used, metered, noted }
     }
 
     pub(in crate::keyring) const fn key(&self) -> &MessageKey {
@@ -101,6 +108,22 @@ impl Slot {
     /// Whether the caller is the one who asks again for a key that is past its time to live.
     pub(in crate::keyring) fn asks_again(&self, now: Mono) -> bool {
         claim(&self.retry, now, now.plus(self.pause()))
+    }
+
+    /// Where its use is counted; None until somebody has looked it up.
+    #[inline]
+    pub(in crate::keyring) fn metered(&self) -> Option<&Arc<Metered>> {
+        self.metered.get()
+    }
+
+    /// Keeps what was looked up, for as long as the slot lives.
+    pub(in crate::keyring) fn keep(&self, metered: Arc<Metered>) -> &Arc<Metered> {
+        self.metered.get_or_init(|| metered)
+    }
+
+    /// Whether the caller is the one who notes an opening.
+    pub(in crate::keyring) fn notes(&self, now: Mono) -> bool {
+        claim(&self.noted, now, now.plus(SHORTEST_RETRY))
     }
 
     fn pause(&self) -> Duration {

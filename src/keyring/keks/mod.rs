@@ -5,7 +5,6 @@
 //! A primary that refuses is not away: somebody may have disabled it on purpose. From its refusal until it next opens a
 //! wrap this module never asks the escrow instead, whatever happens to the primary meanwhile.
 
-#[allow(dead_code, reason = "the job that rewraps keys is not wired yet")]
 mod rewrap;
 
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use crate::kek::{EventSink, Kek, KekError, KekEvent, KekHealth, Wrap, WrapRole};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-#[allow(unused_imports, reason = "the job that rewraps keys is not wired yet")]
 pub(super) use rewrap::{NotRewrapped, Rewrapped, Wrapped};
 
 /// The key-encryption keys of a store.
@@ -122,18 +120,18 @@ impl Keks {
 
     /// Whether a KEK is known to be out of reach: not merely slow, and not refusing when it was last heard.
     pub(super) fn away(&self, name: &KekName) -> bool {
-        let known = self.each().find(|(_, kek)| kek.name() == name);
-        let unreachable = known.is_some_and(|(_, kek)| kek.health() == KekHealth::Unreachable);
+        let mut known = self.each().map(|(_, kek)| kek).chain(self.retiring());
+        let unreachable = known.any(|kek| kek.name() == name && kek.health() == KekHealth::Unreachable);
         unreachable && !(name == self.primary() && self.refused())
     }
 
-    /// Whether a KEK can be reached and does not refuse.
+    /// Whether one of those that wrap can be reached and does not refuse.
     pub(super) fn answers(&self, name: &KekName) -> bool {
         self.each().any(|(_, kek)| kek.name() == name && kek.health() == KekHealth::Reachable)
             && !(name == self.primary() && self.refused())
     }
 
-    /// Whether one of them does.
+    /// Whether any of those that wrap does.
     pub(super) fn any_answers(&self) -> bool {
         self.each().any(|(_, kek)| self.answers(kek.name()))
     }

@@ -10,7 +10,7 @@ use super::wrap::{self, Place};
 use super::{PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded, Totals};
 use crate::clock::Wall;
 use crate::crypto::{CryptoError, DataKey};
-use crate::keyring::change::{self, CommitError, Order};
+use crate::keyring::change::{CommitError, Order};
 use crate::keyring::directory::Intent;
 use crate::keyring::draft::{Draft, RingDraft};
 use crate::keyring::follow::Open;
@@ -46,10 +46,10 @@ pub(in crate::keyring) async fn carry_out(
     let name = change.keyring.to_string();
     let intent = Intent { log: inner.log_name(), index: order.intent };
     for attempt in 0..ATTEMPTS {
-        let open = inner.opened().map_err(|error| ApplyError::Unavailable(error.to_string()))?;
-        let unknown = || ApplyError::Invalid(format!("there is no keyring {name}"));
+        let open = inner.opened_to_change()?;
+        let unknown = || ApplyError::Unknown(format!("there is no keyring {name}"));
         let loaded = inner.load(&open, &name).await?.ok_or_else(unknown)?;
-        let ring = Ring::read(&loaded.rows, &open.system.genesis)?;
+        let ring = Ring::read(&loaded.rows, &open.system.genesis, inner.settings.data_key_period)?;
         if ring.view.partition_key.is_none() {
             return Err(ApplyError::Invalid(format!("the keyring {name} has no partitions")));
         }
@@ -71,14 +71,14 @@ pub(in crate::keyring) async fn carry_out(
             shredded,
         };
         if work.rows.is_empty() || open.directory().recent(&intent) == Some(&*name) {
-            return applied(&loaded.rows, &open, outcome);
+            return applied(&inner, &loaded.rows, &open, outcome);
         }
         let draft = work.draft(kind, RingDraft::of(&loaded), &intent, &outcome)?;
         match inner.commit(&open, draft).await {
             Ok(drafted) => {
                 let rows = drafted.rings.into_iter().next();
                 let rows = rows.ok_or_else(|| ApplyError::Unsettled("the change touched no keyring".to_owned()))?;
-                return applied(&rows, &open, outcome);
+                return applied(&inner, &rows, &open, outcome);
             }
             Err(CommitError::Conflict) => inner.catch_up(&open).await?,
             Err(CommitError::Other(error)) => return Err(error),
@@ -87,8 +87,13 @@ pub(in crate::keyring) async fn carry_out(
     Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
-fn applied(rows: &crate::store::RingRows, open: &Open, outcome: PartitionsApplied) -> Result<Applied, ApplyError> {
-    Ok(Applied { partitions: Some(outcome), ..change::shown(rows, open, None)? })
+fn applied(
+    inner: &Inner,
+    rows: &crate::store::RingRows,
+    open: &Open,
+    outcome: PartitionsApplied,
+) -> Result<Applied, ApplyError> {
+    Ok(Applied { partitions: Some(outcome), ..inner.shown(rows, open, None, None)? })
 }
 
 impl Work<'_> {
@@ -118,7 +123,7 @@ impl Work<'_> {
 
     async fn make(&mut self, names: &[PartitionName]) -> Result<(), ApplyError> {
         let active = self.active()?;
-        let data_key = self.inner.slot(&active, self.order.deadline).await.map_err(unlocked)?;
+        let data_key = self.inner.data_key(self.ring, &active, self.order.deadline).await.map_err(unlocked)?;
         let mut names = names.to_vec();
         names.sort_unstable();
         names.dedup();
@@ -139,7 +144,7 @@ impl Work<'_> {
         let shredded = Shredded {
             name,
             at: self.now,
-            actor: self.order.actor.clone(),
+            actor: self.order.actor.name().to_owned(),
             reason: reason.to_owned(),
             log: self.inner.log_name(),
             intent: self.order.intent,
@@ -169,7 +174,7 @@ impl Work<'_> {
 
     async fn rewrap(&mut self, most: usize) -> Result<(), ApplyError> {
         let active = self.active()?;
-        let to = self.inner.slot(&active, self.order.deadline).await.map_err(unlocked)?;
+        let to = self.inner.data_key(self.ring, &active, self.order.deadline).await.map_err(unlocked)?;
         let older: Vec<KeyVersionId> = self.totals.parents.keys().copied().filter(|id| *id != active.view.id).collect();
         for id in older {
             let left = most.min(super::BATCH).saturating_sub(self.rows.len());
@@ -180,7 +185,7 @@ impl Work<'_> {
                 || Damage::of(format!("the key {id} of {}", self.ring.label), "it wraps partitions and is gone");
             let parent = Arc::clone(self.ring.version(id).ok_or_else(wrong)?);
             // Whatever its state: moving partitions away from a suspended or compromised version is what is wanted.
-            let from = self.inner.slot(&parent, self.order.deadline).await.map_err(unlocked)?;
+            let from = self.inner.data_key(self.ring, &parent, self.order.deadline).await.map_err(unlocked)?;
             let limit = u32::try_from(left).unwrap_or(u32::MAX);
             let page = self.inner.writer.partitions(self.ring.label.to_string(), Some(id), None, limit).await?;
             for row in page {
@@ -222,7 +227,7 @@ impl Work<'_> {
     }
 
     fn active(&self) -> Result<Arc<Version>, ApplyError> {
-        let none = || ApplyError::InState(format!("the keyring {} has no active version", self.ring.view.name));
+        let none = || ApplyError::Invalid(format!("the keyring {} has no active version", self.ring.view.name));
         self.ring.sealing().map(Arc::clone).ok_or_else(none)
     }
 
@@ -239,7 +244,7 @@ fn failed(_: CryptoError) -> ApplyError {
 fn unlocked(error: crate::keyring::UnlockError) -> ApplyError {
     use crate::keyring::UnlockError;
     match error {
-        UnlockError::State(KeyState::Destroyed) => ApplyError::InState("the key version is destroyed".to_owned()),
+        UnlockError::State(KeyState::Destroyed) => ApplyError::Invalid("the key version is destroyed".to_owned()),
         UnlockError::Tampered => ApplyError::Tampered("the wrapped data key does not verify".to_owned()),
         other => ApplyError::Unavailable(other.to_string()),
     }

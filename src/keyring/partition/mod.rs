@@ -18,21 +18,19 @@ mod unlock;
 mod wrap;
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use self::sum::{Sum, Summer};
 use super::bodies::PartitionsBody;
 use super::verify::{Damage, describe_head};
-use super::{Action, ApplyError, Keyrings, RevocationBound, UnlockError};
+use super::{Action, ApplyError, Keyrings, UnlockError};
 use crate::clock::Wall;
 use crate::crypto::{CryptoError, DataKey, MacKey, canonical};
 use crate::names::{KeyVersionId, KeyringName, StoreId};
 
 pub use crate::store::PartitionName;
 pub(super) use admit::{check as admit, count as admit_count};
-pub(super) use cache::PartitionCache;
+pub(super) use cache::{PartitionCache, PartitionSlot};
 pub(super) use change::carry_out;
-pub(super) use unlock::{Held, Wanted};
 
 /// Rows that one transaction makes or moves at most (design): it stays short beside what others wait to write.
 pub const BATCH: usize = 500;
@@ -121,7 +119,18 @@ pub enum Unlock<K> {
     /// The key.
     Ready(K),
     /// There is no such partition yet: it is to be made, and then the unlocking succeeds.
-    Needs(PartitionName),
+    Needs(NewPartition),
+}
+
+/// A partition that a permit to seal asked for and that is not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewPartition(PartitionName);
+
+impl NewPartition {
+    /// Its name, for the change that makes it.
+    pub const fn name(self) -> PartitionName {
+        self.0
+    }
 }
 
 /// The keys, derived from the store key, that name partitions and add up their rows.
@@ -158,11 +167,6 @@ impl Keyrings {
     /// Which store; None until admitted.
     pub fn store(&self) -> Option<StoreId> {
         self.inner.opened().ok().map(|open| open.system.genesis.store)
-    }
-
-    /// How long it takes until everybody knows of a change of state; `drain` is the longest that a request may take.
-    pub fn revocation(&self, drain: Duration) -> RevocationBound {
-        RevocationBound::of(&self.inner.settings, drain)
     }
 
     /// Partition keys in the cache.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::cache::PartitionSlot;
 use super::rows::{self, Partition};
 use super::wrap::{self, Place};
-use super::{PartitionName, Unlock};
+use super::{NewPartition, PartitionName, Unlock};
 use crate::clock::Deadline;
 use crate::crypto::{KeyClass, MessageKey};
 use crate::keyring::cache::Slot;
@@ -18,43 +18,21 @@ use crate::keyring::verify::Damage;
 use crate::keyring::{ApplyError, Inner, UnlockError};
 use crate::store::PartitionRow;
 
-/// The key that a request holds.
-pub(in crate::keyring) enum Held {
-    Data(Arc<Slot>),
-    Partition(Arc<PartitionSlot>),
-}
-
-impl Held {
-    #[inline]
-    pub(in crate::keyring) fn key(&self) -> &MessageKey {
-        match self {
-            Self::Data(slot) => slot.key(),
-            Self::Partition(slot) => &slot.key,
-        }
-    }
-}
-
-/// The partition that a request asks for.
-pub(in crate::keyring) struct Wanted {
-    pub name: PartitionName,
-    pub value: Box<str>,
-}
-
 impl Inner {
     /// The name of the partition; None where the keyring has none. A keyring that has them is not used without.
-    pub(in crate::keyring) fn wanted(
+    pub(in crate::keyring) fn sought(
         &self,
         open: &Open,
         ring: &Ring,
         partition: Option<&str>,
-    ) -> Result<Option<Wanted>, UnlockError> {
+    ) -> Result<Option<(PartitionName, Box<str>)>, UnlockError> {
         match (&ring.view.partition_key, partition) {
             (None, _) => Ok(None),
             (Some(_), None) => Err(UnlockError::NoPartition),
             (Some(_), Some(value)) => {
                 let name = open.system.partitions.name(&ring.label, value);
                 let name = name.map_err(|_| UnlockError::Unavailable("the value is too large".to_owned()))?;
-                Ok(Some(Wanted { name, value: value.into() }))
+                Ok(Some((name, value.into())))
             }
         }
     }
@@ -66,13 +44,13 @@ impl Inner {
         ring: &Ring,
         name: PartitionName,
         deadline: Deadline,
-    ) -> Result<Unlock<Held>, UnlockError> {
+    ) -> Result<Unlock<Arc<PartitionSlot>>, UnlockError> {
         let now = self.clock.mono();
         if let Some(slot) = self.partitions.look(name, now) {
             // The data key that wraps it must be one that may be used now: then its leases are those of the partition.
             if let Some(parent) = ring.version(slot.parent) {
-                self.parent_slot(parent, deadline).await?;
-                return Ok(Unlock::Ready(Held::Partition(slot)));
+                self.parent_slot(ring, parent, deadline).await?;
+                return Ok(Unlock::Ready(slot));
             }
             self.partitions.evict(&[name]);
         }
@@ -89,16 +67,18 @@ impl Inner {
         ring: &Ring,
         name: PartitionName,
         deadline: Deadline,
-    ) -> Result<Unlock<Held>, UnlockError> {
+    ) -> Result<Unlock<Arc<PartitionSlot>>, UnlockError> {
         let asked = self.clock.mono();
         let seat = match self.partitions.take_seat(name, asked).await {
             // Whoever fetched it may have been overtaken by a shredding.
             Ok(_) if open.directory().is_shredded(name) => return Err(UnlockError::Shredded),
-            Ok(slot) => return Ok(Unlock::Ready(Held::Partition(slot))),
+            Ok(slot) => return Ok(Unlock::Ready(slot)),
             Err(seat) => seat,
         };
         let row = self.writer.partition(ring.label.to_string(), name).await.map_err(ApplyError::from)?;
-        let Some((row, created)) = self.usable(open, ring, name, row)? else { return Ok(Unlock::Needs(name)) };
+        let Some((row, created)) = self.usable(open, ring, name, row)? else {
+            return Ok(Unlock::Needs(NewPartition(name)));
+        };
         let current;
         let parent = match ring.version(row.parent) {
             Some(parent) => parent,
@@ -108,7 +88,7 @@ impl Inner {
                 &current
             }
         };
-        let data_key = self.parent_slot(parent, deadline).await?;
+        let data_key = self.parent_slot(ring, parent, deadline).await?;
         let store = open.system.genesis.store;
         let place = Place { store, keyring: &ring.label, name, parent: row.parent, created };
         let key = wrap::unwrap(data_key.key(), &row.wrap, &place).map_err(|_| self.damaged(&row))?;
@@ -123,7 +103,7 @@ impl Inner {
         // the seat be gone, the key was dropped already and serves this request alone.
         let _kept = seat.insert(Arc::clone(&slot));
         drop(directory);
-        Ok(Unlock::Ready(Held::Partition(slot)))
+        Ok(Unlock::Ready(slot))
     }
 
     /// The verified row and when it was made; None if there is no such partition.
@@ -162,14 +142,15 @@ impl Inner {
     /// The unwrapped data key that wraps partitions, if its state allows that.
     async fn parent_slot(
         self: &Arc<Self>,
+        ring: &Ring,
         parent: &Arc<Version>,
         deadline: Deadline,
     ) -> Result<Arc<Slot>, UnlockError> {
-        let state = parent.view.state;
+        let state = parent.view.acting();
         if !state.opens() {
             return Err(UnlockError::State(state));
         }
-        self.slot(parent, deadline).await
+        self.data_key(ring, parent, deadline).await
     }
 
     fn damaged(&self, row: &PartitionRow) -> UnlockError {

@@ -39,7 +39,7 @@ async fn until_a_store_is_admitted_everything_is_unavailable_and_says_why() {
     assert!(matches!(keyrings.health(), KeyringHealth::Waiting(why) if why.contains("primary is unreachable")));
     let name: KeyringName = "patients".parse().unwrap();
     let (seal, open) = (world.permit(Action::Seal, "patients"), world.permit(Action::Open, "patients"));
-    assert!(matches!(keyrings.unlock_sealing(&seal).await.err(), Some(UnlockError::Unavailable(_))));
+    assert!(matches!(keyrings.unlock_to_seal(&seal).await.err(), Some(UnlockError::Unavailable(_))));
     let version = KeyVersionId([0; 8]);
     assert!(matches!(keyrings.unlock_opening(&open, version).await.err(), Some(UnlockError::Unavailable(_))));
     assert!(matches!(
@@ -52,7 +52,7 @@ async fn until_a_store_is_admitted_everything_is_unavailable_and_says_why() {
     assert_eq!(keyrings.pseudonym(&Tenant::default(), "p1"), None);
     world.kek.become_(Mood::Good);
     keyrings.admit().await.unwrap();
-    assert!(keyrings.unlock_sealing(&seal).await.is_ok());
+    assert!(keyrings.unlock_to_seal(&seal).await.is_ok());
 }
 
 #[tokio::test]
@@ -100,11 +100,11 @@ async fn production_refuses_a_key_that_was_marked_in_development() {
         suite: Some(Suite::Xaes),
         epoch: None,
         name: None,
-        state: KeyState::Active,
-        moved: None,
+        life: None,
     };
     let (_, key) = key.make(&world.keks(), world.soon()).await.unwrap();
-    let mut plan = plan::plan(&world.order(create("smuggled"), 5), None, NOON).unwrap();
+    let mut plan =
+        plan::plan(&world.order(create("smuggled"), 5), None, &life::Facts::default(), inner.now(&open)).unwrap();
     plan.ring.add(key);
     let draft =
         draft::Draft { kind: plan.kind, at: NOON, intent: None, rings: vec![plan.ring], partitions: Vec::new() };
@@ -153,7 +153,7 @@ async fn pseudonyms_are_stable_for_a_tenant_and_differ_between_tenants_subjects_
 async fn keyrings_that_were_shut_stay_shut_whatever_ends_later() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let permit = world.permit(Action::Seal, "patients");
-    drop(keyrings.unlock_sealing(&permit).await.unwrap());
+    drop(keyrings.unlock_to_seal(&permit).await.unwrap());
     world.kek.held.send_replace(true);
     let change = tokio::spawn(change::carry_out(Arc::clone(&keyrings.inner), world.order(create("late"), 30)));
     settle_tasks().await;
@@ -162,6 +162,6 @@ async fn keyrings_that_were_shut_stay_shut_whatever_ends_later() {
     change.await.unwrap().unwrap();
     assert_eq!(keyrings.health(), KeyringHealth::Waiting("the log is that of another store".to_owned()));
     assert!(matches!(keyrings.admit().await, Err(ApplyError::Unavailable(why)) if why.contains("another store")));
-    assert!(matches!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::Unavailable(_))));
+    assert!(matches!(keyrings.unlock_to_seal(&permit).await.err(), Some(UnlockError::Unavailable(_))));
     assert_eq!(keyrings.cache_stats().keys, 0);
 }

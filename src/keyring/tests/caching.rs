@@ -6,7 +6,7 @@ use super::*;
 use crate::keyring::cache::{Look, Slot};
 
 async fn unlock(world: &World, keyrings: &Keyrings, name: &str) -> Result<(), UnlockError> {
-    keyrings.unlock_sealing(&world.permit(Action::Seal, name)).await.map(drop)
+    keyrings.unlock_to_seal(&world.permit(Action::Seal, name)).await.map(drop)
 }
 
 /// A task that unlocks, and has got as far as it can.
@@ -17,7 +17,7 @@ async fn unlocking(
 ) -> tokio::task::JoinHandle<Result<(), UnlockError>> {
     let permit = world.permit_until(Action::Seal, "patients", &[], deadline);
     let keyrings = Arc::clone(keyrings);
-    let task = tokio::spawn(async move { keyrings.unlock_sealing(&permit).await.map(drop) });
+    let task = tokio::spawn(async move { keyrings.unlock_to_seal(&permit).await.map(drop) });
     settle_tasks().await;
     task
 }
@@ -138,7 +138,7 @@ async fn a_sweep_drops_the_last_reference_to_an_expired_key() {
 async fn a_key_in_use_finishes_after_its_eviction() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let permit = world.permit(Action::Seal, "patients");
-    let key = keyrings.unlock_sealing(&permit).await.unwrap();
+    let key = keyrings.unlock_to_seal(&permit).await.unwrap();
     keyrings.evict(world.kek.name());
     assert_eq!(keyrings.cache_stats().keys, 0);
     key.seal(&[1; 12], &[2; 24], b"", b"still", &mut Vec::new()).unwrap();

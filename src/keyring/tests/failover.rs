@@ -36,7 +36,7 @@ impl World {
 }
 
 async fn unlock(world: &World, keyrings: &Keyrings, name: &str) -> Result<(), UnlockError> {
-    keyrings.unlock_sealing(&world.permit(Action::Seal, name)).await.map(drop)
+    keyrings.unlock_to_seal(&world.permit(Action::Seal, name)).await.map(drop)
 }
 
 fn why(result: Result<(), UnlockError>) -> String {
@@ -97,7 +97,7 @@ async fn a_primary_that_hangs_leaves_the_escrow_half_of_the_time() {
     world.kek.held.send_replace(true);
     let permit = world.permit(Action::Seal, "patients");
     let waiting = Arc::clone(&keyrings);
-    let task = tokio::spawn(async move { waiting.unlock_sealing(&permit).await.map(drop) });
+    let task = tokio::spawn(async move { waiting.unlock_to_seal(&permit).await.map(drop) });
     settle_tasks().await;
     world.clock.advance(Duration::from_millis(2_600));
     settle_tasks().await;

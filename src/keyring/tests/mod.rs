@@ -1,11 +1,15 @@
 //! The keyring over the real store, the real software KEK and real permits. Only time and the KEK's temper are the tests'.
 
 mod admission;
+mod aging;
 mod caching;
 mod changing;
+mod counting;
 mod failover;
+mod living;
 mod offline;
 mod partitions;
+mod rewrap_job;
 mod rewrapping;
 mod tampering;
 mod unlocking;
@@ -32,8 +36,10 @@ use crate::store::sqlite;
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const TTL: Duration = Duration::from_secs(300);
-const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Where the store is not the question.
+const AGES: Duration = Duration::from_secs(1_000_000);
 const OFFLINE: Duration = Duration::from_secs(900);
+const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -169,10 +175,11 @@ impl World {
         let settings = Settings {
             environment: Environment::Development,
             cache_ttl: TTL,
-            data_key_period: QUARTER,
             offline_max: OFFLINE,
-            store_offline_max: TTL,
+            store_offline_max: AGES,
             cache_keys: 100,
+            data_key_period: QUARTER,
+            usage_limits: UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
         };
         let (events, heard) = tokio::sync::mpsc::channel(16);
         let (clock, heard) = (ManualClock::at(NOON), Mutex::new(heard));
@@ -263,7 +270,8 @@ impl World {
     }
 
     fn order(&self, change: Change, intent: u64) -> change::Order {
-        change::Order { change, actor: "ada".to_owned(), intent, deadline: self.soon() }
+        let actor = life::By::Principal("ada".parse().unwrap());
+        change::Order { action: change.action(KeyState::Active), change, actor, intent, deadline: self.soon() }
     }
 
     fn soon(&self) -> Deadline {
@@ -276,16 +284,17 @@ impl World {
 
     fn permit_until(&self, action: Action, keyring: &str, pairs: &[(&str, &str)], deadline: Deadline) -> Permit {
         let keyring: KeyringName = keyring.parse().unwrap();
+        let of_person = action == Action::InventoryRead || action.changes_keys() && action != Action::KeyringCreate;
         let known = KnownPrincipal {
             name: "portal".parse().unwrap(),
-            kind: PrincipalKind::Service,
+            kind: if of_person { PrincipalKind::Operator } else { PrincipalKind::Service },
             uids: vec![7],
             token_sha256: vec![],
         };
         let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
-        let principal =
-            authenticator.authenticate(crate::identity::Door::Data, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
-        let on_sidecar = action == Action::KeyringList;
+        let door = if of_person { crate::identity::Door::Control } else { crate::identity::Door::Data };
+        let principal = authenticator.authenticate(door, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let on_sidecar = matches!(action, Action::KeyringList | Action::InventoryRead);
         let ask = Ask {
             principal: &principal,
             action,
@@ -397,11 +406,13 @@ fn software(file: &std::path::Path, name: &str) -> Arc<Tempered> {
 }
 
 fn permissive() -> Arc<Policy> {
-    let text = "permit (principal == Service::\"portal\", action, resource);";
+    let text = "permit (principal, action, resource);";
     let settings = policy::Settings {
         documents: vec![("set.cedar".to_owned(), text.to_owned())],
         context_keys: vec!["patient".to_owned(), "tenant".to_owned()],
-        principals: vec![("portal".parse().unwrap(), PrincipalKind::Service)],
+        principals: [PrincipalKind::Service, PrincipalKind::Operator]
+            .map(|kind| ("portal".parse().unwrap(), kind))
+            .into(),
     };
     Policy::load(&settings).unwrap()
 }
@@ -419,6 +430,13 @@ fn create(name: &str) -> Change {
 
 fn name(text: &str) -> KeyringName {
     text.parse().unwrap()
+}
+
+impl Keyrings {
+    /// To seal one small value.
+    pub(crate) async fn unlock_to_seal<'p>(&self, permit: &'p Permit) -> Result<SealingKey<'p>, UnlockError> {
+        self.unlock_sealing(permit, Load { messages: 1, bytes: 10 }).await
+    }
 }
 
 /// Lets every task that can go on do so.

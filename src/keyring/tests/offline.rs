@@ -6,7 +6,7 @@ use crate::clock::Mono;
 const MOMENT: Duration = Duration::from_nanos(1);
 
 async fn unlock(world: &World, keyrings: &Keyrings) -> Result<(), UnlockError> {
-    keyrings.unlock_sealing(&world.permit(Action::Seal, "patients")).await.map(drop)
+    keyrings.unlock_to_seal(&world.permit(Action::Seal, "patients")).await.map(drop)
 }
 
 async fn unlocks(world: &World, keyrings: &Keyrings) -> bool {
@@ -74,7 +74,7 @@ async fn a_key_whose_kek_is_out_of_reach_serves_to_the_bound_and_at_no_time_afte
         world.advance_to(asked.plus(away_after));
         // Disabled in this moment, and nobody here can hear it.
         world.becomes(Mood::Unreachable);
-        let bound = RevocationBound::of(&world.settings, Duration::ZERO);
+        let bound = RevocationBound::of(&world.settings, STORE_POLL, Duration::ZERO);
         assert_eq!(bound.unheard_refusal, TTL + OFFLINE);
         let end = asked.plus(bound.unheard_refusal);
         while world.clock.mono().plus(Duration::from_secs(7)) < end {
@@ -234,7 +234,7 @@ async fn a_request_that_waits_for_a_kek_that_is_given_up_meanwhile_is_served_in_
     world.kek.held.send_replace(true);
     let permit = world.permit(Action::Seal, "patients");
     let waiting = Arc::clone(&keyrings);
-    let task = tokio::spawn(async move { waiting.unlock_sealing(&permit).await.map(drop) });
+    let task = tokio::spawn(async move { waiting.unlock_to_seal(&permit).await.map(drop) });
     settle_tasks().await;
     world.becomes(Mood::Unreachable);
     world.clock.advance(Duration::from_millis(2_500));
@@ -332,5 +332,83 @@ mod with_an_escrow {
         world.becomes(Mood::Unreachable);
         world.clock.advance(TTL);
         assert!(unlocks(&world, &keyrings).await, "given by the primary");
+    }
+}
+
+mod without_the_store {
+    use super::*;
+
+    async fn serving() -> (World, Arc<Keyrings>, Mono) {
+        let (mut world, _) = World::with_keyrings(&["patients"]).await;
+        world.settings.store_offline_max = TTL;
+        let asked = world.clock.mono();
+        let keyrings = world.admitted().await;
+        (world, keyrings, asked)
+    }
+
+    /// The key-encryption key answers all the time; whether a peer suspended the key cannot be known.
+    #[tokio::test]
+    async fn a_key_serves_to_the_end_of_the_state_lease_and_at_no_time_after_it() {
+        let (world, keyrings, asked) = serving().await;
+        let end = asked.plus(RevocationBound::of(&world.settings, STORE_POLL, Duration::ZERO).unheard_state);
+        while world.clock.mono().plus(Duration::from_secs(7)) < end {
+            unlock(&world, &keyrings).await.unwrap();
+            settle_tasks().await;
+            world.clock.advance(Duration::from_secs(7));
+        }
+        world.clock.step_wall(Wall(0));
+        world.advance_to(Mono(end.0 - 1));
+        assert!(unlocks(&world, &keyrings).await, "the last moment");
+        for _ in 0..100 {
+            world.clock.advance(MOMENT);
+            let refused = unlock(&world, &keyrings).await;
+            assert!(matches!(&refused, Err(UnlockError::Unavailable(why)) if why.contains("has not been heard")));
+            world.clock.advance(Duration::from_secs(20));
+        }
+        assert_eq!(keyrings.state_lease(), None);
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_heard_again_ends_it_without_a_restart() {
+        let (world, keyrings, asked) = serving().await;
+        world.advance_to(asked.plus(TTL));
+        assert!(!unlocks(&world, &keyrings).await);
+        keyrings.catch_up().await.unwrap();
+        assert_eq!(keyrings.state_lease(), Some(TTL));
+        assert!(unlocks(&world, &keyrings).await);
+    }
+
+    /// Each answer begins the lease anew, from before the question.
+    #[tokio::test]
+    async fn a_store_that_answers_keeps_the_lease() {
+        let (world, keyrings, _) = serving().await;
+        for _ in 0..1_000 {
+            world.clock.advance(STORE_POLL);
+            keyrings.catch_up().await.unwrap();
+            unlock(&world, &keyrings).await.unwrap();
+        }
+    }
+}
+
+/// A keyring may ask for less than the configuration gives, and not for more.
+#[tokio::test]
+async fn a_keyrings_own_limit_shortens_the_grace_and_cannot_lengthen_it() {
+    let minute = Duration::from_secs(60);
+    for (own, bites) in [(minute, TTL + minute), (OFFLINE * 2, TTL + OFFLINE)] {
+        let (world, keyrings) = World::ready().await;
+        let Change::Create { name, required_context, subject_key, suite, partition_key, .. } = create("patients")
+        else {
+            panic!("a creation");
+        };
+        let limits = KeyLimits { offline_max: Some(own), ..KeyLimits::default() };
+        let change = Change::Create { name, required_context, subject_key, suite, partition_key, limits };
+        world.change(&keyrings, change, 10).await.unwrap();
+        let asked = world.clock.mono();
+        unlock(&world, &keyrings).await.unwrap();
+        world.becomes(Mood::Unreachable);
+        world.advance_to(Mono(asked.plus(bites).0 - 1));
+        assert!(unlocks(&world, &keyrings).await);
+        world.clock.advance(MOMENT);
+        assert!(!unlocks(&world, &keyrings).await);
     }
 }

@@ -24,7 +24,7 @@ async fn seal(
     text: &[u8],
 ) -> (KeyVersionId, Vec<u8>) {
     let permit = world.permit(Action::Seal, keyring);
-    let key = keyrings.unlock_sealing(&permit).await.unwrap();
+    let key = keyrings.unlock_to_seal(&permit).await.unwrap();
     let mut sealed = Vec::new();
     key.seal(&HEADER, &NONCE, &aad(&key.bind(free).unwrap()), text, &mut sealed).unwrap();
     (key.version(), sealed)
@@ -49,15 +49,15 @@ async fn a_permit_unlocks_only_its_own_action_on_its_own_keyring() {
     let (world, keyrings) = World::with_keyrings(&["patients", "staff"]).await;
     let patients = keyrings.find(&"patients".parse().unwrap()).await.unwrap().unwrap().versions[0].id;
     let (to_seal, to_open) = (world.permit(Action::Seal, "patients"), world.permit(Action::Open, "patients"));
-    assert_eq!(keyrings.unlock_sealing(&to_open).await.err(), Some(UnlockError::NotCovered));
+    assert_eq!(keyrings.unlock_to_seal(&to_open).await.err(), Some(UnlockError::NotCovered));
     assert_eq!(keyrings.unlock_opening(&to_seal, patients).await.err(), Some(UnlockError::NotCovered));
     let staff = world.permit(Action::Open, "staff");
     assert_eq!(keyrings.unlock_opening(&staff, patients).await.err(), Some(UnlockError::NotCovered));
     let nowhere = world.permit(Action::Seal, "nowhere");
-    assert_eq!(keyrings.unlock_sealing(&nowhere).await.err(), Some(UnlockError::Unknown));
+    assert_eq!(keyrings.unlock_to_seal(&nowhere).await.err(), Some(UnlockError::Unknown));
     assert_eq!(keyrings.unlock_opening(&to_open, KeyVersionId([0; 8])).await.err(), Some(UnlockError::Unknown));
     let list = world.permit(Action::KeyringList, "x");
-    assert_eq!(keyrings.unlock_sealing(&list).await.err(), Some(UnlockError::NotCovered));
+    assert_eq!(keyrings.unlock_to_seal(&list).await.err(), Some(UnlockError::NotCovered));
     assert_eq!(keyrings.list(&to_open, None, 9).await, Err(UnlockError::NotCovered));
     assert_eq!(world.kek.unwraps(), 0, "a refusal never reaches the KEK");
     assert!(keyrings.unlock_opening(&to_open, patients).await.is_ok());
@@ -72,7 +72,7 @@ async fn only_an_active_version_seals_and_only_active_and_deactivated_ones_open(
         set_state(&keyrings, "default/patients", state).await;
         let keyrings = world.admitted().await;
         let (to_seal, to_open) = (world.permit(Action::Seal, "patients"), world.permit(Action::Open, "patients"));
-        let sealing = keyrings.unlock_sealing(&to_seal).await.map(drop);
+        let sealing = keyrings.unlock_to_seal(&to_seal).await.map(drop);
         let opening = keyrings.unlock_opening(&to_open, version).await.map(drop);
         let refused = Err(UnlockError::State(state));
         assert_eq!(sealing, if state == KeyState::Active { Ok(()) } else { refused.clone() }, "{state:?}");
@@ -85,27 +85,27 @@ async fn only_an_active_version_seals_and_only_active_and_deactivated_ones_open(
 async fn a_state_that_changed_under_a_cached_key_stops_its_use() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let permit = world.permit(Action::Seal, "patients");
-    drop(keyrings.unlock_sealing(&permit).await.unwrap());
+    drop(keyrings.unlock_to_seal(&permit).await.unwrap());
     set_state(&keyrings, "default/patients", KeyState::Suspended).await;
     keyrings.catch_up().await.unwrap();
     assert_eq!(keyrings.cache_stats().keys, 0);
-    assert_eq!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::State(KeyState::Suspended)));
+    assert_eq!(keyrings.unlock_to_seal(&permit).await.err(), Some(UnlockError::State(KeyState::Suspended)));
 }
 
 #[tokio::test]
 async fn a_permit_past_its_deadline_unlocks_nothing_even_from_the_cache() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let permit = world.permit(Action::Seal, "patients");
-    drop(keyrings.unlock_sealing(&permit).await.unwrap());
+    drop(keyrings.unlock_to_seal(&permit).await.unwrap());
     world.clock.advance(Duration::from_secs(6));
-    assert!(matches!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::Unavailable(_))));
+    assert!(matches!(keyrings.unlock_to_seal(&permit).await.err(), Some(UnlockError::Unavailable(_))));
 }
 
 #[tokio::test]
 async fn the_bound_context_is_the_items_the_permits_and_the_keyrings_pairs_in_order() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let permit = world.permit_until(Action::Seal, "patients", &[("patient", "p1"), ("tenant", "t")], world.soon());
-    let key = keyrings.unlock_sealing(&permit).await.unwrap();
+    let key = keyrings.unlock_to_seal(&permit).await.unwrap();
     let free = context(&[("patient", "p1"), ("zone", "z"), ("a", "1")]);
     let bound = key.bind(&free).unwrap();
     let pairs: Vec<(&str, &str)> =
@@ -121,11 +121,11 @@ async fn the_bound_context_is_the_items_the_permits_and_the_keyrings_pairs_in_or
 async fn a_context_without_a_required_key_or_beyond_the_limits_is_not_bound() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let permit = world.permit(Action::Seal, "patients");
-    let key = keyrings.unlock_sealing(&permit).await.unwrap();
+    let key = keyrings.unlock_to_seal(&permit).await.unwrap();
     assert_eq!(key.bind(&context(&[("path", "Patient.name")])).err(), Some(BindError::Missing));
     let long = "x".repeat(4000);
     let permit = world.permit_until(Action::Seal, "patients", &[("tenant", &long)], world.soon());
-    let key = keyrings.unlock_sealing(&permit).await.unwrap();
+    let key = keyrings.unlock_to_seal(&permit).await.unwrap();
     assert!(key.bind(&context(&[("patient", "p"), ("more", &long)])).is_ok());
     let longer = "x".repeat(4200);
     assert_eq!(key.bind(&context(&[("patient", "p"), ("more", &longer)])).err(), Some(BindError::TooLarge));
@@ -140,7 +140,7 @@ async fn a_wrap_that_does_not_open_is_tampering_and_not_an_outage() {
     let key = &mut rows.keys[0];
     let last = key.wraps.len() - 40;
     key.wraps[last] ^= 1;
-    open.hot.put(Arc::new(Ring::read(&rows, &open.system.genesis).unwrap()));
+    open.hot.put(Arc::new(Ring::read(&rows, &open.system.genesis, QUARTER).unwrap()));
     let permit = world.permit(Action::Seal, "patients");
-    assert_eq!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::Tampered));
+    assert_eq!(keyrings.unlock_to_seal(&permit).await.err(), Some(UnlockError::Tampered));
 }

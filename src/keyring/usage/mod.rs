@@ -1,4 +1,4 @@
-//! How much has a key version sealed, and when was it last opened with? Counted where it happens, and never under.
+//! How much has a key version sealed, and when was it last opened with? Tally where it happens, and never under.
 //!
 //! A sidecar writes what it is *going* to count into its row of the store before it counts it: a block of messages and
 //! bytes, and the days through which openings are covered. A crash loses the unused rest of a block, so that the stored
@@ -30,7 +30,7 @@ impl Day {
 
 /// What a row of the store says, and the sum of several: upper bounds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct Tally {
     /// Values sealed.
     pub messages: u64,
     /// Bytes of plaintext sealed.
@@ -39,7 +39,7 @@ pub struct Counted {
     pub opened: Day,
 }
 
-impl Counted {
+impl Tally {
     /// What several sidecars counted of one key.
     pub fn sum(rows: impl IntoIterator<Item = Self>) -> Self {
         rows.into_iter().fold(Self::default(), |sum, row| Self {
@@ -91,7 +91,7 @@ pub struct Reservation {
     /// The row's next generation.
     pub generation: u64,
     /// Its contents.
-    pub row: Counted,
+    pub row: Tally,
 }
 
 /// Counts one key version in one sidecar. Shared by all tasks; reservations are drawn and written by one at a time.
@@ -135,7 +135,7 @@ struct Block {
 
 impl Meter {
     /// Goes on from this sidecar's row, or begins. What the row covers counts as used: it may have been.
-    pub fn new(stored: Option<(u64, Counted)>) -> Self {
+    pub fn new(stored: Option<(u64, Tally)>) -> Self {
         let (generation, row) = stored.unwrap_or_default();
         Self {
             messages: Counter::at(row.messages),
@@ -181,7 +181,7 @@ impl Meter {
     /// The next row: room for what is needed, and more than that.
     pub fn draw(&self, need: Need, limits: UsageLimits, now: Mono) -> Reservation {
         let mut book = self.book();
-        let mut row = Counted {
+        let mut row = Tally {
             messages: self.messages.covered.load(Ordering::Acquire),
             bytes: self.bytes.covered.load(Ordering::Acquire),
             opened: Day(self.opened.load(Ordering::Acquire)),
@@ -205,25 +205,41 @@ impl Meter {
         self.opened.fetch_max(row.opened.0, Ordering::Release);
     }
 
-    /// The write failed, or it is not known whether it is there. Nothing more is covered; `found` is the row as it was
-    /// read again, if it could be.
-    pub fn failed(&self, found: Option<(u64, Counted)>) {
-        let mut book = self.book();
-        if let Some((generation, row)) = found {
-            book.generation = generation;
-            // Whatever is there was written by this sidecar, and by nobody else: it covers what it says.
-            self.messages.cover(row.messages);
-            self.bytes.cover(row.bytes);
-            self.opened.fetch_max(row.opened.0, Ordering::Release);
-        }
+    /// The write failed, or it is not known whether it is there. Nothing more is covered.
+    pub fn failed(&self) {
+        let _book = self.book();
         self.messages.ask_again();
         self.bytes.ask_again();
         self.topped_up.store(0, Ordering::Relaxed);
     }
 
+    /// The row was found further on than it was left: a write is there after all, or somebody has the same name. All
+    /// that it covers beyond what was known counts as used; what was left of the last block here still is.
+    pub fn rebase(&self, generation: u64, row: Tally) {
+        let mut book = self.book();
+        book.generation = book.generation.max(generation);
+        self.messages.shift(row.messages);
+        self.bytes.shift(row.bytes);
+        self.opened.fetch_max(row.opened.0, Ordering::Release);
+    }
+
+    /// The generation of the row, as it was left.
+    pub fn generation(&self) -> u64 {
+        self.book().generation
+    }
+
+    /// Whether this is covered already.
+    pub fn covers(&self, need: Need) -> bool {
+        match need {
+            Need::Seal { messages: 0, bytes: 0 } => false,
+            Need::Seal { messages, bytes } => self.messages.ahead() >= messages && self.bytes.ahead() >= bytes,
+            Need::Open(day) => self.opened.load(Ordering::Acquire) > day.0,
+        }
+    }
+
     /// What has been used here, the lost rests of earlier runs included.
-    pub fn used(&self) -> Counted {
-        Counted {
+    pub fn used(&self) -> Tally {
+        Tally {
             messages: self.messages.used.load(Ordering::Relaxed),
             bytes: self.bytes.used.load(Ordering::Relaxed),
             opened: Day(self.opened.load(Ordering::Acquire)),
@@ -278,6 +294,18 @@ impl Counter {
             let used = self.used.load(Ordering::Relaxed);
             self.low.store(covered.saturating_sub(covered.saturating_sub(used) / 2), Ordering::Relaxed);
         }
+    }
+
+    /// Counts as used what the row covers beyond what was known, before it covers it.
+    fn shift(&self, covered: u64) {
+        let more = covered.saturating_sub(self.covered.load(Ordering::Acquire));
+        self.used.fetch_add(more, Ordering::AcqRel);
+        self.covered.fetch_max(covered, Ordering::AcqRel);
+        self.ask_again();
+    }
+
+    fn ahead(&self) -> u64 {
+        self.covered.load(Ordering::Acquire).saturating_sub(self.used.load(Ordering::Relaxed))
     }
 
     /// Somebody else is to be told to draw.

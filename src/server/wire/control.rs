@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use crate::names::{KeyringName, MAX_CALLER_PAIRS, MAX_CONTEXT_BYTES, RESERVED_PREFIX};
-use crate::service::{CreateKeyring, Reason, Refusal, ShredPartition, Suite};
+use crate::service::life::Reason;
+use crate::service::{CreateKeyring, Refusal, ShredPartition, Suite};
 
 use super::batch::unknown;
 use super::json::{Fault, Reader, once};

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its preparation fails")]
 
 mod claims;
+mod copying;
 mod mirror;
 mod pages;
 mod postgresql;

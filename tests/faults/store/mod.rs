@@ -1,6 +1,7 @@
 //! What a store keeps when its process is killed in the middle of a transaction or its disk is full.
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
+mod fate;
 mod postgresql;
 
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
 //! What a fleet's store keeps when its server is killed, its connections are cut, its disk is full, its clients die.
+#![allow(clippy::disallowed_methods, reason = "the tests play the operator: they write configurations")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use keyward::store::postgres::{Place, create, open};
-use keyward::store::{Image, Opened, Reader, Settings, StoreError, Writer, postgres};
+use keyward::store::{Image, Opened, Settings, StoreError, Writer, postgres};
 
 use super::{DATABASE, ROUNDS, batch, check, lines, start};
 use crate::postgres::{OWNER, Postgres};
@@ -274,19 +275,39 @@ async fn a_server_that_is_gone_is_said_to_be_and_found_again() {
     judge(&image(&settings).await, &[told]);
 }
 
+/// A value that was sealed, as JSON, and its context.
+fn seal(setup: &Setup) -> (String, &'static str) {
+    let context = "{\"resource\":\"Patient/1\",\"path\":\"Patient.name\"}";
+    let request = format!("{{\"context\":{context},\"text\":\"hello\"}}");
+    let (status, answer) = post(&setup.data(), "/v1/keyrings/patients/seal", &request);
+    assert_eq!(status, 200, "{answer}");
+    (answer["sealed"].to_string(), context)
+}
+
+fn opens(setup: &Setup, sealed: &str, context: &str) {
+    let request = format!("{{\"context\":{context},\"sealed\":{sealed},\"purpose\":\"TREAT\"}}");
+    let (status, answer) = post(&setup.data(), "/v1/open", &request);
+    assert_eq!((status, answer["text"].as_str()), (200, Some("hello")), "{answer}");
+}
+
 /// A development set-up whose store is this database.
 fn set_up(server: &Postgres, dbname: &str) -> Setup {
     let setup = Setup::new();
     std::fs::remove_dir_all(setup.root().join("state")).unwrap();
+    setup.edit_config(|text| with_database(&text, server, dbname));
+    keyward_ok(&["check", "--config", &setup.config()]);
+    keyward_ok(&["init", "--config", &setup.config()]);
+    setup
+}
+
+/// A configuration whose store is this database.
+fn with_database(text: &str, server: &Postgres, dbname: &str) -> String {
     let (dir, port) = (server.socket_dir().display().to_string(), server.port());
     let section = format!(
         "[store]\nkind = \"postgresql\"\nsocket = \"{dir}\"\nport = {port}\ndbname = \"{dbname}\"\nuser = \"{OWNER}\"\n\
          connect_timeout = \"2s\"\nstatement_timeout = \"2s\"\n\n[policy]"
     );
-    setup.edit_config(|text| text.replace("[policy]", &section));
-    keyward_ok(&["check", "--config", &setup.config()]);
-    keyward_ok(&["init", "--config", &setup.config()]);
-    setup
+    text.replace("[policy]", &section)
 }
 
 #[test]
@@ -296,14 +317,9 @@ fn a_sidecar_whose_database_is_gone_opens_what_it_has_refuses_changes_and_recove
     let setup = set_up(&server, &dbname);
     let serving = setup.serve();
     setup.keyring();
-    let context = "{\"resource\":\"Patient/1\",\"path\":\"Patient.name\"}";
-    let seal = format!("{{\"context\":{context},\"text\":\"hello\"}}");
-    let (status, sealed) = post(&setup.data(), "/v1/keyrings/patients/seal", &seal);
-    assert_eq!(status, 200, "{sealed}");
-    let open = format!("{{\"context\":{context},\"sealed\":{},\"purpose\":\"TREAT\"}}", sealed["sealed"]);
+    let (sealed, context) = seal(&setup);
     server.kill();
-    let (status, opened) = post(&setup.data(), "/v1/open", &open);
-    assert_eq!((status, opened["text"].as_str()), (200, Some("hello")), "{opened}");
+    opens(&setup, &sealed, context);
     let refused = keyward(&["keyring", "create", "more", "--require", "x", "--config", &setup.config()]);
     assert!(!refused.status.success());
     server.start();
@@ -311,8 +327,21 @@ fn a_sidecar_whose_database_is_gone_opens_what_it_has_refuses_changes_and_recove
     assert!((0..100).any(|_| created().status.success()), "{}", String::from_utf8_lossy(&created().stderr));
     assert_eq!(serving.stop(), Some(0));
     let again = setup.serve();
-    assert_eq!(post(&setup.data(), "/v1/open", &open).0, 200);
+    opens(&setup, &sealed, context);
     assert_eq!(again.stop(), Some(0));
+    // Started while the database is away, it waits and is ready when the database is.
+    server.stop();
+    let waiting = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| setup.serve());
+        let said = || std::fs::read_to_string(setup.dir.path().join("stderr")).unwrap_or_default();
+        while !said().contains("the keyrings are not open yet") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server.start();
+        serving.join().unwrap()
+    });
+    opens(&setup, &sealed, context);
+    assert_eq!(waiting.stop(), Some(0));
 }
 
 #[test]
@@ -323,4 +352,79 @@ fn a_database_with_a_store_is_not_founded_again() {
     let again = keyward(&["init", "--config", &setup.config()]);
     let told = String::from_utf8_lossy(&again.stderr);
     assert!(!again.status.success() && told.contains("exists already") && told.contains("[store]"), "{told}");
+}
+
+#[test]
+fn a_store_that_moves_to_a_database_and_back_still_opens_what_was_sealed() {
+    let server = Postgres::shared();
+    let setup = Setup::new();
+    let serving = setup.serve();
+    setup.keyring();
+    let (sealed, context) = seal(&setup);
+    let other = setup.root().join("other.toml").display().to_string();
+    let file = std::fs::read_to_string(setup.config()).unwrap();
+    let database = with_database(&file, server, &server.database());
+    std::fs::write(&other, &database).unwrap();
+    let migrate = |from: &str, to: &str| keyward(&["store", "migrate", "--config", from, "--to", to]);
+    let refused = migrate(&setup.config(), &other);
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success() && told.contains("stop the sidecar first"), "{told}");
+    assert_eq!(serving.stop(), Some(0));
+    let moved = migrate(&setup.config(), &other);
+    let told = String::from_utf8_lossy(&moved.stdout);
+    assert!(moved.status.success() && told.contains("every row was read from both stores and is the same"), "{told}");
+    assert!(told.contains("store.db.moved-1: no sidecar opens it"), "{told}");
+    let refused = keyward(&["serve", "--config", &setup.config()]);
+    assert!(!refused.status.success(), "the old configuration has no store any more");
+    setup.edit_config(|_| database);
+    let serving = setup.serve();
+    opens(&setup, &sealed, context);
+    assert_eq!(serving.stop(), Some(0));
+    let same = migrate(&setup.config(), &other);
+    assert!(String::from_utf8_lossy(&same.stderr).contains("both configurations name the same store"));
+    std::fs::write(&other, &file).unwrap();
+    let moved = migrate(&setup.config(), &other);
+    let told = String::from_utf8_lossy(&moved.stdout);
+    assert!(moved.status.success() && told.contains("nothing keeps a sidecar from serving it"), "{told}");
+    let again = migrate(&setup.config(), &other);
+    let told = String::from_utf8_lossy(&again.stderr);
+    assert!(!again.status.success() && told.contains("exists already") && told.contains("remove "), "{told}");
+    setup.edit_config(|_| file);
+    let serving = setup.serve();
+    opens(&setup, &sealed, context);
+    assert_eq!(serving.stop(), Some(0));
+}
+
+#[test]
+fn a_move_that_is_killed_leaves_the_old_store_and_no_new_one() {
+    let server = Postgres::shared();
+    let setup = Setup::new();
+    let serving = setup.serve();
+    setup.keyring();
+    let (sealed, context) = seal(&setup);
+    assert_eq!(serving.stop(), Some(0));
+    let dbname = server.database();
+    let other = setup.root().join("other.toml").display().to_string();
+    let file = std::fs::read_to_string(setup.config()).unwrap();
+    std::fs::write(&other, with_database(&file, server, &dbname)).unwrap();
+    // A killed move stands wherever it was: here before the genesis row, at which nothing else can be waited for.
+    keyward_ok(&["store", "schema"]);
+    server.sql(&dbname, &keyward_ok(&["store", "schema", "--role", OWNER]));
+    let mut blocker = server.session(&dbname, "BEGIN; LOCK TABLE keyward.genesis IN SHARE MODE");
+    let arguments = ["store", "migrate", "--config", &setup.config(), "--to", &other];
+    let mut child = Command::new(crate::support::KEYWARD).args(arguments).spawn().unwrap();
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    wait_for(server, &dbname, waits, "1");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    blocker.end();
+    wait_for(server, &dbname, waits, "0");
+    let again = keyward(&arguments);
+    let told = String::from_utf8_lossy(&again.stderr);
+    assert!(!again.status.success() && told.contains("not empty") && told.contains("DROP SCHEMA"), "{told}");
+    let serving = setup.serve();
+    opens(&setup, &sealed, context);
+    assert_eq!(serving.stop(), Some(0));
+    server.sql(&dbname, "DROP SCHEMA keyward CASCADE");
+    keyward_ok(&arguments);
 }

@@ -1,0 +1,171 @@
+//! `keyward backup` and `keyward restore`: store and log into a directory, and back.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::app::{self, BackupError, BackupOptions, Manifest, RestoreError, RestoreOptions};
+use crate::clock::SystemClock;
+
+use super::failure::{Exit, Failure, chain};
+
+/// Copy the log and the store, verify both, and write the manifest.
+#[derive(Debug, clap::Args)]
+pub(super) struct Backup {
+    #[command(flatten)]
+    config: super::ConfigPath,
+    /// The directory to make
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Copy without verifying the rows and without canaries, when no key-encryption key can be reached
+    #[arg(long)]
+    without_kek: bool,
+    /// Print the manifest as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Check a backup, put its store and log into an empty state, compare every row, and begin a new log that names the old one.
+#[derive(Debug, clap::Args)]
+pub(super) struct Restore {
+    #[command(flatten)]
+    config: super::ConfigPath,
+    /// The backup's directory
+    #[arg(long, value_name = "DIR")]
+    from: PathBuf,
+    /// The digest that `keyward backup` printed and the log recorded: any other backup is refused
+    #[arg(long, value_name = "HEX")]
+    digest: Option<String>,
+    /// Only the store was lost: keep the log that is there, which goes on
+    #[arg(long)]
+    store_only: bool,
+    /// With --store-only: how many changes may be lost, as the refusal without it says
+    #[arg(long, value_name = "NUMBER", requires = "store_only")]
+    accept_lost_changes: Option<u64>,
+}
+
+impl Backup {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let config = super::check::load(&self.config.config)?;
+        super::serve::protect(&config)?;
+        let options = BackupOptions { to: self.to.clone(), without_kek: self.without_kek, uid: uid() };
+        let made = super::serve::runtime()?.block_on(async {
+            let bar = Steps::new();
+            app::back_up(&config, &options, Arc::new(SystemClock), &mut |what, done, of| bar.tell(what, done, of)).await
+        });
+        let made = made.map_err(|error| Failure::new(backup_exit(&error), chain(&error)).hint(error.hint()))?;
+        if self.json {
+            println!("{:#}", serde_json::json!({ "digest": made.digest, "manifest": made.manifest }));
+            return Ok(ExitCode::SUCCESS);
+        }
+        println!("backed up to {}", self.to.display());
+        print(&made.manifest);
+        println!("digest      {}", made.digest);
+        if !made.manifest.verified {
+            println!(
+                "NOT VERIFIED: no row was checked, and a drill finds no canaries; back up again when a KEK is back"
+            );
+        }
+        println!("keep the digest apart from the backup; it stands in the log as store.backed_up");
+        println!("next: keyward drill restore --from {} --signed-off-by NAME", self.to.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Restore {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let config = super::check::load(&self.config.config)?;
+        super::serve::protect(&config)?;
+        let Self { from, digest, store_only, accept_lost_changes, .. } = self;
+        let options = RestoreOptions { from, digest, store_only, accept_lost_changes, uid: uid() };
+        let restored = super::serve::runtime()?.block_on(async {
+            let bar = Steps::new();
+            app::restore(&config, &options, Arc::new(SystemClock), &mut |what, done, of| bar.tell(what, done, of)).await
+        });
+        let restored =
+            restored.map_err(|error| Failure::new(restore_exit(&error), chain(&error)).hint(error.hint(&config)))?;
+        println!("restored {} into {}", options.from.display(), restored.store);
+        print(&restored.manifest);
+        println!("digest      {}", restored.digest);
+        println!("every row was read from the backup and from the store and is the same");
+        match &restored.log_key {
+            Some(key) => {
+                println!("log key: {key}");
+                println!(
+                    "a new log began: keep its key where auditors can read it; the old one is below {}",
+                    config.state.older_logs().display()
+                );
+            }
+            None if restored.lost > 0 => println!("{} changes were given up, as the log records", restored.lost),
+            None => println!("the log goes on, and nothing that it knows was lost"),
+        }
+        println!("next: keyward serve --config {}", self.config.config.display());
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn print(manifest: &Manifest) {
+    let app::Manifest { rows, log, keks, .. } = manifest;
+    println!("store       {} of {}, made {}", manifest.store, manifest.environment, manifest.made);
+    println!("head        {}", manifest.head);
+    println!(
+        "rows        {} keyrings, {} keys, {} partitions, {} changes",
+        rows.keyrings, rows.keys, rows.partitions, rows.changes
+    );
+    println!("log         {}, {} records", log.origin, log.records);
+    let keks: Vec<String> = keks.iter().map(|one| format!("{} ({} keys)", one.kek, one.keys)).collect();
+    println!("opens by    {}", keks.join(", "));
+    println!("canaries    {}", manifest.canaries.len());
+}
+
+/// Who sits at the terminal, as the operating system says.
+pub(super) fn uid() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+/// One bar for one step after another.
+pub(super) struct Steps(ProgressBar);
+
+impl Steps {
+    pub(super) fn new() -> Self {
+        let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {per_sec} {eta}");
+        Self(ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    pub(super) fn tell(&self, what: &'static str, done: u64, of: u64) {
+        if self.0.message() != what {
+            self.0.reset();
+            self.0.set_message(what);
+        }
+        self.0.set_length(of);
+        self.0.set_position(done);
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}
+
+const fn backup_exit(error: &BackupError) -> Exit {
+    match error {
+        BackupError::Exists(_) | BackupError::Write(_) => Exit::CannotCreate,
+        BackupError::LogCopy(_) | BackupError::Log(_) | BackupError::Unrecorded { .. } => Exit::AuditLog,
+        _ => Exit::Unavailable,
+    }
+}
+
+const fn restore_exit(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::Bad(_) | RestoreError::OtherHistory(_) | RestoreError::Forked(_) | RestoreError::Lost { .. } => {
+            Exit::Finding
+        }
+        RestoreError::Environment(..) | RestoreError::OtherStoreKey => Exit::Config,
+        RestoreError::HasStore(_) | RestoreError::HasLog(_) | RestoreError::Write(_) => Exit::CannotCreate,
+        RestoreError::Log(_) | RestoreError::Append(_) => Exit::AuditLog,
+        _ => Exit::Unavailable,
+    }
+}

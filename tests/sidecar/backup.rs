@@ -1,0 +1,403 @@
+//! A backup, the loss of everything, and the way back: with two real tokens, of which the first is lost too.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::failover::{Pair, section};
+use crate::requests::records;
+use crate::support::{KEYWARD, Setup, keyward, keyward_ok, post};
+
+/// A name in the test's own directory.
+fn at(setup: &Setup, name: &str) -> PathBuf {
+    setup.dir.path().join(name)
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+fn backup(setup: &Setup, name: &str) -> String {
+    let to = text(&at(setup, name));
+    keyward_ok(&["backup", "--to", &to, "--config", &setup.config()]);
+    to
+}
+
+/// What a command that fails says.
+#[track_caller]
+fn refused(arguments: &[&str]) -> String {
+    let done = keyward(arguments);
+    assert!(!done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stdout));
+    String::from_utf8(done.stderr).unwrap()
+}
+
+fn seal(setup: &Setup, text: &str) -> String {
+    let body = json!({ "context": { "resource": "Patient/1", "path": "name" }, "text": text }).to_string();
+    let (status, sealed) = post(&setup.data(), "/v1/keyrings/patients/seal", &body);
+    assert_eq!(status, 200, "{sealed}");
+    sealed["sealed"].as_str().unwrap().to_owned()
+}
+
+fn open(setup: &Setup, sealed: &str) -> (u16, Value) {
+    let context = json!({ "resource": "Patient/1", "path": "name" });
+    post(&setup.data(), "/v1/open", &json!({ "sealed": sealed, "context": context, "purpose": "TREAT" }).to_string())
+}
+
+fn state(setup: &Setup) -> PathBuf {
+    setup.root().join("state")
+}
+
+/// A sidecar with one keyring and one sealed value, stopped.
+fn stopped() -> (Setup, String) {
+    let setup = Setup::new();
+    let serving = setup.serve();
+    setup.keyring();
+    let value = seal(&setup, "Ada");
+    assert_eq!(serving.stop(), Some(0));
+    (setup, value)
+}
+
+fn manifest(backup: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(Path::new(backup).join("manifest.json")).unwrap()).unwrap()
+}
+
+/// Every file of a backup but the manifest.
+fn files(backup: &str) -> Vec<PathBuf> {
+    let listed = manifest(backup);
+    let listed = listed["files"].as_array().unwrap();
+    listed.iter().map(|file| Path::new(backup).join(file["path"].as_str().unwrap())).collect()
+}
+
+fn events(setup: &Setup, event: &str) -> Vec<Value> {
+    let _serving = setup.serve();
+    records(setup).into_iter().filter(|record| record["event"] == event).collect()
+}
+
+#[test]
+fn with_state_and_primary_lost_a_backup_and_the_escrow_alone_open_what_was_sealed_before() {
+    let pair = Pair::new();
+    let serving = pair.setup.serve();
+    pair.setup.keyring();
+    let value = seal(&pair.setup, "Ada");
+    assert_eq!(serving.stop(), Some(0));
+    let from = backup(&pair.setup, "backup");
+    // The building burns.
+    std::fs::remove_dir_all(state(&pair.setup)).unwrap();
+    pair.primary.pull();
+    let report = text(&at(&pair.setup, "report.json"));
+    let drill = ["drill", "restore", "--from", &from, "--signed-off-by", "ciso", "--config", &pair.setup.config()];
+    let said = refused(&drill);
+    assert!(said.contains("no production log on this machine") && said.contains("--report FILE"), "{said}");
+    let shown = keyward_ok(&[&drill[..], &["--report", &report]].concat());
+    assert!(shown.contains("PASSED") && shown.contains("backup alone") && shown.contains("1 of 1 opened"), "{shown}");
+    assert!(!state(&pair.setup).exists(), "a drill leaves the production state alone");
+
+    keyward_ok(&["restore", "--from", &from, "--config", &pair.setup.config()]);
+    let serving = pair.setup.serve();
+    assert_eq!(open(&pair.setup, &value), (200, json!({ "text": "Ada" })));
+    assert_eq!(serving.stop(), Some(0));
+    let recorded = keyward_ok(&["drill", "record", &report, "--config", &pair.setup.config()]);
+    assert!(recorded.contains("in the production log"), "{recorded}");
+    let said = refused(&["drill", "record", &report, "--config", &pair.setup.config()]);
+    assert!(said.contains("recorded already"), "{said}");
+
+    // Without the lost key in the configuration, too.
+    pair.setup.edit_config(|text| {
+        let text = text.replace("primary = \"primary\"\nescrow = \"backup\"", "primary = \"backup\"");
+        text.replace(&section("primary", &pair.primary), "")
+    });
+    let _serving = pair.setup.serve();
+    assert_eq!(open(&pair.setup, &value).0, 200);
+    let all = records(&pair.setup);
+    let drilled = all.iter().find(|record| record["event"] == "drill.done").unwrap();
+    assert_eq!((&drilled["outcome"], &drilled["facts"]["signed_off_by"]), (&json!("done"), &json!("ciso")));
+    assert_eq!(drilled["facts"]["keys_opened"], "3 of 3");
+    let restored = all.iter().find(|record| record["event"] == "store.restored").unwrap();
+    assert_eq!(restored["facts"]["old_origin"], manifest(&from)["log"]["origin"]);
+    assert_ne!(all[0]["facts"]["origin"], restored["facts"]["old_origin"], "a log of its own");
+    let older = std::fs::read_dir(state(&pair.setup).join("logs")).unwrap().next().unwrap().unwrap().path();
+    for log in [pair.setup.log(), text(&older)] {
+        assert!(keyward_ok(&["audit", "verify", &log]).contains("complete"));
+    }
+}
+
+#[test]
+fn a_backup_is_private_lacks_the_log_key_is_recorded_and_is_never_written_over() {
+    let (setup, _) = stopped();
+    let to = backup(&setup, "backup");
+    let said = refused(&["backup", "--to", &to, "--config", &setup.config()]);
+    assert!(said.contains("exists already"), "{said}");
+    for file in files(&to).iter().chain([&Path::new(&to).join("manifest.json")]) {
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(file), mode(file.parent().unwrap())), (0o600, 0o700), "{}", file.display());
+    }
+    assert!(!Path::new(&to).join("audit/checkpoint.key").exists());
+    let key = std::fs::read(state(&setup).join("log/checkpoint.key")).unwrap();
+    let leaks = |path: &PathBuf| std::fs::read(path).unwrap().windows(key.len()).any(|window| window == key);
+    assert!(!files(&to).iter().any(leaks));
+    let digest =
+        String::from_utf8(Command::new("sha256sum").arg(format!("{to}/manifest.json")).output().unwrap().stdout);
+    let recorded = events(&setup, "store.backed_up");
+    assert_eq!(recorded.len(), 1);
+    assert_eq!(recorded[0]["facts"]["backup_digest"], digest.unwrap()[..64]);
+    assert_eq!(recorded[0]["facts"]["store_head"], manifest(&to)["head"]);
+}
+
+#[test]
+fn a_running_sidecar_is_not_backed_up_behind_its_back() {
+    let setup = Setup::new();
+    let _serving = setup.serve();
+    let said = refused(&["backup", "--to", &text(&at(&setup, "backup")), "--config", &setup.config()]);
+    assert!(said.contains("locked") && said.contains("stop the sidecar first"), "{said}");
+    assert!(!at(&setup, "backup").exists());
+}
+
+#[test]
+fn every_damaged_or_missing_file_of_a_backup_is_refused_and_named_and_nothing_is_written() {
+    let (setup, _) = stopped();
+    let from = backup(&setup, "backup");
+    std::fs::remove_dir_all(state(&setup)).unwrap();
+    let config = setup.config();
+    let restore = ["restore", "--from", &from, "--config", &config];
+    let drill = [
+        "drill",
+        "restore",
+        "--kek",
+        "primary",
+        "--signed-off-by",
+        "a",
+        "--report",
+        "/nowhere",
+        "--from",
+        &from,
+        "--config",
+        &config,
+    ];
+    for file in files(&from) {
+        let whole = std::fs::read(&file).unwrap();
+        let mut flipped = whole.clone();
+        if let Some(byte) = flipped.last_mut() {
+            *byte ^= 1;
+        } else {
+            flipped.push(0);
+        }
+        std::fs::write(&file, &flipped).unwrap();
+        for command in [&restore[..], &drill] {
+            let said = refused(command);
+            assert!(said.contains(&text(&file)) && said.contains("is damaged"), "{said}");
+        }
+        std::fs::remove_file(&file).unwrap();
+        let said = refused(&restore);
+        assert!(said.contains(&text(&file)) && said.contains("it is missing"), "{said}");
+        std::fs::write(&file, &whole).unwrap();
+    }
+    let path = Path::new(&from).join("manifest.json");
+    let whole = std::fs::read_to_string(&path).unwrap();
+    for (edit, says) in [
+        (whole.replace("\"schema\": 1", "\"schema\": 2"), "has schema 2, this keyward knows 1"),
+        (whole.replace("store.sqlite", "../store.sqlite"), "leads out of the backup"),
+        (
+            whole.replace("\"production\"", "\"staging\"").replace("\"development\"", "\"production\""),
+            "the backup is of a production store",
+        ),
+        (whole[..whole.len() / 2].to_owned(), "manifest.json is damaged"),
+    ] {
+        std::fs::write(&path, edit).unwrap();
+        let said = refused(&restore);
+        assert!(said.contains(says), "{says}: {said}");
+    }
+    std::fs::remove_file(&path).unwrap();
+    let said = refused(&restore);
+    assert!(said.contains("no backup, or one that was cut short"), "{said}");
+    assert!(!state(&setup).exists(), "nothing was written");
+    std::fs::write(&path, &whole).unwrap();
+    let said = refused(&[&restore[..], &["--digest", &"0".repeat(64)]].concat());
+    assert!(said.contains("another backup, or a changed one"), "{said}");
+    keyward_ok(&restore);
+}
+
+#[test]
+fn a_row_that_was_edited_in_a_backup_with_a_new_manifest_is_refused() {
+    let (setup, _) = stopped();
+    let from = backup(&setup, "backup");
+    std::fs::remove_dir_all(state(&setup)).unwrap();
+    let store = Path::new(&from).join("store.sqlite");
+    let database = rusqlite::Connection::open(&store).unwrap();
+    database.execute("UPDATE keys SET state = 'destroyed' WHERE purpose = 'data'", []).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
+    drop(database);
+    let sums = Command::new("sha256sum").arg(&store).output().unwrap().stdout;
+    let mut edited = manifest(&from);
+    for file in edited["files"].as_array_mut().unwrap() {
+        if file["path"] == "store.sqlite" {
+            file["sha256"] = json!(String::from_utf8(sums[..64].to_vec()).unwrap());
+            file["bytes"] = json!(std::fs::metadata(&store).unwrap().len());
+        }
+    }
+    std::fs::write(Path::new(&from).join("manifest.json"), edited.to_string()).unwrap();
+    let said = refused(&["restore", "--from", &from, "--config", &setup.config()]);
+    assert!(
+        said.contains("the store in the backup is not admitted") && said.contains("its seal does not verify"),
+        "{said}"
+    );
+    assert!(!state(&setup).join("store.db").exists());
+}
+
+#[test]
+fn nothing_that_exists_is_written_over_by_a_restore() {
+    let (setup, value) = stopped();
+    let from = backup(&setup, "backup");
+    let before = setup.log_bytes();
+    let config = setup.config();
+    let restore = ["restore", "--from", &from, "--config", &config];
+    assert!(refused(&restore).contains("there is a store already"));
+    assert!(refused(&[&restore[..], &["--store-only"]].concat()).contains("there is a store already"));
+    std::fs::rename(state(&setup).join("store.db"), at(&setup, "aside")).unwrap();
+    let said = refused(&restore);
+    assert!(said.contains("there is a log already") && said.contains("--store-only"), "{said}");
+    assert!(setup.log_bytes() == before, "the log was touched");
+    std::fs::rename(at(&setup, "aside"), state(&setup).join("store.db")).unwrap();
+    let _serving = setup.serve();
+    assert_eq!(open(&setup, &value).0, 200);
+}
+
+/// Only the store is lost: the log knows what the backup lacks, and no older store slips in beside it.
+#[test]
+fn a_lost_store_comes_back_beside_its_log_only_for_the_number_of_changes_that_was_accepted() {
+    let (setup, value) = stopped();
+    let from = backup(&setup, "backup");
+    let serving = setup.serve();
+    let config = setup.config();
+    keyward_ok(&["keyring", "create", "staff", "--require", "path", "--config", &config]);
+    assert_eq!(serving.stop(), Some(0));
+    let newer = at(&setup, "newer.db");
+    std::fs::rename(state(&setup).join("store.db"), &newer).unwrap();
+    let restore = ["restore", "--store-only", "--from", &from, "--config", &config];
+    let said = refused(&restore);
+    assert!(said.contains("restoring it loses 1 changes") && said.contains("--accept-lost-changes 1"), "{said}");
+    assert!(refused(&[&restore[..], &["--accept-lost-changes", "2"]].concat()).contains("loses 1 changes"));
+    let done = keyward_ok(&[&restore[..], &["--accept-lost-changes", "1"]].concat());
+    assert!(done.contains("1 changes were given up"), "{done}");
+    let serving = setup.serve();
+    assert_eq!(open(&setup, &value), (200, json!({ "text": "Ada" })));
+    let rebased: Vec<Value> = records(&setup).into_iter().filter(|one| one["event"] == "store.rebased").collect();
+    assert_eq!(rebased.len(), 1);
+    let head = manifest(&from)["head"].as_str().unwrap().to_owned();
+    assert_eq!(rebased[0]["facts"]["store_head"], head);
+    assert_eq!(rebased[0]["facts"]["generation"], "3..3");
+    assert!(rebased[0]["facts"]["abandoned_head"].as_str().unwrap().starts_with("3:"));
+    assert_eq!(serving.stop(), Some(0));
+    assert!(keyward_ok(&["audit", "verify", &setup.log()]).contains("complete"));
+    // The abandoned store turns up again.
+    std::fs::rename(&newer, state(&setup).join("store.db")).unwrap();
+    let (_, _serving) = (0, start(&setup));
+    let said = eventually(&setup, "store_refused");
+    assert!(said.contains("abandoned"), "{said}");
+}
+
+/// Starts the sidecar without waiting for it to be ready.
+fn start(setup: &Setup) -> Running {
+    let errors = std::fs::File::create(at(setup, "stderr")).unwrap();
+    let serve = ["serve", "--config", &setup.config()];
+    Running(Command::new(KEYWARD).args(serve).stderr(errors).stdout(Stdio::null()).spawn().unwrap())
+}
+
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ended = self.0.kill();
+        let _reaped = self.0.wait();
+    }
+}
+
+/// Waits until the process has said it, or for a minute; everything it said.
+fn eventually(setup: &Setup, what: &str) -> String {
+    let said = || std::fs::read_to_string(at(setup, "stderr")).unwrap();
+    for _ in 0..600 {
+        if said().contains("the store is refused") || said().contains(what) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    said()
+}
+
+#[test]
+fn a_backup_that_was_killed_is_none_and_a_restore_that_was_killed_is_finished_by_the_same_command() {
+    let (setup, value) = stopped();
+    let config = setup.config();
+    let (mut whole, mut cut) = (0, 0);
+    for (turn, delay) in (0..12).map(|turn| (turn, Duration::from_millis(4 * turn))) {
+        let to = text(&at(&setup, &format!("killed-{turn}")));
+        if killed(&["backup", "--to", &to, "--config", &config], delay) {
+            cut += 1;
+        }
+        if Path::new(&to).join("manifest.json").exists() {
+            whole += 1;
+        } else {
+            let said = refused(&["restore", "--from", &to, "--config", &config]);
+            assert!(said.contains("it is no backup, or one that was cut short"), "{said}");
+        }
+    }
+    println!("{cut} backups were killed, {whole} were whole");
+    let from = backup(&setup, "backup");
+    let (mut unfinished, mut cut) = (0, 0);
+    for delay in (0..12).map(|turn| Duration::from_millis(4 * turn)) {
+        std::fs::remove_dir_all(state(&setup)).unwrap();
+        let restore = ["restore", "--from", &from, "--config", &config];
+        if killed(&restore, delay) {
+            cut += 1;
+        }
+        if state(&setup).join("restoring").exists() {
+            unfinished += 1;
+            let said = refused(&["serve", "--config", &config]);
+            assert!(
+                said.contains("a restore was cut short") && said.contains("run the same `keyward restore` again"),
+                "{said}"
+            );
+            assert!(refused(&["init", "--config", &config]).contains("exists already"));
+        }
+        if unfinished > 0 || !state(&setup).join("log").exists() {
+            let done = keyward(&restore);
+            let said = String::from_utf8_lossy(&done.stderr).into_owned();
+            assert!(done.status.success() || said.contains("there is a store already"), "{said}");
+        }
+        let serving = setup.serve();
+        assert_eq!(open(&setup, &value).0, 200);
+        assert_eq!(serving.stop(), Some(0));
+    }
+    println!("{cut} restores were killed, {unfinished} left unfinished state");
+    assert!(cut > 0 && unfinished > 0, "no kill hit: {cut} killed, {unfinished} unfinished");
+}
+
+/// Kills a command after a while; whether it was still running.
+fn killed(arguments: &[&str], delay: Duration) -> bool {
+    let mut child = Command::new(KEYWARD).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::thread::sleep(Duration::from_millis(20) + delay);
+    let running = child.try_wait().unwrap().is_none();
+    let _ended = child.kill();
+    child.wait().unwrap();
+    running
+}
+
+#[test]
+fn a_drill_by_a_key_that_has_not_wrapped_every_key_fails_and_that_is_recorded() {
+    let pair = Pair::unfounded();
+    let both = std::fs::read_to_string(pair.setup.config()).unwrap();
+    pair.setup
+        .edit_config(|text| text.replace("escrow = \"backup\"\n", "").replace(&section("backup", &pair.backup), ""));
+    keyward_ok(&["init", "--config", &pair.setup.config()]);
+    let from = backup(&pair.setup, "backup");
+    let config = pair.setup.config();
+    let drill = ["drill", "restore", "--from", &from, "--signed-off-by", "ciso", "--config", &config];
+    assert!(refused(&drill).contains("no escrow is configured"));
+    pair.setup.edit_config(|_| both);
+    let said = refused(&drill);
+    assert!(said.contains("the store does not open by backup alone") && said.contains("primary"), "{said}");
+    let shown = keyward_ok(&[&drill[..], &["--kek", "primary"]].concat());
+    assert!(shown.contains("PASSED") && shown.contains("in the production log"), "{shown}");
+}
