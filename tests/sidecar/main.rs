@@ -24,6 +24,7 @@ mod life;
 mod lifecycle;
 mod lifetimes;
 mod order;
+mod partitions;
 mod requests;
 mod swap;
 mod transit;
