@@ -59,7 +59,7 @@ PACKAGES=(
   "openssl openssl"
   "sqlite3 sqlite3"
   "curl curl"
-  "/usr/lib/postgresql postgresql"
+  "/usr/lib/postgresql/15/bin/initdb postgresql"
 )
 
 summary=()

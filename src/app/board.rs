@@ -119,12 +119,23 @@ impl Watched {
 
     fn keyring_part(&self) -> Part {
         match (self.keyrings.health(), self.keyrings.missing().first()) {
+            (KeyringHealth::Open, _) if self.keyrings.store_is_silent() => self.silent_part(),
             (KeyringHealth::Open, None) => part("keyrings", State::Ok, "open"),
             (KeyringHealth::Open, Some((kek, keys))) => {
                 let text = format!("open; {keys} keys have no wrap by {kek}, which cannot stand in for them");
                 part("keyrings", State::Degraded, &text)
             }
             (KeyringHealth::Waiting(why), _) => part("keyrings", State::Failing, &why),
+        }
+    }
+
+    fn silent_part(&self) -> Part {
+        match self.keyrings.state_lease() {
+            Some(left) => {
+                let text = format!("open; the store is out of reach, and is believed for {} s more", left.as_secs());
+                part("keyrings", State::Degraded, &text)
+            }
+            None => part("keyrings", State::Failing, "the store is out of reach for too long: nothing unlocks"),
         }
     }
 
@@ -171,6 +182,8 @@ impl Watched {
         let unlocking = self.keyrings.unlocking();
         let left = unlocking.and_then(|unlocking| unlocking.left(self.clock.mono()));
         metrics.lifetimes.offline_expiry.set(left.map_or(0.0, |left| left.as_secs_f64()));
+        let lease = self.keyrings.state_lease();
+        metrics.lifetimes.state_lease.set(lease.map_or(0.0, |left| left.as_secs_f64()));
         metrics.lifetimes.show_state(unlocking.map_or("", Unlocking::name));
         if let Ok(usage) = secret::usage() {
             metrics.locked_slots.set(signed(usage.slots as u64));

@@ -7,9 +7,11 @@ mod found;
 mod keks;
 mod outage;
 mod protect;
+mod rotation;
 mod standing;
 mod start;
 mod store;
+mod upkeep;
 
 use std::sync::Arc;
 
@@ -34,10 +36,11 @@ pub use keks::{
     kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
-pub use start::{StartError, policy_settings, revocation};
+pub use start::{StartError, policy_settings};
 pub use store::{
     CopyError, Counts, MoveError, Moved, Old, Progress, described, migrate_store, schema_script, store_problems,
 };
+pub use upkeep::revocation;
 
 /// A running sidecar.
 pub struct App {

@@ -1,4 +1,5 @@
-//! When did unlocking become degraded, when did it end, and when was it healthy again? Each change becomes a record.
+//! When did unlocking become degraded, when did it end, and when was it healthy again? Since when is the store silent?
+//! Each change becomes a record.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +15,28 @@ const EVERY: Duration = Duration::from_secs(1);
 /// Looks for ever. What the log does not take is said again.
 pub(super) async fn record(service: Arc<Service>, keyrings: Arc<Keyrings>, clock: SharedClock) {
     let mut said = Event::CacheHealthy;
+    let mut store_said = Event::StoreRecovered;
     loop {
         clock.sleep_until(clock.mono().plus(EVERY)).await;
         let Some(state) = keyrings.unlocking() else { continue };
-        let Some(event) = news(said, state) else { continue };
-        let left = state.left(clock.mono());
-        tell(event, left);
-        let facts = left.map(|left| ("offline_seconds", left.as_secs().to_string()));
-        match service.note(event, facts.into_iter().collect()).await {
-            Ok(()) => said = event,
-            Err(error) => tracing::error!(%error, event = event.name(), "the audit log did not take a record"),
+        if let Some(event) = news(said, state) {
+            note(&service, event, state.left(clock.mono()), &mut said).await;
         }
+        let left = keyrings.state_lease();
+        let event = if keyrings.store_is_silent() { Event::StoreUnreachable } else { Event::StoreRecovered };
+        if event != store_said {
+            let left = left.filter(|_| event == Event::StoreUnreachable);
+            note(&service, event, left, &mut store_said).await;
+        }
+    }
+}
+
+async fn note(service: &Service, event: Event, left: Option<Duration>, said: &mut Event) {
+    tell(event, left);
+    let facts = left.map(|left| ("offline_seconds", left.as_secs().to_string()));
+    match service.note(event, facts.into_iter().collect()).await {
+        Ok(()) => *said = event,
+        Err(error) => tracing::error!(%error, event = event.name(), "the audit log did not take a record"),
     }
 }
 
@@ -46,7 +58,11 @@ fn tell(event: Event, left: Option<Duration>) {
         Event::CacheDegraded => {
             tracing::warn!(?seconds, "the primary key-encryption key is out of reach; others serve")
         }
-        _ => tracing::error!("the key-encryption key is out of reach and no cached key serves any more"),
+        Event::CacheExpired => {
+            tracing::error!("the key-encryption key is out of reach and no cached key serves any more");
+        }
+        Event::StoreRecovered => tracing::info!("the store is heard again"),
+        _ => tracing::warn!(?seconds, "the store is out of reach: nothing unlocks once its last word is too old"),
     }
 }
 

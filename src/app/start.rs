@@ -23,7 +23,8 @@ use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
 use super::standing::Standing;
-use super::{App, events, note, outage};
+use super::upkeep::{Upkeep, bound};
+use super::{App, events, note};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
 const KEK_EVENTS: usize = 256;
@@ -127,17 +128,12 @@ impl App {
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
-        let keks = match Standing::start(&config, &clock, &disk, &sink, &metrics).await {
+        let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await;
+        let keks = match keks {
             Ok(keks) => keks,
-            Err(error) => {
-                let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
-                if let Err(error) = service::note(&log, &clock, &policy, Event::SidecarRefused, facts).await {
-                    tracing::error!(%error, "the audit log did not take a record");
-                }
-                return Err(error);
-            }
+            Err(error) => return Err(refused_kek(error, &log, &clock, &policy).await),
         };
-        let store = store::open(&config.store).await?;
+        let store = store::attach(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
@@ -165,17 +161,25 @@ impl App {
             keyrings: keyrings.clone(),
             log: log.clone(),
             clock: clock.clone(),
-            metrics,
+            metrics: metrics.clone(),
         };
         jobs.spawn(board::refresh(watched));
-        jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
-        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone()));
-        jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
+        let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics };
+        upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }
+}
+
+/// A start that a key-encryption key ends is recorded before there is a service.
+async fn refused_kek(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
+    let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
+    if let Err(error) = service::note(log, clock, policy, Event::SidecarRefused, facts).await {
+        tracing::error!(%error, "the audit log did not take a record");
+    }
+    error
 }
 
 /// Admits the keyrings, compares them with record 0 of the log, closes open intents and says that the sidecar is ready.
@@ -227,22 +231,6 @@ async fn refuse(service: &Service, keyrings: &Keyrings, reason: &'static str) {
 /// The innermost reason: what is around it says only that a KEK was refused.
 fn error_in_words(error: &StartError) -> String {
     std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
-}
-
-/// The same for people.
-pub fn revocation(config: &Config) -> String {
-    let RevocationBound { unheard_refusal, refusal, unheard_state, .. } = bound(config);
-    format!(
-        "bites within {} s of a refusal, {} s if the refusal cannot be heard; {} s of a change of state",
-        refusal.as_secs(),
-        unheard_refusal.as_secs(),
-        unheard_state.as_secs()
-    )
-}
-
-/// How long a revoked key may go on working, at worst.
-fn bound(config: &Config) -> RevocationBound {
-    RevocationBound::of(&config.keyring, config.server.limits.request_timeout)
 }
 
 fn started_facts(config: &Config) -> Vec<(&'static str, String)> {

@@ -58,6 +58,8 @@ events! {
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
+    StoreUnreachable = "store.unreachable", Control;
+    StoreRecovered = "store.recovered", Control;
     StoreBackedUp = "store.backed_up", Control;
     StoreRestored = "store.restored", Control;
     StoreRebased = "store.rebased", Control;
@@ -114,6 +116,7 @@ pub const FACTS: &[&str] = &[
     "duration_ms",
     "environment",
     "error",
+    "failed",
     "from_state",
     "generation",
     "kek",
@@ -141,6 +144,7 @@ pub const FACTS: &[&str] = &[
     "limits",
     "listener",
     "lost_events",
+    "mended",
     "module_digest",
     "offline_seconds",
     "old_origin",

@@ -1,4 +1,4 @@
-//! `keyward kek create|show|rotate|login`: the key-encryption key in its token, server or file.
+//! `keyward kek create|show|rotate|rewrap|retire|login`: the key-encryption key in its token, server or file.
 
 use std::process::ExitCode;
 
@@ -20,6 +20,10 @@ pub(super) enum KekCommand {
     Show(Show),
     /// Make the next version of the key-encryption key; the older ones still open what they wrapped
     Rotate(Rotate),
+    /// Wrap every key by the current versions: after a rotation, a change of product, or for an escrow that is new
+    Rewrap(super::rewrap::Rewrap),
+    /// Record that a version wraps nothing any more; refused while it does
+    Retire(super::rewrap::Retire),
     /// Allow logins again after the token refused a PIN and the cause was removed
     Login(Login),
 }
@@ -86,6 +90,8 @@ impl KekCommand {
                 Ok(if found.objection.is_none() { ExitCode::SUCCESS } else { super::failure::exit(Exit::Finding) })
             }
             Self::Rotate(rotate) => rotate.run(),
+            Self::Rewrap(rewrap) => rewrap.run(),
+            Self::Retire(retire) => retire.run(),
             Self::Login(login) => {
                 let Which { kek, config } = login.which;
                 let config = super::check::load(&config.config)?;

@@ -17,6 +17,7 @@ mod kek;
 mod keyring;
 mod policy;
 mod probe;
+mod rewrap;
 mod serve;
 mod store;
 mod value;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::jobs;
 use crate::keyring::{self, Environment, UsageLimits};
+use crate::store::Settings;
 
 use super::problems::Found;
 use super::raw::{RawCache, RawRotation};
@@ -68,6 +69,16 @@ const MESSAGES: u64 = 1 << 32;
 /// 2^42 blocks, far from the 2^64 at which blocks of one AES key begin to repeat; and each value has a subkey of its own.
 const BYTES: u64 = 1 << 46;
 
+/// A lease that ends between two looks at the store would end for nothing.
+pub(super) fn heard_in_time(keyring: Option<&keyring::Settings>, store: Option<&Settings>, found: &mut Found) {
+    let (Some(keyring), Some(Settings::Postgresql(store))) = (keyring, store) else { return };
+    if keyring.store_offline_max < store.poll.saturating_mul(LOOKS) {
+        let message = format!("is less than {LOOKS} times store.poll");
+        found.add("cache.store_offline_max", message, "make it longer, or look at the store more often");
+    }
+}
+
+const LOOKS: u32 = 5;
 const TTL: Duration = Duration::from_secs(300);
 /// Long enough for a token's restart, a cluster's failover and most incidents of a cloud; a key that was disabled behind
 /// a broken line works no longer than this and the time to live together.

@@ -24,6 +24,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let keyring = lifetimes::cache(&raw.cache, environment, rotation.as_ref(), found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
     let store = state.as_ref().and_then(|state| store::store(&raw.store, environment, state, found));
+    lifetimes::heard_in_time(keyring.as_ref(), store.as_ref(), found);
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
     let store_key_pinned = raw.keyring.store_key_check.is_some();
     let place = |state| keks::Place { environment, state, worker, store_key_pinned };

@@ -1,8 +1,9 @@
 //! What does each control verb do? Keyring changes and reads under a Permit or an Authority.
 //! This module never decides who may.
 
+use crate::keyring::life::{MAX_WAIT_DAYS, MIN_WAIT_DAYS, Reason, Step, Trigger};
 use crate::keyring::{Change, KeyLimits, Suite};
-use crate::names::{KeyringName, RESERVED_PREFIX};
+use crate::names::{KeyVersionId, KeyringName, RESERVED_PREFIX};
 
 /// A request to make a keyring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +16,39 @@ pub struct CreateKeyring {
     pub subject_key: Option<String>,
     /// The suite of its values.
     pub suite: Suite,
+}
+
+/// A request to give a keyring a new active version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RotateKeyring {
+    /// Which keyring.
+    pub keyring: KeyringName,
+    /// Why.
+    pub trigger: Trigger,
+    /// The version that the caller believes to be active.
+    pub expect: Option<KeyVersionId>,
+}
+
+/// A request to change the limits of a keyring, all of them at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigureKeyring {
+    /// Which keyring.
+    pub keyring: KeyringName,
+    /// What it asks for beyond the configuration's defaults.
+    pub limits: KeyLimits,
+}
+
+/// A request to take one step with one key version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StepKey {
+    /// Which keyring.
+    pub keyring: KeyringName,
+    /// Which version.
+    pub version: KeyVersionId,
+    /// Which step.
+    pub step: Step,
+    /// Why.
+    pub reason: Reason,
 }
 
 /// Checks what a keyring is asked to be and turns it into a change. The error says what to correct.
@@ -38,6 +72,16 @@ pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
     }
     let (partition_key, limits) = (None, KeyLimits::default());
     Ok(Change::Create { name, required_context, subject_key, suite, partition_key, limits })
+}
+
+/// Checks what a step asks for, before anything is recorded of it.
+pub fn stepping(step: StepKey) -> Result<StepKey, &'static str> {
+    match step.step {
+        Step::ScheduleDestroy { days, .. } if !(MIN_WAIT_DAYS..=MAX_WAIT_DAYS).contains(&days) => {
+            Err("a destruction waits 7 to 30 days: after_days")
+        }
+        _ => Ok(step),
+    }
 }
 
 /// A required key is a field name of the application, not a value.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::SharedClock;
-use crate::keyring::{ApplyError, Genesis, Keyrings, STORE_POLL};
+use crate::keyring::{ApplyError, Genesis, Keyrings};
 
 pub use schedule::Settings;
 
@@ -15,6 +15,8 @@ pub use schedule::Settings;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// A token that comes back is noticed within this time.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// What a crash loses of the counted time: it makes a wait of a week that much longer.
+const REPORT: Duration = Duration::from_secs(600);
 /// Expired keys leave the memory within this time even if nobody asks for any key.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -33,11 +35,11 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
     }
 }
 
-/// Learns what other sidecars changed, for ever: at each hint of the store, and at least this often.
-pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
+/// Learns what other sidecars changed, for ever: at each hint of the store, and at least so often.
+pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock, poll: Duration) {
     loop {
         tokio::select! {
-            () = clock.sleep_until(clock.mono().plus(STORE_POLL)) => {}
+            () = clock.sleep_until(clock.mono().plus(poll)) => {}
             () = keyrings.hint() => {}
         }
         match keyrings.catch_up().await {
@@ -47,6 +49,16 @@ pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock) {
                 tracing::error!(%error, "the store is refused");
                 keyrings.shut(&error.to_string());
             }
+        }
+    }
+}
+
+/// Tells the fleet how much time this sidecar has counted, for ever: a wait goes on only while somebody counts.
+pub async fn report_in(keyrings: Arc<Keyrings>, clock: SharedClock) {
+    loop {
+        clock.sleep_until(clock.mono().plus(REPORT)).await;
+        if let Err(error) = keyrings.report_in().await {
+            tracing::warn!(%error, "the count of time could not be written; waits go on when it can");
         }
     }
 }

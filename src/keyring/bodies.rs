@@ -83,7 +83,7 @@ pub(super) struct PartitionsBody {
 #[serde(deny_unknown_fields)]
 pub(super) struct KeyBody {
     pub created: u64,
-    /// When it is to be destroyed, and what it was before that was decided.
+    /// When it is to be destroyed; its state stays what it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub destroy: Option<DestroyBody>,
     /// Made in a development store: production refuses it.
@@ -93,7 +93,7 @@ pub(super) struct KeyBody {
     pub epoch: Option<u32>,
     /// `NAME vN` of each wrap.
     pub keks: Vec<String>,
-    /// The last time that the key came into each state, by the state's name.
+    /// The last time that the key came into each state, by the state's name; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub moves: BTreeMap<String, MoveBody>,
     /// Of a look-up key: what it is looked up for.
@@ -109,7 +109,7 @@ pub(super) struct KeyBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MoveBody {
-    /// A principal's name, or `sidecar`.
+    /// A principal's name, or `(sidecar)`.
     pub actor: String,
     pub at: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,12 +122,14 @@ pub(super) struct MoveBody {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DestroyBody {
-    /// Not before.
+    /// Not before this, by the wall clock.
     pub at: u64,
-    /// The state that cancelling goes back to.
-    pub from: String,
-    /// When it was decided.
-    pub scheduled: u64,
+    /// Who decided it, when and why.
+    pub by: MoveBody,
+    /// Nor before the fleet has counted so many microseconds.
+    pub counted: u64,
+    /// Hex digest of what the owner declared.
+    pub statement: String,
 }
 
 /// Of a link in the chain of changes.
@@ -172,6 +174,15 @@ pub(super) struct TouchedKey {
     pub key: String,
     /// Hex tag.
     pub tag: String,
+}
+
+/// Of what a sidecar says of itself.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SidecarBody {
+    /// Microseconds that the fleet has counted, as far as this sidecar knows.
+    pub counted: u64,
+    pub schema: u32,
 }
 
 /// The canonical text; None only if a body could not be text, which none of the above can.

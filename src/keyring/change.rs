@@ -6,30 +6,45 @@ use std::sync::Arc;
 use super::directory::Intent;
 use super::draft::{Draft, Drafted, NewKey};
 use super::follow::{Loaded, Open};
-use super::life::By;
+use super::life::{By, Cause, Facts, KeyState, Now, Reason, Step};
 use super::plan::{self, Plan};
 use super::rings::Ring;
 use super::verify::{self, Damage};
 use super::wraps::WrapError;
 use super::{Applied, ApplyError, Change, Inner, KeyringView, Keyrings, UnlockError};
 use crate::audit::IntentReceipt;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Wall};
 use crate::crypto;
 use crate::names::{KeyVersionId, KeyringName};
-use crate::policy::Authority;
-use crate::store::{SealedKey, StoreError};
+use crate::policy::{Action, Authority};
+use crate::store::{RingRows, SealedKey, StoreError};
 
 /// How often a change starts over because another sidecar was first. Each time somebody got through; eight in a row is
 /// a fleet in a loop.
 const ATTEMPTS: usize = 8;
 
+/// Partitions that are counted for a refusal.
+const SOME_PARTITIONS: u32 = 1_000;
+
+/// In microseconds.
+const DAY: u64 = 86_400_000_000;
+
 /// A change with whoever asked for it.
 #[derive(Debug, Clone)]
 pub(super) struct Order {
     pub change: Change,
-    pub actor: String,
+    /// What the authority is for.
+    pub action: Action,
+    pub actor: By,
     pub intent: u64,
     pub deadline: Deadline,
+}
+
+impl Order {
+    /// The cause of the steps that it takes. Ceremonies name themselves here when there are any.
+    pub(super) fn cause(&self, reason: Reason) -> Cause {
+        Cause { reason, by: self.actor.clone(), ceremony: None }
+    }
 }
 
 impl Keyrings {
@@ -43,8 +58,9 @@ impl Keyrings {
         plan::covered(change, authority)?;
         plan::check(change)?;
         let deadline = authority.deadline();
-        let actor = authority.principal().map_or_else(|| By::Sidecar.name().to_owned(), ToString::to_string);
-        let order = Order { change: change.clone(), actor, intent: intent.index(), deadline };
+        let actor = authority.principal().map_or(By::Sidecar, |name| By::Principal(name.clone()));
+        let action = authority.action();
+        let order = Order { change: change.clone(), action, actor, intent: intent.index(), deadline };
         let work = carry_out(Arc::clone(&self.inner), order);
         let ended = |_| Err(ApplyError::Unsettled("the change was cut off".to_owned()));
         tokio::spawn(work).await.unwrap_or_else(ended)
@@ -96,27 +112,28 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
         let open = inner.opened_to_change()?;
         let loaded = inner.load(&open, &name).await?;
         if let Some(loaded) = loaded.as_ref().filter(|_| open.directory().recent(&intent) == Some(&*name)) {
-            return applied(loaded, &open, None);
+            return inner.shown(&loaded.rows, &open, None, None);
         }
-        let now = inner.clock.wall();
-        let mut plan = plan::plan(&order, loaded.as_ref(), now)?;
+        let (facts, now) = inner.look(&open, &order.change, loaded.as_ref()).await?;
+        let mut plan = plan::plan(&order, loaded.as_ref(), &facts, now)?;
         if let Some(new) = plan.make.take() {
             let usable = key.take().filter(|key| !open.directory().has_version(key.row.id));
             let made = match usable {
                 Some(made) => made,
-                None => make_key(&inner, &open, &order, new).await?,
+                None => make_key(&inner, &open, &order, new, now.wall).await?,
             };
             plan.ring.add(made.clone());
             key = Some(made);
         }
-        let Plan { kind, ring, version, .. } = plan;
-        let draft = Draft { kind, at: now, intent: Some(intent.clone()), rings: vec![ring], partitions: Vec::new() };
+        let Plan { kind, ring, version, before, .. } = plan;
+        let draft =
+            Draft { kind, at: now.wall, intent: Some(intent.clone()), rings: vec![ring], partitions: Vec::new() };
         let version = version.or_else(|| key.as_ref().map(|key| key.row.id));
         match inner.commit(&open, draft).await {
             Ok(drafted) => {
                 let rows = drafted.rings.into_iter().next();
                 let rows = rows.ok_or_else(|| ApplyError::Unsettled("the change touched no keyring".to_owned()))?;
-                return shown(&rows, &open, version);
+                return inner.shown(&rows, &open, version, before);
             }
             // Somebody else changed the store: follow, and decide again.
             Err(CommitError::Conflict) => inner.catch_up(&open).await?,
@@ -126,16 +143,13 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
     Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
-fn applied(loaded: &Loaded, open: &Open, version: Option<KeyVersionId>) -> Result<Applied, ApplyError> {
-    shown(&loaded.rows, open, version)
-}
-
-fn shown(rows: &crate::store::RingRows, open: &Open, version: Option<KeyVersionId>) -> Result<Applied, ApplyError> {
-    let ring = Ring::read(rows, &open.system.genesis)?;
-    Ok(Applied { keyring: ring.view.as_ref().clone(), version })
-}
-
-async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> Result<SealedKey, ApplyError> {
+async fn make_key(
+    inner: &Inner,
+    open: &Open,
+    order: &Order,
+    new: plan::New,
+    created: Wall,
+) -> Result<SealedKey, ApplyError> {
     let genesis = &open.system.genesis;
     let keyring = order.change.keyring().to_string();
     let new = NewKey {
@@ -145,12 +159,11 @@ async fn make_key(inner: &Inner, open: &Open, order: &Order, new: plan::New) -> 
         owner: keyring.clone(),
         purpose: new.purpose,
         keyring,
-        created: inner.clock.wall(),
+        created,
         suite: new.suite,
         epoch: None,
         name: new.name,
-        state: new.state,
-        moved: Some(new.moved),
+        life: Some(new.life),
     };
     // The unwrapped key ends here: the first request unwraps it like any later one.
     let (_key, sealed) = new.make(&inner.keks, order.deadline).await?;
@@ -165,6 +178,42 @@ pub(super) enum CommitError {
 }
 
 impl Inner {
+    fn shown(
+        &self,
+        rows: &RingRows,
+        open: &Open,
+        version: Option<KeyVersionId>,
+        before: Option<(KeyVersionId, KeyState)>,
+    ) -> Result<Applied, ApplyError> {
+        let ring = Ring::read(rows, &open.system.genesis, self.settings.data_key_period)?;
+        Ok(Applied { keyring: ring.view.as_ref().clone(), version, before })
+    }
+
+    /// The time, and what a change needs to know beyond the keyring. Only a destruction asks the store for more.
+    async fn look(&self, open: &Open, change: &Change, loaded: Option<&Loaded>) -> Result<(Facts, Now), ApplyError> {
+        match (change, loaded) {
+            (Change::Step { version, step: Step::ScheduleDestroy { .. } | Step::Destroy, .. }, Some(loaded)) => {
+                Ok((self.needs(*version, loaded).await?, self.fleet_now(open).await?))
+            }
+            _ => Ok((Facts::default(), self.now(open))),
+        }
+    }
+
+    /// What still needs a version.
+    async fn needs(&self, id: KeyVersionId, loaded: &Loaded) -> Result<Facts, ApplyError> {
+        let RingRows { head, keys } = &loaded.rows;
+        let parent = format!("key:{id}");
+        let keys = keys.iter().filter(|key| key.row.parent == parent).count();
+        // Whether there are any is what matters; the number is for people.
+        let partitions = self.writer.partitions(head.name.clone(), Some(id), None, SOME_PARTITIONS).await?.len();
+        // The end of that day: what was opened in its last second counts in full.
+        let used = self.usage(id).await.map_err(|error| uncounted(id, &error))?;
+        let opened = Some(used.opened).filter(|day| day.0 > 0);
+        let opened = opened.map(|day| Wall(u64::from(day.0).saturating_add(1).saturating_mul(DAY)));
+        let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+        Ok(Facts { other_active: None, partitions: number(partitions), keys: number(keys), opened })
+    }
+
     /// Seals a draft behind the chain as it is known, commits it, and from then on everybody sees it. The caller has
     /// the turn.
     pub(super) async fn commit(&self, open: &Open, draft: Draft) -> Result<Drafted, CommitError> {
@@ -180,6 +229,14 @@ impl Inner {
         open.advance(&drafted.change, drafted.end, &drafted.rings, self).map_err(|damage| failed(damage.into()))?;
         self.evict_unusable(&drafted.rings);
         Ok(drafted)
+    }
+}
+
+/// Without the counts nobody can say whether a key is still in use.
+fn uncounted(id: KeyVersionId, error: &UnlockError) -> ApplyError {
+    match error {
+        UnlockError::Tampered => ApplyError::Tampered(format!("the count of key {id}")),
+        other => ApplyError::Unavailable(other.to_string()),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Which rows does a change write? Keys, the heads of their keyrings and the next link of the chain, sealed together.
 
-use super::bodies::{self, ChangeBody, HeadBody, KeyBody, MoveBody, SCHEMA, TouchedHead, TouchedKey};
+use super::bodies::{self, ChangeBody, HeadBody, KeyBody, SCHEMA, TouchedHead, TouchedKey};
 use super::directory::Intent;
 use super::follow::Loaded;
+use super::life::Life;
+use super::lives;
 use super::rings::describe;
 use super::seal::{self, Row, RowSealer};
 use super::verify::Damage;
@@ -28,9 +30,8 @@ pub(super) struct NewKey {
     pub epoch: Option<u32>,
     /// Of a look-up key.
     pub name: Option<String>,
-    /// How it came into its first state.
-    pub state: KeyState,
-    pub moved: Option<MoveBody>,
+    /// How it came into its first state; keyward's own keys have no life to speak of.
+    pub life: Option<Life>,
 }
 
 impl NewKey {
@@ -49,7 +50,7 @@ impl NewKey {
             purpose: self.purpose.to_owned(),
             keyring: self.keyring.clone(),
             parent: parent(primary),
-            state: self.state.name().to_owned(),
+            state: self.life.as_ref().map_or(KeyState::Active, Life::state).name().to_owned(),
             generation: 1,
             body: String::new(),
             tag: UNSEALED,
@@ -57,14 +58,13 @@ impl NewKey {
     }
 
     fn body(&self, wraps: &[(WrapRole, Wrap)]) -> Option<String> {
-        let moved = self.moved.clone().map(|moved| (self.state.name().to_owned(), moved));
         bodies::encode(&KeyBody {
             created: self.created.0,
             destroy: None,
             development: self.environment == Environment::Development,
             epoch: self.epoch,
             keks: wraps::shown(wraps),
-            moves: moved.into_iter().collect(),
+            moves: self.life.as_ref().map(lives::moves).unwrap_or_default(),
             name: self.name.clone(),
             schema: SCHEMA,
             suite: self.suite.map(|suite| suite as u8),

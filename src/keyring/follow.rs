@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::bodies::{ChangeBody, HeadBody};
 use super::directory::{Directory, Intent, Known};
+use super::fleet::Time;
+use super::lives;
 use super::rings::{self, HotRings, Ring, Version};
 use super::verify::{self, Damage, PAGE, describe_head};
 use super::{ApplyError, Inner, KeyState, SYSTEM, StoreHead, System, UnlockError};
@@ -21,6 +23,7 @@ const ATTEMPTS: usize = 8;
 pub(super) struct Open {
     pub system: System,
     pub hot: HotRings,
+    pub time: Time,
     directory: RwLock<Directory>,
 }
 
@@ -31,8 +34,8 @@ pub(super) struct Loaded {
 }
 
 impl Open {
-    pub(super) fn new(system: System, directory: Directory, limit: usize) -> Self {
-        Self { system, hot: HotRings::new(limit), directory: RwLock::new(directory) }
+    pub(super) fn new(system: System, directory: Directory, time: Time, limit: usize) -> Self {
+        Self { system, hot: HotRings::new(limit), time, directory: RwLock::new(directory) }
     }
 
     pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
@@ -148,7 +151,7 @@ impl Inner {
     /// Keys whose state no longer allows any use leave the cache.
     pub(super) fn evict_unusable(&self, changed: &[RingRows]) {
         for key in changed.iter().flat_map(|rows| &rows.keys) {
-            if !KeyState::of(&key.row.state).is_some_and(KeyState::opens) {
+            if !lives::acting(key).is_some_and(KeyState::opens) {
                 self.cache.evict_version(key.row.id);
             }
         }
@@ -182,6 +185,7 @@ impl Inner {
     }
 
     async fn try_load(&self, open: &Open, name: &str) -> Result<Option<Loaded>, ApplyError> {
+        let mut again = false;
         for _ in 0..ATTEMPTS {
             let Some(known) = open.directory().known(name) else { return Ok(None) };
             let Some(rows) = self.writer.ring(name.to_owned()).await? else {
@@ -199,6 +203,12 @@ impl Inner {
             if open.directory().known(name) != Some(known) {
                 continue;
             }
+            if rows.head.generation < known.generation && !again {
+                // A mirror may be behind, the store itself may not: the store is asked, and read again.
+                self.writer.last_change().await?;
+                again = true;
+                continue;
+            }
             let head = self.believe(open, &rows, known).await?;
             return Ok(Some(Loaded { rows, head }));
         }
@@ -213,7 +223,9 @@ impl Inner {
             return Ok(Some(ring));
         }
         let Some(loaded) = self.load(open, &name.to_string()).await? else { return Ok(None) };
-        let ring = Arc::new(Ring::read(&loaded.rows, &open.system.genesis).map_err(ApplyError::from)?);
+        let ring = Arc::new(
+            Ring::read(&loaded.rows, &open.system.genesis, self.settings.data_key_period).map_err(ApplyError::from)?,
+        );
         ring.touch(self.clock.mono());
         let known = Known::new(loaded.rows.head.generation, &loaded.rows.head.tag);
         let directory = open.directory();

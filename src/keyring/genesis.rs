@@ -16,7 +16,7 @@ use super::rings::{self, Ring, describe, owner};
 use super::seal::{Row, RowSealer};
 use super::verify::{self, Damage, describe_head};
 use super::wraps::Owner;
-use super::{ApplyError, Environment, Genesis, Inner, Keks, KeyState, SYSTEM, Settings, StoreHead, System, wraps};
+use super::{ApplyError, Environment, Genesis, Inner, Keks, SYSTEM, Settings, StoreHead, System, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
 use crate::kek::Kek;
@@ -61,8 +61,7 @@ pub(super) async fn found(
         suite: None,
         epoch,
         name: None,
-        state: KeyState::Active,
-        moved: None,
+        life: None,
     };
     let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(keks, deadline).await?;
     let (_, sealed_pseudonym) = new(pseudonym_id, "pseudonym", PSEUDONYM_KEY, Some(1)).make(keks, deadline).await?;
@@ -157,8 +156,9 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
         return Err(ApplyError::Tampered(objection));
     }
     let pseudonyms = pseudonyms(inner, &own.rows, store).await?;
+    let time = inner.begin_time(&rows, directory.head()).await?;
     let system = System { genesis: genesis.clone(), rows, pseudonyms };
-    let open = Open::new(system, directory, inner.settings.cache_keys);
+    let open = Open::new(system, directory, time, inner.settings.cache_keys);
     describe_all(inner, &open).await?;
     inner.lease.confirm(asked);
     inner.show(open);
@@ -217,7 +217,7 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
             let facts = rings::facts(&rows, &names, inner.settings.data_key_period)?;
             let own = rows.head.name == SYSTEM;
             if !own {
-                Ring::read(&rows, &open.system.genesis)?;
+                Ring::read(&rows, &open.system.genesis, inner.settings.data_key_period)?;
             }
             keys = keys.saturating_add(rows.keys.len());
             seen.insert(Known::new(rows.head.generation, &rows.head.tag));
@@ -301,7 +301,7 @@ async fn no_genesis(inner: &Inner) -> Result<ApplyError, ApplyError> {
 
 fn check_keks(keks: &Keks, environment: Environment) -> Result<(), ApplyError> {
     let unfit = |kek: &&dyn Kek| environment == Environment::Production && kek.facts().development_only;
-    match keks.each().map(|(_, kek)| kek).find(unfit) {
+    match keks.each().map(|(_, kek)| kek).chain(keks.retiring()).find(unfit) {
         Some(kek) => Err(ApplyError::Refused(format!("the key-encryption key {} is for development", kek.name()))),
         None => Ok(()),
     }

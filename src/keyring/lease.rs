@@ -9,8 +9,11 @@ use std::time::Duration;
 use super::{Settings, UnlockError};
 use crate::clock::Mono;
 
-/// How often the store is asked for its head when nothing hints at a change.
+/// How often a store of this machine is asked for its head; a shared one has a setting.
 pub const STORE_POLL: Duration = Duration::from_secs(2);
+
+/// Several looks at the store, at their longest.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// How long what was last read of the store may be believed. A state that a peer changes after that (suspended,
 /// compromised, destroyed) could not be seen here, so nothing unlocks until the store has been heard again.
@@ -36,6 +39,12 @@ impl StateLease {
     pub fn left(&self, now: Mono) -> Option<Duration> {
         let ends = Mono(self.ends.load(Ordering::Acquire));
         (ends > now).then(|| ends.since(now))
+    }
+
+    /// Whether the store has not been heard for so long that it cannot be by chance.
+    pub fn is_silent(&self, now: Mono) -> bool {
+        let ends = self.ends.load(Ordering::Acquire);
+        ends != 0 && self.left(now).is_none_or(|left| self.offline_max.saturating_sub(left) > SILENT)
     }
 
     /// Nothing unlocks without it.
@@ -67,7 +76,7 @@ impl StateLease {
 /// `t` was over, so `asked <= t` and no request unlocks the key at or after `t + ttl + offline_max`. A canary does not
 /// make this longer: it proves one version of a KEK, not each wrap. A refusal that we do hear drops the keys at once.
 ///
-/// *A change of state by a peer.* Whoever can reach the store looks at it every [`STORE_POLL`]; whoever cannot has confirmed
+/// *A change of state by a peer.* Whoever can reach the store looks at it every `poll`; whoever cannot has confirmed
 /// its head at `asked <= t` for the last time, and the lease that this began ends at `asked + store_offline_max`.
 ///
 /// *Work in hand.* A key that was unlocked before its end serves its request to the request's deadline, at most `drain`
@@ -86,14 +95,14 @@ pub struct RevocationBound {
 
 impl RevocationBound {
     /// Derived from the settings: see the type. A keyring's own `offline_max` is never longer than the settings'.
-    /// `drain` is the longest that a request may take.
-    pub fn of(settings: &Settings, drain: Duration) -> Self {
+    /// `poll` is how often the store is asked, `drain` the longest that a request may take.
+    pub fn of(settings: &Settings, poll: Duration, drain: Duration) -> Self {
         let Settings { cache_ttl: ttl, offline_max, store_offline_max, .. } = *settings;
         Self {
             unheard_refusal: ttl.saturating_add(offline_max).saturating_add(drain),
             refusal: ttl.saturating_add(drain),
             unheard_state: store_offline_max.saturating_add(drain),
-            state: STORE_POLL.min(store_offline_max).saturating_add(drain),
+            state: poll.min(store_offline_max).saturating_add(drain),
         }
     }
 
@@ -195,10 +204,14 @@ mod tests {
             cache_keys: 1,
             usage_limits: UsageLimits { messages: 1, bytes: 1 },
         };
-        let bound = RevocationBound::of(&settings(300, 900, 300), s(10));
+        let bound = RevocationBound::of(&settings(300, 900, 300), STORE_POLL, s(10));
         assert_eq!((bound.unheard_refusal, bound.refusal), (s(1_210), s(310)));
         assert_eq!((bound.unheard_state, bound.state), (s(310), s(12)));
         assert_eq!(bound.worst(), s(1_210));
-        assert_eq!(RevocationBound::of(&settings(1, 0, 1), s(0)).state, s(1), "the lease ends before the poll");
+        assert_eq!(
+            RevocationBound::of(&settings(1, 0, 1), STORE_POLL, s(0)).state,
+            s(1),
+            "the lease ends before the poll"
+        );
     }
 }

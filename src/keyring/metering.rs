@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use super::follow::Open;
 use super::rings::Ring;
 use super::seal::Row;
 use super::usage::{Day, Grant, Meter, Need, Tally, UsageLimits};
-use super::{ApplyError, Inner, UnlockError, bodies};
+use super::{ApplyError, Inner, Keyrings, UnlockError, bodies};
 use crate::clock::{Mono, Steady, Wall};
 use crate::names::KeyVersionId;
 use crate::store::{SidecarId, StoreError, Tag, UsageRow, Write};
@@ -38,6 +38,10 @@ pub(super) struct Metered {
     pub meter: Meter,
     /// What the other sidecars' rows said when they were last read.
     others: Mutex<Tally>,
+    /// As the keyring had them when the meter was last written.
+    limits: Mutex<UsageLimits>,
+    /// Somebody was told that it is nearly used up.
+    told: AtomicBool,
     /// Rows are written by one at a time.
     turn: tokio::sync::Mutex<()>,
 }
@@ -68,6 +72,13 @@ impl Metered {
     pub fn total(&self) -> Tally {
         Tally::sum([self.meter.used(), *lock(&self.others)])
     }
+
+    /// Whether so many hundredths of a limit are used.
+    fn is_used(&self, hundredths: u64) -> bool {
+        let (total, limits) = (self.total(), *lock(&self.limits));
+        let part = |limit: u64| (limit / 100).saturating_mul(hundredths);
+        total.messages >= part(limits.messages) || total.bytes >= part(limits.bytes)
+    }
 }
 
 impl Metering {
@@ -88,6 +99,17 @@ impl Metering {
         lock(&self.meters).get(&number(id)).map(Arc::clone)
     }
 
+    /// The keys that have come to half of their limits.
+    pub fn used_much(&self) -> Vec<KeyVersionId> {
+        lock(&self.meters).values().filter(|metered| metered.is_used(50)).map(|metered| metered.id).collect()
+    }
+
+    /// Whether a key is nearly used up that was not when this was last asked.
+    pub fn used_up(&self) -> bool {
+        let news = |metered: &&Arc<Metered>| metered.is_used(90) && !metered.told.swap(true, Ordering::Relaxed);
+        lock(&self.meters).values().filter(news).count() > 0
+    }
+
     fn keep(&self, metered: Metered) -> Arc<Metered> {
         let mut meters = lock(&self.meters);
         if meters.len() >= self.room {
@@ -95,6 +117,13 @@ impl Metering {
             meters.retain(|_, metered| Arc::strong_count(metered) > 1);
         }
         Arc::clone(meters.entry(number(metered.id)).or_insert_with(|| Arc::new(metered)))
+    }
+}
+
+impl Keyrings {
+    /// What all sidecars counted of a key version: upper bounds.
+    pub async fn usage(&self, version: KeyVersionId) -> Result<Tally, UnlockError> {
+        self.inner.usage(version).await
     }
 }
 
@@ -190,7 +219,8 @@ impl Inner {
         let open = self.opened()?;
         let (own, others) = self.usage_rows(&open, id).await?;
         let (turn, others) = (tokio::sync::Mutex::new(()), Mutex::new(others));
-        Ok(self.metering.keep(Metered { id, meter: Meter::new(own), others, turn }))
+        let (limits, told) = (Mutex::new(self.settings.usage_limits), AtomicBool::new(false));
+        Ok(self.metering.keep(Metered { id, meter: Meter::new(own), others, limits, told, turn }))
     }
 
     /// Writes the row that covers what is needed.
@@ -201,6 +231,7 @@ impl Inner {
         limits: UsageLimits,
     ) -> Result<(), UnlockError> {
         let _turn = metered.turn.lock().await;
+        *lock(&metered.limits) = limits;
         if metered.meter.covers(need) {
             return Ok(());
         }
@@ -245,7 +276,7 @@ impl Inner {
         let (mut own, mut others) = (None, Tally::default());
         for row in &rows {
             let told = self.believe_usage(open, row)?;
-            if row.sidecar == self.sidecar() {
+            if row.sidecar == self.sidecar().unwrap_or(ALONE) {
                 own = Some((row.generation, told));
             } else {
                 others = Tally::sum([others, told]);
@@ -268,7 +299,7 @@ impl Inner {
         let Tally { messages, bytes, opened } = row;
         let body = UsageBody { bytes, messages, opened: opened.0, schema: bodies::SCHEMA };
         let body = bodies::encode(&body).ok_or_else(|| unwritten("it is no text"))?;
-        let mut row = UsageRow { key, sidecar: self.sidecar(), generation, body, tag: Tag([0; 32]) };
+        let mut row = UsageRow { key, sidecar: self.sidecar().unwrap_or(ALONE), generation, body, tag: Tag([0; 32]) };
         row.tag = open.system.rows.tag(Row::Usage(&row)).map_err(|_| unwritten("it cannot be sealed"))?;
         Ok(row)
     }
@@ -279,18 +310,10 @@ impl Inner {
         let (own, others) = self.usage_rows(&open, id).await?;
         Ok(Tally::sum([own.map(|(_, own)| own).unwrap_or_default(), others]))
     }
-
-    /// The volume of this sidecar's log, which its name ends with.
-    fn sidecar(&self) -> SidecarId {
-        let mut id = SidecarId([0; 16]);
-        let volume = self.pinned.get().and_then(|pinned| pinned.log.rsplit('/').next());
-        if let Some(volume) = volume {
-            // A log with another kind of name has no volume: then there is only one sidecar.
-            let _other = hex::decode_to_slice(volume, &mut id.0);
-        }
-        id
-    }
 }
+
+/// A log with another kind of name has no volume: then there is only one sidecar.
+const ALONE: SidecarId = SidecarId([0; 16]);
 
 fn unwritten(why: &str) -> UnlockError {
     UnlockError::Unavailable(format!("the use of the key cannot be counted: {why}"))

@@ -5,17 +5,22 @@
 //! `directory`, `rings` and `follow` (what is known of them, and how it keeps up), `unlock` and `cache` (how a permit
 //! becomes a key), `plan`, `change` and `draft` (how keys change).
 
+mod aging;
 mod bodies;
 mod cache;
 mod change;
 mod directory;
 mod draft;
 mod drill;
+mod errors;
+mod fleet;
 mod follow;
 mod genesis;
+mod inventory;
 mod keks;
 mod lease;
 pub mod life;
+mod lives;
 mod metering;
 mod offline;
 mod plan;
@@ -37,23 +42,26 @@ use arc_swap::ArcSwapOption;
 
 use self::cache::Cache;
 use self::follow::Open;
+use self::life::{Reason, Step, Trigger};
 use self::metering::Metering;
 use self::pseudonym::Pseudonyms;
 use self::rings::Ring;
 use self::seal::RowSealer;
-use crate::clock::{SharedClock, Wall};
+use crate::clock::SharedClock;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{Opened, Reader, Writer};
 
 pub use crate::crypto::Suite;
+pub use aging::{Aged, Aging};
 pub use cache::CacheStats;
 pub use drill::{CanaryKey, Proof, ends_at, wrapped_by};
+pub use errors::{ApplyError, UnlockError};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
 pub use metering::Load;
-pub use rewrap::RewrapReport;
+pub use rewrap::{RewrapReport, RewrapStep};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
@@ -101,50 +109,21 @@ pub enum Change {
     Rotate {
         /// Which keyring.
         keyring: KeyringName,
-        /// Why: a closed code.
-        trigger: String,
+        /// Why.
+        trigger: Trigger,
         /// The version that it replaces; another one that is active means that somebody else was first.
         expect: Option<KeyVersionId>,
     },
-    /// A version into another state.
-    Move {
+    /// One step in the life of a version.
+    Step {
         /// Which keyring.
         keyring: KeyringName,
         /// Which version.
         version: KeyVersionId,
-        /// Suspended, active again, deactivated or compromised.
-        to: KeyState,
-        /// Why: a closed code.
-        reason: String,
-    },
-    /// A version is to be destroyed, and is suspended until then.
-    ScheduleDestroy {
-        /// Which keyring.
-        keyring: KeyringName,
-        /// Which version.
-        version: KeyVersionId,
-        /// Not before.
-        at: Wall,
-        /// Why: a closed code.
-        reason: String,
-    },
-    /// It is not to be destroyed after all.
-    CancelDestroy {
-        /// Which keyring.
-        keyring: KeyringName,
-        /// Which version.
-        version: KeyVersionId,
-        /// Why: a closed code.
-        reason: String,
-    },
-    /// The wraps of a version whose date has come are taken away.
-    Destroy {
-        /// Which keyring.
-        keyring: KeyringName,
-        /// Which version.
-        version: KeyVersionId,
-        /// Why: a closed code.
-        reason: String,
+        /// Which step.
+        step: Step,
+        /// Why.
+        reason: Reason,
     },
     /// Other limits for a keyring.
     Configure {
@@ -160,26 +139,17 @@ impl Change {
     pub const fn keyring(&self) -> &KeyringName {
         match self {
             Self::Create { name, .. } => name,
-            Self::Rotate { keyring, .. }
-            | Self::Move { keyring, .. }
-            | Self::ScheduleDestroy { keyring, .. }
-            | Self::CancelDestroy { keyring, .. }
-            | Self::Destroy { keyring, .. }
-            | Self::Configure { keyring, .. } => keyring,
+            Self::Rotate { keyring, .. } | Self::Step { keyring, .. } | Self::Configure { keyring, .. } => keyring,
         }
     }
 
-    /// What policy calls it.
-    pub const fn action(&self) -> Action {
+    /// What policy calls it, for a version that is in this state.
+    pub const fn action(&self, from: KeyState) -> Action {
         match self {
             Self::Create { .. } => Action::KeyringCreate,
             Self::Rotate { .. } => Action::KeyringRotate,
             Self::Configure { .. } => Action::KeyringConfigure,
-            Self::Move { to: KeyState::Suspended, .. } => Action::KeySuspend,
-            Self::Move { to: KeyState::Deactivated, .. } => Action::KeyDeactivate,
-            Self::Move { to: KeyState::Compromised, .. } => Action::KeyCompromise,
-            Self::Move { .. } => Action::KeyResume,
-            Self::ScheduleDestroy { .. } | Self::CancelDestroy { .. } | Self::Destroy { .. } => Action::KeyDestroy,
+            Self::Step { step, .. } => step.action(from),
         }
     }
 }
@@ -189,8 +159,10 @@ impl Change {
 pub struct Applied {
     /// The keyring as it is now.
     pub keyring: KeyringView,
-    /// The version that the change was about, where it was one.
+    /// The version that the change was about, where it was one; of a rotation the new one.
     pub version: Option<KeyVersionId>,
+    /// The version whose state it changed, and that state before; of a rotation the one that was active.
+    pub before: Option<(KeyVersionId, KeyState)>,
 }
 
 /// The head row over keyward's own keys; the dot keeps it apart from every keyring's name.
@@ -203,64 +175,6 @@ struct System {
     genesis: Genesis,
     rows: RowSealer,
     pseudonyms: Pseudonyms,
-}
-
-/// Why a change did not happen.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ApplyError {
-    /// The name is taken.
-    #[error("the keyring {0} exists")]
-    Exists(KeyringName),
-    /// The authority does not cover the change.
-    #[error("the authority does not cover this change")]
-    NotCovered,
-    /// The state of the key or keyring does not allow it: the text says which state, and what would be needed.
-    #[error("{0}")]
-    InState(String),
-    /// Somebody else made the change, or another that this one did not expect.
-    #[error("{0}")]
-    Superseded(String),
-    /// The change makes no sense: the caller corrects it.
-    #[error("{0}")]
-    Invalid(String),
-    /// The KEK or the store is not available.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The change may or may not be there after a restart: its intent stays open until [`Keyrings::settle`] can tell.
-    #[error("{0}")]
-    Unsettled(String),
-    /// A sealed row did not verify: the database was edited.
-    #[error("a sealed row does not verify: {0}")]
-    Tampered(String),
-    /// Not this store with this configuration or this build: environment, KEK or schema. The operator corrects it.
-    #[error("{0}")]
-    Refused(String),
-    /// Founding a store that has a genesis.
-    #[error("the store has been founded already")]
-    Founded,
-    /// Admitting a store that has none.
-    #[error("the store is empty: `keyward init` founds it")]
-    NotFounded,
-}
-
-/// Why a key could not be unlocked.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum UnlockError {
-    /// The permit does not cover the key.
-    #[error("the permit does not cover this key")]
-    NotCovered,
-    /// No such version: after authorization this is `cannot_open`.
-    #[error("no such key version")]
-    Unknown,
-    /// Suspended, compromised, destroyed.
-    #[error("the key version is {0:?}")]
-    State(KeyState),
-    /// KEK unreachable, deadline passed, or the store is not open yet: retrying is right.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The wrap or its row does not verify.
-    #[error("the wrapped key does not verify")]
-    Tampered,
 }
 
 /// All keyrings of a store.
@@ -290,8 +204,6 @@ struct Inner {
     shut: AtomicBool,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
-    /// What the rewrapping that runs has done so far.
-    rewrapping: Mutex<Option<RewrapReport>>,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -323,7 +235,6 @@ impl Keyrings {
             cache,
             open: ArcSwapOption::empty(),
             damage: Mutex::new(None),
-            rewrapping: Mutex::new(None),
             waiting,
             shut: AtomicBool::new(false),
             pinned: OnceLock::new(),
@@ -387,14 +298,25 @@ impl Keyrings {
             return Err(UnlockError::NotCovered);
         }
         let open = self.inner.opened()?;
+        self.views(&open, after, limit).await
+    }
+
+    async fn views(
+        &self,
+        open: &Open,
+        after: Option<&KeyringName>,
+        limit: usize,
+    ) -> Result<Vec<Arc<KeyringView>>, UnlockError> {
         let mut views = Vec::new();
         let mut from = after.map(ToString::to_string);
         while views.len() < limit {
-            let page = self.inner.page(&open, from.take(), LIST_PAGE).await?;
+            let page = self.inner.page(open, from.take(), LIST_PAGE).await?;
             let Some(last) = page.last() else { break };
             from = Some(last.rows.head.name.clone());
             for loaded in page.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
-                views.push(Arc::clone(&Ring::read(&loaded.rows, &open.system.genesis)?.view));
+                views.push(Arc::clone(
+                    &Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)?.view,
+                ));
             }
         }
         views.truncate(limit);
@@ -432,32 +354,6 @@ impl Keyrings {
         self.inner.cache.stats()
     }
 
-    /// Wipes the keys whose lifetime has ended, and those that outlived it in an outage that is over; a job calls it, so
-    /// that an idle sidecar keeps nothing.
-    pub fn sweep(&self) {
-        self.inner.sweep();
-    }
-
-    /// What all sidecars counted of a key version: upper bounds.
-    pub async fn usage(&self, version: KeyVersionId) -> Result<Tally, UnlockError> {
-        self.inner.usage(version).await
-    }
-
-    /// How unlocking is doing; None until admitted.
-    pub fn unlocking(&self) -> Option<Unlocking> {
-        self.ready().ok().map(|()| self.inner.unlocking())
-    }
-
-    /// How long the store's last word may still be believed; None when it may not, or before the admission.
-    pub fn state_lease(&self) -> Option<Duration> {
-        self.inner.lease.left(self.inner.clock.mono())
-    }
-
-    /// Wipes every cached data key: something may have been refused that nobody heard.
-    pub fn evict_all(&self) {
-        self.inner.cache.evict_all();
-    }
-
     /// How many unwraps the escrow answered because the primary was away.
     pub fn failovers(&self) -> u64 {
         self.inner.keks.failovers()
@@ -475,20 +371,6 @@ impl Keyrings {
     /// Whether this KEK is the primary, has refused and has opened nothing since: then no other is asked instead.
     pub fn refused(&self, kek: &KekName) -> bool {
         kek == self.inner.keks.primary() && self.inner.keks.refused()
-    }
-
-    /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
-    pub fn recovered(&self, kek: &KekName) {
-        self.inner.keks.note_recovery(kek);
-        // What outlived its time meanwhile is fetched anew or not used again.
-        self.inner.sweep();
-    }
-
-    /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the
-    /// refusals that follow still need pseudonyms in the log; neither of them opens a value.
-    pub fn evict(&self, kek: &KekName) {
-        self.inner.keks.note_refusal(kek);
-        self.inner.cache.evict(kek);
     }
 }
 

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::cache::Slot;
 use super::rings::{Ring, Version};
-use super::{Inner, UnlockError, Unlocking};
+use super::{Inner, Keyrings, UnlockError, Unlocking};
 use crate::clock::{Deadline, Mono};
+use crate::names::KekName;
 
 /// How long a renewal beside the requests may take: longer than the slowest token needs to be given up on.
 const RENEWAL: Duration = Duration::from_secs(20);
@@ -19,6 +20,48 @@ const RENEWAL: Duration = Duration::from_secs(20);
 pub(super) struct Wanted {
     pub version: Arc<Version>,
     pub offline_max: Duration,
+}
+
+impl Keyrings {
+    /// Wipes the keys whose lifetime has ended, and those that outlived it in an outage that is over; a job calls it, so
+    /// that an idle sidecar keeps nothing.
+    pub fn sweep(&self) {
+        self.inner.sweep();
+    }
+
+    /// How unlocking is doing; None until admitted.
+    pub fn unlocking(&self) -> Option<Unlocking> {
+        self.ready().ok().map(|()| self.inner.unlocking())
+    }
+
+    /// How long the store's last word may still be believed; None when it may not, or before the admission.
+    pub fn state_lease(&self) -> Option<Duration> {
+        self.inner.lease.left(self.inner.clock.mono())
+    }
+
+    /// Whether the store has not been heard for a while.
+    pub fn store_is_silent(&self) -> bool {
+        self.inner.lease.is_silent(self.inner.clock.mono())
+    }
+
+    /// Wipes every cached data key: something may have been refused that nobody heard.
+    pub fn evict_all(&self) {
+        self.inner.cache.evict_all();
+    }
+
+    /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
+    pub fn recovered(&self, kek: &KekName) {
+        self.inner.keks.note_recovery(kek);
+        // What outlived its time meanwhile is fetched anew or not used again.
+        self.inner.sweep();
+    }
+
+    /// A KEK refused, a canary say: wipes every cached data key that it gave. keyward's own keys stay, since the
+    /// refusals that follow still need pseudonyms in the log; neither of them opens a value.
+    pub fn evict(&self, kek: &KekName) {
+        self.inner.keks.note_refusal(kek);
+        self.inner.cache.evict(kek);
+    }
 }
 
 impl Inner {

@@ -1,13 +1,14 @@
 //! What does a change do to a keyring? Pure: the keyring as it is and the time in, the keyring as it will be out, or why
 //! it may not be.
 
-use super::bodies::{DestroyBody, HeadBody, MoveBody, SCHEMA};
+use super::bodies::{self, HeadBody, KeyBody, SCHEMA};
 use super::change::Order;
 use super::draft::RingDraft;
 use super::follow::Loaded;
-use super::rings::DATA;
-use super::{ApplyError, Change, KeyState};
-use crate::clock::Wall;
+use super::life::{self, Facts, KeyState, Life, Now, Reason, Step, Trigger};
+use super::rings::{DATA, describe};
+use super::verify::Damage;
+use super::{ApplyError, Change, lives};
 use crate::crypto::Suite;
 use crate::names::{KeyVersionId, MAX_CALLER_PAIRS, RESERVED_PREFIX};
 use crate::policy::Authority;
@@ -21,6 +22,8 @@ pub(super) struct Plan {
     pub make: Option<New>,
     /// The version that the change is about.
     pub version: Option<KeyVersionId>,
+    /// The version whose state changes, and its state before.
+    pub before: Option<(KeyVersionId, KeyState)>,
 }
 
 /// A key to be made.
@@ -28,14 +31,13 @@ pub(super) struct New {
     pub purpose: &'static str,
     pub suite: Option<Suite>,
     pub name: Option<String>,
-    pub state: KeyState,
-    pub moved: MoveBody,
+    pub life: Life,
 }
 
-/// Whether the authority is for this change.
+/// Whether the authority is for this change, in whatever state the version turns out to be: [`plan`] looks at that.
 pub(super) fn covered(change: &Change, authority: &Authority) -> Result<(), ApplyError> {
-    let covers = authority.action() == change.action() && authority.keyring() == Some(change.keyring());
-    if covers { Ok(()) } else { Err(ApplyError::NotCovered) }
+    let action = KeyState::ALL.iter().any(|from| change.action(*from) == authority.action());
+    if action && authority.keyring() == Some(change.keyring()) { Ok(()) } else { Err(ApplyError::NotCovered) }
 }
 
 /// A keyring that no value could satisfy, or whose pseudonyms nobody could compute, is refused before it exists.
@@ -65,33 +67,25 @@ pub(super) fn check(change: &Change) -> Result<(), ApplyError> {
 }
 
 /// Plans a change of a keyring as it is now.
-pub(super) fn plan(order: &Order, loaded: Option<&Loaded>, now: Wall) -> Result<Plan, ApplyError> {
+pub(super) fn plan(order: &Order, loaded: Option<&Loaded>, facts: &Facts, now: Now) -> Result<Plan, ApplyError> {
     let change = &order.change;
     if let Change::Create { .. } = change {
         return create(order, loaded, now);
     }
-    let unknown = || ApplyError::Invalid(format!("there is no keyring {}", change.keyring()));
-    let ring = RingDraft::of(loaded.ok_or_else(unknown)?);
-    let moved =
-        |reason: &str| MoveBody { actor: order.actor.clone(), at: now.0, ceremony: None, reason: reason.to_owned() };
+    let unknown = || ApplyError::Unknown(format!("there is no keyring {}", change.keyring()));
+    let mut ring = RingDraft::of(loaded.ok_or_else(unknown)?);
     match change {
         Change::Create { .. } => Err(unknown()),
-        Change::Rotate { trigger, expect, .. } => rotate(ring, *expect, moved(trigger), now),
-        Change::Move { version, to, reason, .. } => step(ring, *version, *to, moved(reason)),
-        Change::ScheduleDestroy { version, reason, at, .. } => {
-            schedule_destroy(ring, *version, *at, moved(reason), now)
-        }
-        Change::CancelDestroy { version, reason, .. } => cancel_destroy(ring, *version, moved(reason)),
-        Change::Destroy { version, reason, .. } => destroy(ring, *version, moved(reason), now),
+        Change::Rotate { trigger, expect, .. } => rotate(ring, *trigger, *expect, order, now),
+        Change::Step { version, step, reason, .. } => take(ring, *version, (*step, *reason), order, facts, now),
         Change::Configure { limits, .. } => {
-            let mut ring = ring;
             ring.head.limits = limits.body();
-            Ok(Plan { kind: "keyring.configured", ring, make: None, version: None })
+            Ok(Plan { kind: "keyring.configured", ring, make: None, version: None, before: None })
         }
     }
 }
 
-fn create(order: &Order, loaded: Option<&Loaded>, now: Wall) -> Result<Plan, ApplyError> {
+fn create(order: &Order, loaded: Option<&Loaded>, now: Now) -> Result<Plan, ApplyError> {
     let Change::Create { name, required_context, subject_key, suite, partition_key, limits } = &order.change else {
         return Err(ApplyError::NotCovered);
     };
@@ -100,7 +94,7 @@ fn create(order: &Order, loaded: Option<&Loaded>, now: Wall) -> Result<Plan, App
     }
     let head = HeadBody {
         count: 0,
-        created: now.0,
+        created: now.wall.0,
         limits: limits.body(),
         partition_key: partition_key.clone(),
         partitions: None,
@@ -110,133 +104,93 @@ fn create(order: &Order, loaded: Option<&Loaded>, now: Wall) -> Result<Plan, App
         subject_key: subject_key.clone(),
         suite: Some(*suite as u8),
     };
-    let moved = MoveBody { actor: order.actor.clone(), at: now.0, ceremony: None, reason: "created".to_owned() };
-    let new = New { purpose: DATA, suite: Some(*suite), name: None, state: KeyState::Active, moved };
+    let life = Life::begun(now, &order.cause(Reason::Created));
+    let new = New { purpose: DATA, suite: Some(*suite), name: None, life };
     let ring = RingDraft::new(name.to_string(), head);
-    Ok(Plan { kind: "keyring.created", ring, make: Some(new), version: None })
+    Ok(Plan { kind: "keyring.created", ring, make: Some(new), version: None, before: None })
 }
 
 /// A new active version; the one that was active only opens from now on.
-fn rotate(mut ring: RingDraft, expect: Option<KeyVersionId>, moved: MoveBody, _now: Wall) -> Result<Plan, ApplyError> {
-    let active = active(&ring);
+fn rotate(
+    mut ring: RingDraft,
+    trigger: Trigger,
+    expect: Option<KeyVersionId>,
+    order: &Order,
+    now: Now,
+) -> Result<Plan, ApplyError> {
+    let found = active(&ring)?;
+    let id = found.as_ref().map(|(id, _)| *id);
     if let Some(expected) = expect
-        && active != Some(expected)
+        && id != Some(expected)
     {
         return Err(ApplyError::Superseded(format!(
-            "the active version is {}, not {expected}: it was rotated by somebody else",
-            active.map_or_else(|| "none".to_owned(), |id| id.to_string())
+            "the active version is {}, not {expected}: somebody else was first",
+            id.map_or_else(|| "none".to_owned(), |id| id.to_string())
         )));
     }
-    if let Some(id) = active {
-        ring.change(id, |key, body| {
-            key.row.state = KeyState::Deactivated.name().to_owned();
-            body.moves.insert(KeyState::Deactivated.name().to_owned(), moved.clone());
-        })?;
+    let found = found.as_ref().map(|(id, life)| (*id, life));
+    let turn = life::rotate(found, trigger, now, order.actor.clone(), None).map_err(ApplyError::Forbidden)?;
+    if let Some((retired, life)) = &turn.retired {
+        ring.change(*retired, |key, body| lives::write(life, key, body))?;
     }
     let suite = super::rings::suite(ring.head.suite);
-    let new = New { purpose: DATA, suite, name: None, state: KeyState::Active, moved };
-    Ok(Plan { kind: "keyring.rotated", ring, make: Some(new), version: None })
+    let new = New { purpose: DATA, suite, name: None, life: turn.fresh };
+    let before = id.map(|id| (id, KeyState::Active));
+    Ok(Plan { kind: "keyring.rotated", ring, make: Some(new), version: None, before })
 }
 
-fn step(mut ring: RingDraft, id: KeyVersionId, to: KeyState, moved: MoveBody) -> Result<Plan, ApplyError> {
-    let from = state_of(&ring, id)?;
-    let pending = pending(&ring, id)?;
-    if !allowed(from, to) || (pending.is_some() && to != KeyState::Compromised) {
-        return Err(forbidden(from, to, pending.is_some()));
-    }
-    if to == KeyState::Active && active(&ring).is_some() {
-        return Err(ApplyError::InState(format!("the keyring has an active version: {id} can only be deactivated")));
-    }
-    ring.change(id, |key, body| {
-        key.row.state = to.name().to_owned();
-        body.moves.insert(to.name().to_owned(), moved);
-    })?;
-    Ok(Plan { kind: "key.moved", ring, make: None, version: Some(id) })
-}
-
-fn schedule_destroy(
+/// One step of one version, if the authority is for that step from the state that the version is in.
+fn take(
     mut ring: RingDraft,
     id: KeyVersionId,
-    at: Wall,
-    moved: MoveBody,
-    now: Wall,
+    (step, reason): (Step, Reason),
+    order: &Order,
+    facts: &Facts,
+    now: Now,
 ) -> Result<Plan, ApplyError> {
-    let from = state_of(&ring, id)?;
-    if !allowed(from, KeyState::Destroyed) || pending(&ring, id)?.is_some() {
-        return Err(forbidden(from, KeyState::Destroyed, pending(&ring, id)?.is_some()));
+    let unknown = || ApplyError::Unknown(format!("the keyring has no version {id}"));
+    let (_, life) = data_keys(&ring).find(|(key, _)| key.row.id == id).ok_or_else(unknown)?;
+    let life = life?;
+    let from = life.state();
+    if order.change.action(from) != order.action {
+        return Err(ApplyError::NotCovered);
     }
-    ring.change(id, |key, body| {
-        body.destroy = Some(DestroyBody { at: at.0, from: from.name().to_owned(), scheduled: now.0 });
-        if from == KeyState::Deactivated {
-            key.row.state = KeyState::Suspended.name().to_owned();
-            body.moves.insert(KeyState::Suspended.name().to_owned(), moved);
+    let other_active = active(&ring)?.map(|(active, _)| active).filter(|active| *active != id);
+    let facts = Facts { other_active, ..*facts };
+    let next = life.step(step, &facts, now, &order.cause(reason)).map_err(ApplyError::Forbidden)?;
+    ring.change(id, |key, body| lives::write(&next, key, body))?;
+    Ok(Plan { kind: kind(step), ring, make: None, version: Some(id), before: Some((id, from)) })
+}
+
+/// What the link of the chain calls it.
+const fn kind(step: Step) -> &'static str {
+    match step {
+        Step::Activate => "key.activated",
+        Step::Suspend => "key.suspended",
+        Step::Resume => "key.resumed",
+        Step::Deactivate => "key.deactivated",
+        Step::Compromise => "key.compromised",
+        Step::ScheduleDestroy { .. } => "key.destroy_scheduled",
+        Step::CancelDestroy => "key.destroy_cancelled",
+        Step::Destroy => "key.destroyed",
+    }
+}
+
+fn active(ring: &RingDraft) -> Result<Option<(KeyVersionId, Life)>, Damage> {
+    for (key, life) in data_keys(ring) {
+        let life = life?;
+        if life.state() == KeyState::Active {
+            return Ok(Some((key.row.id, life)));
         }
-    })?;
-    Ok(Plan { kind: "key.destroy_scheduled", ring, make: None, version: Some(id) })
-}
-
-fn cancel_destroy(mut ring: RingDraft, id: KeyVersionId, moved: MoveBody) -> Result<Plan, ApplyError> {
-    let Some(destroy) = pending(&ring, id)? else {
-        return Err(ApplyError::InState(format!("no destruction of {id} is scheduled")));
-    };
-    ring.change(id, |key, body| {
-        key.row.state.clone_from(&destroy.from);
-        body.moves.insert(destroy.from.clone(), moved);
-        body.destroy = None;
-    })?;
-    Ok(Plan { kind: "key.destroy_cancelled", ring, make: None, version: Some(id) })
-}
-
-/// The wraps go; the row stays as the record of the key.
-fn destroy(mut ring: RingDraft, id: KeyVersionId, moved: MoveBody, now: Wall) -> Result<Plan, ApplyError> {
-    let Some(destroy) = pending(&ring, id)? else {
-        return Err(ApplyError::InState(format!("no destruction of {id} is scheduled: schedule it first")));
-    };
-    if now.0 < destroy.at {
-        return Err(ApplyError::InState(format!("{id} may be destroyed after its date, not before")));
     }
-    ring.change(id, |key, body| {
-        key.row.state = KeyState::Destroyed.name().to_owned();
-        key.wraps = Vec::new();
-        body.keks = Vec::new();
-        body.moves.insert(KeyState::Destroyed.name().to_owned(), moved);
-        body.destroy = None;
-    })?;
-    Ok(Plan { kind: "key.destroyed", ring, make: None, version: Some(id) })
+    Ok(None)
 }
 
-fn active(ring: &RingDraft) -> Option<KeyVersionId> {
-    let is_active = |key: &&SealedKey| key.row.purpose == DATA && key.row.state == KeyState::Active.name();
-    ring.keys().find(is_active).map(|key| key.row.id)
+fn data_keys(ring: &RingDraft) -> impl Iterator<Item = (&SealedKey, Result<Life, Damage>)> {
+    ring.keys().filter(|key| key.row.purpose == DATA).map(|key| (key, life_of(key)))
 }
 
-fn state_of(ring: &RingDraft, id: KeyVersionId) -> Result<KeyState, ApplyError> {
-    let key = ring.keys().find(|key| key.row.id == id && key.row.purpose == DATA);
-    let unknown = || ApplyError::Invalid(format!("the keyring has no version {id}"));
-    key.and_then(|key| KeyState::of(&key.row.state)).ok_or_else(unknown)
-}
-
-fn pending(ring: &RingDraft, id: KeyVersionId) -> Result<Option<DestroyBody>, ApplyError> {
-    let Some(key) = ring.keys().find(|key| key.row.id == id) else { return Ok(None) };
-    let unreadable = |why| super::verify::Damage::unreadable(super::rings::describe(key), why);
-    let body: super::bodies::KeyBody = super::bodies::decode(&key.row.body).map_err(unreadable)?;
-    Ok(body.destroy)
-}
-
-/// SP 800-57 part 1, section 7,.
-const fn allowed(from: KeyState, to: KeyState) -> bool {
-    use KeyState::{Active, Compromised, Deactivated, Destroyed, PreActive, Suspended};
-    matches!(
-        (from, to),
-        (PreActive, Active | Destroyed | Compromised)
-            | (Active, Suspended | Deactivated | Compromised)
-            | (Suspended, Active | Deactivated | Compromised)
-            | (Deactivated, Destroyed | Compromised)
-            | (Compromised, Destroyed)
-    )
-}
-
-fn forbidden(from: KeyState, to: KeyState, pending: bool) -> ApplyError {
-    let also = if pending { " and its destruction is scheduled: cancel that first" } else { "" };
-    ApplyError::InState(format!("a key that is {} cannot become {}{also}", from.name(), to.name()))
+fn life_of(key: &SealedKey) -> Result<Life, Damage> {
+    let body: KeyBody = bodies::decode(&key.row.body).map_err(|why| Damage::unreadable(describe(key), why))?;
+    lives::read(key, &body)
 }

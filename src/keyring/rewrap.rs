@@ -5,7 +5,7 @@
 //! crash, is resumed by starting it again, and two sidecars that run it at once share the work. While one page is being
 //! committed the token works on the next one.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -20,7 +20,7 @@ use super::keks::{NotGiven, NotRewrapped, Rewrapped, Wrapped};
 use super::rings::wraps_of;
 use super::{ApplyError, Inner, Keyrings, wraps};
 use crate::audit::IntentReceipt;
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Mono};
 use crate::kek::{Wrap, WrapRole};
 use crate::names::{KekName, KeyVersionId};
 use crate::policy::{Action, Authority};
@@ -73,39 +73,47 @@ impl Keyrings {
         survey(&self.inner, &open).await
     }
 
-    /// What the rewrapping that runs in this process has done so far; None if none runs.
-    pub fn rewrapping(&self) -> Option<RewrapReport> {
-        self.inner.rewrapping.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Wraps every key anew that is behind. A caller that goes away does not stop it; one that comes while it runs is
-    /// told so. The report is that of a survey after it.
-    pub async fn rewrap(&self, authority: &Authority, intent: IntentReceipt) -> Result<RewrapReport, ApplyError> {
+    /// Wraps keys anew that are behind, from after a keyring on, and begins no further page after `until`: at least one
+    /// page is done. A caller that goes away does not stop it.
+    pub async fn rewrap(
+        &self,
+        authority: &Authority,
+        intent: IntentReceipt,
+        after: Option<String>,
+        until: Mono,
+    ) -> Result<RewrapStep, ApplyError> {
         if authority.action() != Action::KeysRewrap {
             return Err(ApplyError::NotCovered);
         }
         let inner = Arc::clone(&self.inner);
         let ended = |_| Err(ApplyError::Unsettled("the rewrapping was cut off: start it again".to_owned()));
-        tokio::spawn(run(inner, intent.index())).await.unwrap_or_else(ended)
+        tokio::spawn(step(inner, intent.index(), after, until)).await.unwrap_or_else(ended)
     }
 }
 
-pub(super) async fn run(inner: Arc<Inner>, intent: u64) -> Result<RewrapReport, ApplyError> {
+/// A part of a rewrapping.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RewrapStep {
+    /// What was done; its counts are of this part alone, and it counts no wraps.
+    pub report: RewrapReport,
+    /// The keyring after which to go on; None when there are no more.
+    pub next: Option<String>,
+}
+
+pub(super) async fn step(
+    inner: Arc<Inner>,
+    intent: u64,
+    after: Option<String>,
+    until: Mono,
+) -> Result<RewrapStep, ApplyError> {
     let open = inner.opened_to_change()?;
-    {
-        let mut running = inner.rewrapping.lock().unwrap_or_else(PoisonError::into_inner);
-        if running.is_some() {
-            return Err(ApplyError::Superseded("keys are being rewrapped already: follow that".to_owned()));
-        }
-        *running = Some(RewrapReport::default());
+    let job = Job { inner, open, intent, report: Arc::default() };
+    let worked = job.work(after, until).await;
+    let report = std::mem::take(&mut *job.report.lock().unwrap_or_else(PoisonError::into_inner));
+    match worked {
+        Ok(next) => Ok(RewrapStep { report, next }),
+        Err(error) => Err(interrupted(error, &report)),
     }
-    let job = Job { inner: Arc::clone(&inner), open: Arc::clone(&open), intent };
-    let worked = job.work().await;
-    let done = inner.rewrapping.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default();
-    worked.map_err(|error| interrupted(error, &done))?;
-    let after = survey(&inner, &open).await?;
-    // Those that another sidecar moved are neither behind any more nor ours.
-    Ok(RewrapReport { keys: after.keys, behind: done.rewrapped + after.behind, wraps: after.wraps, ..done })
 }
 
 fn interrupted(error: ApplyError, done: &RewrapReport) -> ApplyError {
@@ -143,6 +151,7 @@ struct Job {
     inner: Arc<Inner>,
     open: Arc<Open>,
     intent: u64,
+    report: Arc<Mutex<RewrapReport>>,
 }
 
 /// Keyrings of a page with what their keys are to be wrapped by.
@@ -155,23 +164,28 @@ struct Batch {
 }
 
 impl Job {
-    async fn work(&self) -> Result<(), ApplyError> {
+    /// Where to go on; None when all was looked at.
+    async fn work(&self, mut after: Option<String>, until: Mono) -> Result<Option<String>, ApplyError> {
         let mut committing: Option<JoinHandle<Result<(), ApplyError>>> = None;
-        let mut after = None;
         loop {
-            let batch = self.next(after).await;
+            let batch = self.next(after.clone()).await;
             if let Some(commit) = committing.take() {
-                commit.await.unwrap_or_else(|_| Err(ApplyError::Unsettled("a commit was cut off".to_owned())))?;
+                commit.await.unwrap_or_else(cut_off)?;
             }
-            let Some(batch) = batch? else { return Ok(()) };
+            let Some(batch) = batch? else { return Ok(None) };
+            let late = self.inner.clock.mono() >= until;
             let (then, again) = (batch.after.clone(), batch.again);
             let (inner, open, intent) = (Arc::clone(&self.inner), Arc::clone(&self.open), self.intent);
-            let commit = tokio::spawn(async move { commit(&inner, &open, intent, batch).await });
-            if again {
+            let report = Arc::clone(&self.report);
+            let commit = tokio::spawn(async move { commit(&inner, &open, intent, batch, &report).await });
+            if again || late {
                 // What is left of the same keyring is read only after this commit.
-                commit.await.unwrap_or_else(|_| Err(ApplyError::Unsettled("a commit was cut off".to_owned())))?;
+                commit.await.unwrap_or_else(cut_off)?;
             } else {
                 committing = Some(commit);
+            }
+            if late {
+                return Ok(Some(then.unwrap_or_default()));
             }
             after = then;
         }
@@ -243,7 +257,7 @@ impl Job {
             }
         }
         let mended = done.iter().filter(|(_, rewrapped)| !rewrapped.mended.is_empty()).count();
-        self.inner.report(|report| {
+        note(&self.report, |report| {
             report.behind += found as u64;
             report.mended += mended as u64;
             report.failed += failed.len() as u64;
@@ -288,7 +302,13 @@ fn sorted(page: Vec<Loaded>, done: Vec<(KeyVersionId, Rewrapped)>) -> Vec<(Loade
 
 /// Replaces the wraps of a page in one transaction. A key that somebody changed meanwhile is left as it is: if it is still
 /// behind, the next run finds it.
-async fn commit(inner: &Inner, open: &Open, intent: u64, batch: Batch) -> Result<(), ApplyError> {
+async fn commit(
+    inner: &Inner,
+    open: &Open,
+    intent: u64,
+    batch: Batch,
+    report: &Mutex<RewrapReport>,
+) -> Result<(), ApplyError> {
     let _turn = inner.turn.lock().await;
     let mut rings = batch.rings;
     for _ in 0..ATTEMPTS {
@@ -305,7 +325,7 @@ async fn commit(inner: &Inner, open: &Open, intent: u64, batch: Batch) -> Result
         };
         match inner.commit(open, draft).await {
             Ok(_) => {
-                inner.report(|report| report.rewrapped += keys);
+                note(report, |report| report.rewrapped += keys);
                 return Ok(());
             }
             Err(CommitError::Conflict) => inner.catch_up(open).await?,
@@ -357,10 +377,10 @@ async fn reread(
     Ok(again)
 }
 
-impl Inner {
-    fn report(&self, note: impl FnOnce(&mut RewrapReport)) {
-        if let Some(report) = self.rewrapping.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            note(report);
-        }
-    }
+fn note(report: &Mutex<RewrapReport>, work: impl FnOnce(&mut RewrapReport)) {
+    work(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
+}
+
+fn cut_off<E>(_: E) -> Result<(), ApplyError> {
+    Err(ApplyError::Unsettled("a commit was cut off".to_owned()))
 }

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
 use super::bodies::{self, HeadBody, KeyBody};
 use super::directory::{Facts, IdHasher, NEVER, ROLES, number};
+use super::lives;
 use super::verify::Damage;
 use super::wraps::{self, Owner};
 use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
@@ -39,22 +41,24 @@ pub(super) struct Version {
 }
 
 impl Ring {
-    /// A keyring from its verified rows.
-    pub(super) fn read(rows: &RingRows, genesis: &Genesis) -> Result<Self, Damage> {
+    /// A keyring from its verified rows; `period` is for those that ask for no other.
+    pub(super) fn read(rows: &RingRows, genesis: &Genesis, period: Duration) -> Result<Self, Damage> {
         let head = || format!("the head of keyring {}", rows.head.name);
         let name: KeyringName = rows.head.name.parse().map_err(|_| Damage::of(head(), "its name is none"))?;
         let body: HeadBody = bodies::decode(&rows.head.body).map_err(|why| Damage::unreadable(head(), why))?;
         let suite = suite(body.suite).ok_or_else(|| Damage::of(head(), "its suite is unknown"))?;
+        let limits = KeyLimits::of(&body.limits);
+        let period = limits.cryptoperiod.unwrap_or(period);
         let data = rows.keys.iter().filter(|key| key.row.purpose == DATA);
         let mut versions: Vec<Arc<Version>> =
-            data.map(|key| Version::read(key, genesis).map(Arc::new)).collect::<Result<_, _>>()?;
+            data.map(|key| Version::read(key, genesis, period).map(Arc::new)).collect::<Result<_, _>>()?;
         versions.sort_by_key(|version| (version.view.created, version.view.id));
         let view = KeyringView {
             name,
             required_context: body.required_context,
             subject_key: body.subject_key,
             partition_key: body.partition_key,
-            limits: KeyLimits::of(&body.limits),
+            limits,
             suite,
             versions: versions.iter().map(|version| version.view.clone()).collect(),
             created: Wall(body.created),
@@ -80,24 +84,25 @@ impl Ring {
 }
 
 impl Version {
-    fn read(key: &SealedKey, genesis: &Genesis) -> Result<Self, Damage> {
+    fn read(key: &SealedKey, genesis: &Genesis, period: Duration) -> Result<Self, Damage> {
         let wrong = |what: &str| Damage::of(describe(key), what);
         let unreadable = |why| Damage::unreadable(describe(key), why);
         let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
         if body.development && genesis.environment == Environment::Production {
             return Err(Damage::Development(describe(key)));
         }
-        let state = KeyState::of(&key.row.state).ok_or_else(|| wrong("its state is unknown"))?;
-        let moved = body.moves.get(state.name());
+        let life = lives::read(key, &body)?;
+        let now = life.marks().last().ok_or_else(|| wrong("it was never made"))?;
         let view = VersionView {
             id: key.row.id,
-            state,
+            state: now.state,
             created: Wall(body.created),
-            activated: body.moves.get(KeyState::Active.name()).map(|moved| Wall(moved.at)),
-            since: Wall(moved.map_or(body.created, |moved| moved.at)),
-            reason: moved.map(|moved| moved.reason.clone()),
-            actor: moved.map(|moved| moved.actor.clone()),
-            destroy_at: body.destroy.as_ref().map(|destroy| Wall(destroy.at)),
+            activated: life.entered(KeyState::Active).map(|mark| mark.at),
+            since: now.at,
+            reason: now.reason,
+            by: now.by.clone(),
+            expires: (now.state == KeyState::Active).then(|| after(now.at, period)),
+            destroy_at: life.plan().map(|plan| plan.due),
             suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown"))?,
             keks: body.keks,
         };
@@ -107,8 +112,12 @@ impl Version {
     }
 }
 
+fn after(at: Wall, period: Duration) -> Wall {
+    Wall(at.0.saturating_add(u64::try_from(period.as_micros()).unwrap_or(u64::MAX)))
+}
+
 /// What the directory counts of a keyring's rows, under these KEKs.
-pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: std::time::Duration) -> Result<Facts, Damage> {
+pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: Duration) -> Result<Facts, Damage> {
     let mut facts = Facts { keys: u16::try_from(rows.keys.len()).unwrap_or(u16::MAX), ..Facts::default() };
     for key in rows.keys.iter().filter(|key| key.row.state != KeyState::Destroyed.name()) {
         let wraps = wraps_of(key)?;
@@ -121,7 +130,7 @@ pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: std::time::Durat
 }
 
 /// When the active version's cryptoperiod ends.
-fn due(rows: &RingRows, period: std::time::Duration) -> Result<u32, Damage> {
+fn due(rows: &RingRows, period: Duration) -> Result<u32, Damage> {
     let active = |key: &&SealedKey| key.row.purpose == DATA && key.row.state == KeyState::Active.name();
     let Some(key) = rows.keys.iter().find(active) else { return Ok(NEVER) };
     let unreadable = |why| Damage::unreadable(describe(key), why);

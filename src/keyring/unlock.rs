@@ -181,7 +181,7 @@ fn covered(permit: &Permit, action: Action) -> Result<&KeyringName, UnlockError>
 fn sealing(ring: &Ring) -> Result<Arc<Version>, UnlockError> {
     match (ring.sealing(), ring.versions.last()) {
         (Some(version), _) => Ok(Arc::clone(version)),
-        (None, Some(newest)) => Err(UnlockError::State(newest.view.state)),
+        (None, Some(newest)) => Err(UnlockError::State(newest.view.acting())),
         (None, None) => Err(UnlockError::State(KeyState::Destroyed)),
     }
 }
@@ -190,7 +190,7 @@ fn opening(ring: &Ring, version: &Version, name: &KeyringName) -> Result<(), Unl
     if ring.view.name != *name {
         return Err(UnlockError::NotCovered);
     }
-    let state = version.view.state;
+    let state = version.view.acting();
     if state.opens() { Ok(()) } else { Err(UnlockError::State(state)) }
 }
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::KeyState;
 use super::bodies::Limits;
+use super::life::{By, KeyState, Reason};
 use crate::clock::Wall;
 use crate::crypto::Suite;
 use crate::names::{KeyVersionId, KeyringName, StoreId};
@@ -52,6 +52,18 @@ pub struct KeyringView {
     pub created: Wall,
     /// The row generation.
     pub generation: u64,
+}
+
+impl KeyringView {
+    /// The version that seals.
+    pub fn active(&self) -> Option<&VersionView> {
+        self.versions.iter().find(|version| version.state == KeyState::Active)
+    }
+
+    /// When its active version is to be replaced at the latest.
+    pub fn rotation_due(&self) -> Option<Wall> {
+        self.active().and_then(|version| version.expires)
+    }
 }
 
 /// Limits of one keyring; None means the configuration's default.
@@ -103,16 +115,25 @@ pub struct VersionView {
     pub activated: Option<Wall>,
     /// When it came into its state.
     pub since: Wall,
-    /// The closed code of the reason why.
-    pub reason: Option<String>,
-    /// Who brought it there: a principal's name, or `sidecar`.
-    pub actor: Option<String>,
+    /// Why.
+    pub reason: Reason,
+    /// Who brought it there.
+    pub by: By,
+    /// When its cryptoperiod ends; None unless it is active.
+    pub expires: Option<Wall>,
     /// When it is to be destroyed, if that was decided.
     pub destroy_at: Option<Wall>,
     /// The suite it seals and opens, fixed when it was made.
     pub suite: Suite,
     /// `NAME vN` of the KEKs that wrap it.
     pub keks: Vec<String>,
+}
+
+impl VersionView {
+    /// The state that it is treated as: suspended while it waits to be destroyed.
+    pub const fn acting(&self) -> KeyState {
+        self.state.acting(self.destroy_at.is_some())
+    }
 }
 
 /// What the genesis row says.

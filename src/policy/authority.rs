@@ -45,7 +45,12 @@ impl Authority {
         }
     }
 
-    /// Until when.
+    /// Whether it is for this action on this keyring.
+    pub fn covers(&self, action: Action, keyring: &KeyringName) -> bool {
+        self.action() == action && self.keyring() == Some(keyring)
+    }
+
+    /// Until when the change must be done.
     pub const fn deadline(&self) -> Deadline {
         match self {
             Self::Founding(founding) => founding.permit.deadline(),

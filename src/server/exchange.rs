@@ -108,6 +108,17 @@ impl Desk {
         })?);
         let query = parts.uri.query();
         match route {
+            Route::ReadInventory => no_body(body).and_then(|()| wire::parse_inventory_query(query)).map(one),
+            Route::ReadWraps => no_body(body).and_then(|()| wire::no_query(query)).map(|()| one(Operation::ReadWraps)),
+            Route::RewrapKeys => {
+                let bytes = self.body(head, parts, body, held).await?;
+                wire::parse_rewrap_keys(bytes.expose()).map(|after| one(Operation::RewrapKeys { after }))
+            }
+            Route::RetireKek(kek) => {
+                let bytes = self.body(head, parts, body, held).await?;
+                let version = wire::parse_retire_kek(bytes.expose())?;
+                Ok(one(Operation::RetireKek { kek: kek.clone(), version }))
+            }
             Route::ReadAudit => no_body(body).and_then(|()| wire::parse_audit_query(query)).map(one),
             Route::ListKeyrings => {
                 no_body(body).and_then(|()| wire::no_query(query)).map(|()| one(Operation::ListKeyrings))
@@ -128,6 +139,18 @@ impl Desk {
             Route::CreateKeyring => {
                 let bytes = self.body(head, parts, body, held).await?;
                 wire::parse_create_keyring(bytes.expose()).map(|create| one(Operation::CreateKeyring(create)))
+            }
+            Route::Rotate(name) => {
+                let bytes = self.body(head, parts, body, held).await?;
+                wire::parse_rotate(name.clone(), bytes.expose()).map(|rotate| one(Operation::Rotate(rotate)))
+            }
+            Route::Configure(name) => {
+                let bytes = self.body(head, parts, body, held).await?;
+                wire::parse_configure(name.clone(), bytes.expose()).map(|asked| one(Operation::Configure(asked)))
+            }
+            Route::Step(verb, name, version) => {
+                let bytes = self.body(head, parts, body, held).await?;
+                wire::parse_step(*verb, name.clone(), *version, bytes.expose()).map(|step| one(Operation::Step(step)))
             }
         }
     }
@@ -192,7 +215,12 @@ impl Desk {
             Answer::Refused(refusal) => refusal.code.as_str(),
             Answer::Sealed(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::Opened(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
-            Answer::Keyrings(_) | Answer::Keyring(_) | Answer::Records { .. } => super::OK,
+            Answer::Keyrings(_)
+            | Answer::Keyring(_)
+            | Answer::Inventory { .. }
+            | Answer::Wraps(_)
+            | Answer::Rewrapped(_)
+            | Answer::Records { .. } => super::OK,
         }
     }
 

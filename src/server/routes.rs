@@ -3,9 +3,11 @@
 use http::Method;
 use matchit::Router;
 
-use crate::names::KeyringName;
+use crate::names::{KekName, KeyVersionId, KeyringName};
 use crate::service::Surface;
 use crate::telemetry::Verb;
+
+use super::wire::KeyVerb;
 
 /// A verb with what its path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +17,13 @@ pub(super) enum Route {
     CreateKeyring,
     ListKeyrings,
     ShowKeyring(KeyringName),
+    Rotate(KeyringName),
+    Configure(KeyringName),
+    Step(KeyVerb, KeyringName, KeyVersionId),
+    ReadWraps,
+    RewrapKeys,
+    RetireKek(KekName),
+    ReadInventory,
     ReadAudit,
 }
 
@@ -32,7 +41,8 @@ pub(super) enum Found {
 /// The paths of one kind of listener.
 pub(super) struct Routes(Router<Node>);
 
-/// A path with its methods. `/v1/keyrings/{a}/seal` is two things: sealing under `a`, and the keyring `a/seal`.
+/// A path with its methods. `/v1/keyrings/{a}/seal` is two things: sealing under `a`, and the keyring `a/seal`; so are
+/// `rotate` and `configure`.
 #[derive(Debug, Clone, Copy)]
 enum Node {
     Keyrings,
@@ -42,6 +52,16 @@ enum Node {
     TenantSeal,
     Open,
     ReadOnlyKeyrings,
+    Rotate,
+    TenantRotate,
+    Configure,
+    TenantConfigure,
+    Step,
+    TenantStep,
+    Wraps,
+    RewrapKeys,
+    RetireKek,
+    Inventory,
     Audit,
 }
 
@@ -58,6 +78,16 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keyrings", Node::Keyrings),
     ("/v1/keyrings/{a}", Node::Keyring),
     ("/v1/keyrings/{a}/{b}", Node::TenantKeyring),
+    ("/v1/keyrings/{a}/rotate", Node::Rotate),
+    ("/v1/keyrings/{a}/{b}/rotate", Node::TenantRotate),
+    ("/v1/keyrings/{a}/configure", Node::Configure),
+    ("/v1/keyrings/{a}/{b}/configure", Node::TenantConfigure),
+    ("/v1/keyrings/{a}/versions/{id}/{verb}", Node::Step),
+    ("/v1/keyrings/{a}/{b}/versions/{id}/{verb}", Node::TenantStep),
+    ("/v1/keys/wraps", Node::Wraps),
+    ("/v1/keys/rewrap", Node::RewrapKeys),
+    ("/v1/keks/{a}/retire", Node::RetireKek),
+    ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
 ];
 
@@ -89,6 +119,22 @@ impl Routes {
             (Node::Seal, &Method::GET) => named(&(one() + "/seal"), Verb::KeyringShow, Route::ShowKeyring),
             (Node::TenantSeal, &Method::POST) => named(&two(), Verb::Seal, Route::Seal),
             (Node::Open, &Method::POST) => Found::Route(Route::Open),
+            (Node::Rotate, &Method::POST) => named(&one(), Verb::KeyringRotate, Route::Rotate),
+            (Node::Rotate, &Method::GET) => named(&(one() + "/rotate"), Verb::KeyringShow, Route::ShowKeyring),
+            (Node::TenantRotate, &Method::POST) => named(&two(), Verb::KeyringRotate, Route::Rotate),
+            (Node::Configure, &Method::POST) => named(&one(), Verb::KeyringConfigure, Route::Configure),
+            (Node::Configure, &Method::GET) => named(&(one() + "/configure"), Verb::KeyringShow, Route::ShowKeyring),
+            (Node::TenantConfigure, &Method::POST) => named(&two(), Verb::KeyringConfigure, Route::Configure),
+            (Node::Step | Node::TenantStep, _) => {
+                let keyring = if matches!(matched.value, Node::Step) { one() } else { two() };
+                step(method, &keyring, part("id"), part("verb"))
+            }
+            (Node::Wraps, &Method::GET) => Found::Route(Route::ReadWraps),
+            (Node::RewrapKeys, &Method::POST) => Found::Route(Route::RewrapKeys),
+            (Node::RetireKek, &Method::POST) => {
+                part("a").parse().map_or(Found::BadName(Verb::KekRetire), |kek| Found::Route(Route::RetireKek(kek)))
+            }
+            (Node::Inventory, &Method::GET) => Found::Route(Route::ReadInventory),
             (Node::Audit, &Method::GET) => Found::Route(Route::ReadAudit),
             (node, _) => Found::WrongMethod(node.methods()),
         }
@@ -98,9 +144,21 @@ impl Routes {
 impl Node {
     const fn methods(self) -> &'static str {
         match self {
-            Self::Keyrings | Self::Seal => "GET, POST",
-            Self::Keyring | Self::TenantKeyring | Self::ReadOnlyKeyrings | Self::Audit => "GET",
-            Self::TenantSeal | Self::Open => "POST",
+            Self::Keyrings | Self::Seal | Self::Rotate | Self::Configure => "GET, POST",
+            Self::Keyring
+            | Self::TenantKeyring
+            | Self::ReadOnlyKeyrings
+            | Self::Wraps
+            | Self::Inventory
+            | Self::Audit => "GET",
+            Self::TenantSeal
+            | Self::Open
+            | Self::TenantRotate
+            | Self::TenantConfigure
+            | Self::Step
+            | Self::TenantStep
+            | Self::RewrapKeys
+            | Self::RetireKek => "POST",
         }
     }
 }
@@ -114,8 +172,39 @@ impl Route {
             Self::CreateKeyring => Verb::KeyringCreate,
             Self::ListKeyrings => Verb::KeyringList,
             Self::ShowKeyring(_) => Verb::KeyringShow,
+            Self::Rotate(_) => Verb::KeyringRotate,
+            Self::Configure(_) => Verb::KeyringConfigure,
+            Self::Step(verb, ..) => counted(*verb),
+            Self::ReadWraps => Verb::KeysWraps,
+            Self::RewrapKeys => Verb::KeysRewrap,
+            Self::RetireKek(_) => Verb::KekRetire,
+            Self::ReadInventory => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
         }
+    }
+}
+
+const fn counted(verb: KeyVerb) -> Verb {
+    match verb {
+        KeyVerb::Suspend => Verb::KeySuspend,
+        KeyVerb::Resume => Verb::KeyResume,
+        KeyVerb::Deactivate => Verb::KeyDeactivate,
+        KeyVerb::Compromise => Verb::KeyCompromise,
+        KeyVerb::ScheduleDestroy => Verb::KeyDestroy,
+        KeyVerb::CancelDestroy => Verb::KeyDestroyCancel,
+        KeyVerb::FinishDestroy => Verb::KeyDestroyFinish,
+    }
+}
+
+/// A path below a key version: a verb that is none leads nowhere.
+fn step(method: &Method, keyring: &str, version: &str, verb: &str) -> Found {
+    let Some(verb) = KeyVerb::of(verb) else { return Found::Nothing };
+    if method != Method::POST {
+        return Found::WrongMethod("POST");
+    }
+    match (keyring.parse(), version.parse()) {
+        (Ok(keyring), Ok(version)) => Found::Route(Route::Step(verb, keyring, version)),
+        _ => Found::BadName(counted(verb)),
     }
 }
 
@@ -156,6 +245,36 @@ mod tests {
         assert_eq!(control.find(&Method::GET, "/v1/audit/records"), Found::Route(Route::ReadAudit));
         assert_eq!(control.find(&Method::POST, "/v1/open"), Found::Nothing);
         assert_eq!(control.find(&Method::POST, "/v1/keyrings/p/seal"), Found::WrongMethod("GET"));
+    }
+
+    #[test]
+    fn every_verb_of_a_keyring_and_of_a_key_version_has_its_path() {
+        let control = Routes::new(Surface::Control).unwrap();
+        let name = |text: &str| text.parse::<KeyringName>().unwrap();
+        let post = |path: &str| control.find(&Method::POST, path);
+        let id = KeyVersionId([0xab; 8]);
+        for verb in KeyVerb::ALL {
+            for (path, keyring) in [("p", "p"), ("acme/p", "acme/p"), ("acme/versions", "acme/versions")] {
+                let path = format!("/v1/keyrings/{path}/versions/{id}/{}", verb.path());
+                assert_eq!(post(&path), Found::Route(Route::Step(*verb, name(keyring), id)), "{path}");
+                assert_eq!(control.find(&Method::GET, &path), Found::WrongMethod("POST"));
+            }
+        }
+        assert_eq!(post("/v1/keyrings/p/versions/abc/suspend"), Found::BadName(Verb::KeySuspend));
+        assert_eq!(post(&format!("/v1/keyrings/p/versions/{id}/forget")), Found::Nothing);
+        for (path, route) in [
+            ("/v1/keyrings/p/rotate", Route::Rotate(name("p"))),
+            ("/v1/keyrings/acme/rotate/rotate", Route::Rotate(name("acme/rotate"))),
+            ("/v1/keyrings/p/configure", Route::Configure(name("p"))),
+            ("/v1/keyrings/acme/p/configure", Route::Configure(name("acme/p"))),
+        ] {
+            assert_eq!(post(path), Found::Route(route), "{path}");
+        }
+        let shown = control.find(&Method::GET, "/v1/keyrings/acme/rotate");
+        assert_eq!(shown, Found::Route(Route::ShowKeyring(name("acme/rotate"))));
+        assert_eq!(control.find(&Method::GET, "/v1/inventory"), Found::Route(Route::ReadInventory));
+        let data = Routes::new(Surface::DataSocket).unwrap();
+        assert_eq!(data.find(&Method::POST, "/v1/keyrings/p/rotate"), Found::WrongMethod("GET"));
     }
 
     #[test]

@@ -85,6 +85,22 @@ impl Account {
         self.groups.entry((keyring.clone(), None)).or_default();
     }
 
+    /// Names the key version of a request without items.
+    pub(super) fn version(&mut self, keyring: &KeyringName, version: KeyVersionId) {
+        self.groups.entry((keyring.clone(), Some(version))).or_default();
+    }
+
+    /// Says more exactly what happens than the operation does.
+    pub(super) const fn happens(&mut self, event: Event) {
+        self.event = event;
+    }
+
+    /// Counts the one key version, or the keyring, that was changed.
+    pub(super) fn changed(&mut self, keyring: &KeyringName, version: Option<KeyVersionId>) {
+        self.groups.clear();
+        self.item(keyring, version, None);
+    }
+
     /// Names the versions of a keyring that was made.
     pub(super) fn versions(&mut self, view: &KeyringView) {
         self.groups.clear();
@@ -107,6 +123,9 @@ impl Account {
             | Answer::Opened(_)
             | Answer::Keyrings(_)
             | Answer::Keyring(_)
+            | Answer::Inventory { .. }
+            | Answer::Wraps(_)
+            | Answer::Rewrapped(_)
             | Answer::Records { .. } => None,
         }
     }
@@ -203,6 +222,12 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Open(_) => Event::DataOpened,
         Operation::CreateKeyring(_) => Event::KeyCreated,
         Operation::ListKeyrings | Operation::ShowKeyring(_) => Event::KeyringRead,
+        Operation::Rotate(_) => Event::KeyRotated,
+        Operation::Configure(_) => Event::KeyringConfigured,
+        Operation::Step(step) => super::change::event_of(step.step),
+        Operation::ReadInventory { .. } | Operation::ReadWraps => Event::KeyringRead,
+        Operation::RewrapKeys { .. } => Event::KeyRewrapped,
+        Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReadAudit { .. } => Event::AuditRead,
     }
 }
@@ -220,9 +245,15 @@ fn outcome_of(answer: &Answer, nothing_done: bool) -> Outcome {
     match answer {
         Answer::Refused(refusal) => match refusal.code {
             Code::Denied | Code::Unauthenticated | Code::PurposeMissing => Outcome::Denied,
-            Code::Unavailable | Code::DeadlineExceeded | Code::Internal | Code::KeyState | Code::KeyringExists => {
-                Outcome::Failed
-            }
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::Internal
+            | Code::KeyState
+            | Code::InUse
+            | Code::NotDue
+            | Code::Conflict
+            | Code::NoSuchKey
+            | Code::KeyringExists => Outcome::Failed,
             _ => Outcome::Refused,
         },
         _ if nothing_done => Outcome::Failed,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::keyring::{KeyringView, UnlockError};
+use crate::keyring::{KeyState, KeyringView, UnlockError};
 use crate::names::{Context, KeyVersionId, KeyringName, Purpose};
 use crate::operations::{self, Permitted};
 use crate::policy::{Action, Ask, Denial, DenialReason};
@@ -224,8 +224,21 @@ fn item_refusal(error: ItemError) -> Refusal {
         ItemError::ContextMissing => Code::ContextMissing.into(),
         ItemError::Denied => Code::Denied.into(),
         ItemError::CannotOpen => Code::CannotOpen.into(),
-        ItemError::KeyState(state) => Refusal::because(Code::KeyState, format!("the key version is {}", state.name())),
+        ItemError::KeyState(state) => Refusal::because(Code::KeyState, needed(state)),
         ItemError::Unavailable | ItemError::KeyDamaged => Code::Unavailable.into(),
         ItemError::NotText => Code::NotText.into(),
+    }
+}
+
+/// In which state the key is, and what would be needed to seal or open.
+const fn needed(state: KeyState) -> &'static str {
+    match state {
+        KeyState::PreActive => "the key version is pre-active: it is not in use yet",
+        KeyState::Suspended => "the key version is suspended: to seal or open, it must be resumed",
+        KeyState::Compromised => {
+            "the key version is compromised: it opens only where policy says so, and to seal the keyring must be rotated"
+        }
+        KeyState::Destroyed => "the key version is destroyed: nothing opens what it sealed",
+        KeyState::Active | KeyState::Deactivated => "no key version is active: to seal, the keyring must be rotated",
     }
 }

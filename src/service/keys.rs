@@ -1,17 +1,11 @@
-//! The control verbs: keyrings are made, listed and shown, the log is read. Changes write their intent first.
+//! The verbs that read: keyrings are listed and shown, the inventory and the log are read. Changes are in `change`.
 
-use std::sync::Arc;
-
-use crate::audit::{Event, Group, Outcome, Record, Source};
-use crate::clock::Deadline;
-use crate::control;
-use crate::keyring::ApplyError;
 use crate::names::KeyringName;
 use crate::policy::{Action, Permit};
 
 use super::account::Account;
 use super::data::{refused, unavailable};
-use super::{Answer, Asker, Code, CreateKeyring, Refusal, Service};
+use super::{Answer, Asker, Code, Refusal, Service};
 
 /// Records of one answer of `audit tail`.
 const MOST_RECORDS: u32 = 1_000;
@@ -19,41 +13,6 @@ const MOST_RECORDS: u32 = 1_000;
 const MOST_KEYRINGS: usize = 1_000;
 
 impl Service {
-    /// Intent, change, outcome. If we stop after the intent, the restart finds it open and settles it.
-    pub(super) async fn create_keyring(
-        &self,
-        create: CreateKeyring,
-        asker: &Asker<'_>,
-        account: &mut Account,
-    ) -> Result<Answer, Refusal> {
-        account.keyring(&create.name);
-        let permit = self.permit(Action::KeyringCreate, Some(&create.name), asker, account)?;
-        let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
-        let change = control::creation(create).map_err(|detail| Refusal::because(Code::MalformedRequest, detail))?;
-        let found = self.keyrings.find(change.keyring()).await;
-        if found.map_err(|error| unavailable(&error))?.is_some() {
-            return Err(Code::KeyringExists.into());
-        }
-        let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
-        let intent = self.log.intent(intent_record(account, asker, change.keyring()), by).await;
-        let intent = intent.map_err(|error| {
-            tracing::error!(%error, "the audit log did not take an intent");
-            Refusal::because(Code::Unavailable, super::NO_RECORD)
-        })?;
-        account.intent = Some(intent.index());
-        account.intended = true;
-        let applied = self.keyrings.apply(&change, &authority, intent).await;
-        if matches!(applied, Err(ApplyError::Unsettled(_))) {
-            // Nobody knows yet whether it happened: the intent stays open for the restart, this record does not close it.
-            account.intent = None;
-        }
-        let applied = applied.map_err(change_refused)?;
-        let view = Arc::new(applied.keyring);
-        account.versions(&view);
-        account.facts.extend(self.keyrings.head().map(|head| ("store_head", head.to_string())));
-        Ok(Answer::Keyring(view))
-    }
-
     pub(super) async fn list_keyrings(&self, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
         let permit = self.permit(Action::KeyringList, None, asker, account)?;
         let listed = self.keyrings.list(&permit, None, MOST_KEYRINGS).await;
@@ -93,7 +52,23 @@ impl Service {
         Ok(Answer::Records { records, next })
     }
 
-    fn permit(
+    pub(super) async fn read_inventory(
+        &self,
+        after: Option<KeyringName>,
+        limit: u32,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let permit = self.permit(Action::InventoryRead, None, asker, account)?;
+        let limit = usize::try_from(limit).unwrap_or(MOST_KEYRINGS).min(MOST_KEYRINGS);
+        let keyrings = self.keyrings.inventory(&permit, after.as_ref(), limit).await;
+        let keyrings = keyrings.map_err(|error| unavailable(&error))?;
+        let full = keyrings.len() == limit;
+        let next = keyrings.last().filter(|_| full).map(|(view, _)| view.name.clone());
+        Ok(Answer::Inventory { keyrings, next, now: self.clock.wall() })
+    }
+
+    pub(super) fn permit(
         &self,
         action: Action,
         keyring: Option<&KeyringName>,
@@ -102,38 +77,5 @@ impl Service {
     ) -> Result<Permit, Refusal> {
         let ask = self.ask(action, keyring, &[], None, asker);
         self.policy.load().decide(&ask).map_err(|denial| refused(&denial, account))
-    }
-}
-
-fn intent_record(account: &Account, asker: &Asker<'_>, keyring: &KeyringName) -> Record {
-    Record {
-        event: Event::KeyCreated,
-        outcome: Outcome::Intent,
-        reason: None,
-        actor: account.actor(),
-        source: Source::ControlSocket,
-        request: Some(asker.request.clone()),
-        purpose: None,
-        groups: vec![Group { keyring: keyring.clone(), version: None, done: 0, failed: Vec::new() }],
-        orphans: Vec::new(),
-        subjects: Vec::new(),
-        items_digest: None,
-        policy: account.policy,
-        intent: None,
-        facts: vec![("authority", "founding".to_owned())],
-    }
-}
-
-fn change_refused(error: ApplyError) -> Refusal {
-    match error {
-        ApplyError::Exists(_) => Code::KeyringExists.into(),
-        ApplyError::NotCovered => Code::Denied.into(),
-        ApplyError::Invalid(why) => Refusal::because(Code::MalformedRequest, why),
-        ApplyError::InState(why) | ApplyError::Superseded(why) => Refusal::because(Code::KeyState, why),
-        ApplyError::Unavailable(why) | ApplyError::Unsettled(why) | ApplyError::Tampered(why) => {
-            Refusal::because(Code::Unavailable, why)
-        }
-        ApplyError::Refused(why) => Refusal::because(Code::Denied, why),
-        ApplyError::Founded | ApplyError::NotFounded => Code::Internal.into(),
     }
 }

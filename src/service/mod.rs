@@ -2,11 +2,13 @@
 //! This module never parses bytes and never chooses a status code.
 
 mod account;
+mod change;
 mod data;
 mod keys;
 mod reconcile;
 mod refusal;
 mod response;
+mod wraps;
 
 use std::sync::Arc;
 
@@ -16,14 +18,14 @@ use crate::audit::{Admission, AppendError, Event, Log};
 use crate::clock::{Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::Keyrings;
-use crate::names::{KeyringName, RequestId};
+use crate::names::{KekName, KeyringName, RequestId};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 
 use account::Account;
 
-pub use crate::control::CreateKeyring;
-pub use crate::keyring::{KeyLimits, KeyState, KeyringView, Suite, VersionView};
+pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
+pub use crate::keyring::{KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Suite, Tally, VersionView, life};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
@@ -77,6 +79,33 @@ pub enum Operation {
     ListKeyrings,
     /// Show a keyring (data and control).
     ShowKeyring(KeyringName),
+    /// Give a keyring a new active version (control).
+    Rotate(RotateKeyring),
+    /// Change the limits of a keyring (control).
+    Configure(ConfigureKeyring),
+    /// Take one step with one key version (control).
+    Step(StepKey),
+    /// By what keys are wrapped (control).
+    ReadWraps,
+    /// Wrap keys anew that are behind, from after a keyring on (control).
+    RewrapKeys {
+        /// What the last part said.
+        after: Option<String>,
+    },
+    /// Record that a key-encryption key, or one version of it, wraps nothing any more (control).
+    RetireKek {
+        /// Which.
+        kek: KekName,
+        /// Which version; all of them without it.
+        version: Option<u32>,
+    },
+    /// A page of the inventory (control).
+    ReadInventory {
+        /// Keyrings whose name stands after this one.
+        after: Option<KeyringName>,
+        /// At most this many.
+        limit: u32,
+    },
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -163,7 +192,17 @@ impl Service {
             Operation::Seal(_) | Operation::Open(_) if account.surface == Surface::Control => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
-            Operation::CreateKeyring(_) | Operation::ReadAudit { .. } if account.surface != Surface::Control => {
+            Operation::CreateKeyring(_)
+            | Operation::Rotate(_)
+            | Operation::Configure(_)
+            | Operation::Step(_)
+            | Operation::ReadWraps
+            | Operation::RewrapKeys { .. }
+            | Operation::RetireKek { .. }
+            | Operation::ReadInventory { .. }
+            | Operation::ReadAudit { .. }
+                if account.surface != Surface::Control =>
+            {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }
             Operation::Seal(seal) => self.in_time(self.seal(seal, &asker, account), deadline).await,
@@ -171,6 +210,13 @@ impl Service {
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
             Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
+            Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
+            Operation::Configure(configure) => self.configure(configure, &asker, account).await,
+            Operation::Step(step) => self.step(step, &asker, account).await,
+            Operation::ReadWraps => self.read_wraps(&asker, account).await,
+            Operation::RewrapKeys { after } => self.rewrap_keys(after, &asker, account).await,
+            Operation::RetireKek { kek, version } => self.retire_kek(kek, version, &asker, account).await,
+            Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }

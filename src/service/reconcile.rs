@@ -1,6 +1,6 @@
 //! What became of a change that has an intent but no outcome, because we stopped between? Asked once at start.
 
-use crate::audit::{Actor, AppendError, Dangling, Event, Group, Outcome, Record, Source};
+use crate::audit::{Actor, AppendError, Dangling, Event, FACTS, Group, Outcome, Record, Source};
 use crate::clock::Deadline;
 
 use super::Service;
@@ -22,14 +22,19 @@ impl Service {
             None => None,
             Some(name) => self.keyrings.settle(name, intent.index).await.ok()?,
         };
+        let event = Event::ALL.iter().copied().find(|event| event.name() == intent.event);
+        let version = match (event, &found) {
+            (Some(Event::KeyCreated), Some(view)) => view.versions.first().map(|version| version.id),
+            _ => fact(intent, "key_version").and_then(|version| version.parse().ok()),
+        };
         let groups = intent.keyring.iter().map(|keyring| Group {
             keyring: keyring.clone(),
-            version: found.as_ref().and_then(|view| view.versions.first()).map(|version| version.id),
+            version,
             done: u32::from(found.is_some()),
             failed: Vec::new(),
         });
         Some(Record {
-            event: Event::KeyCreated,
+            event: event.unwrap_or(Event::KeyCreated),
             outcome: if found.is_some() { Outcome::Done } else { Outcome::Failed },
             reason: Some("reconciled"),
             actor: Actor::Sidecar,
@@ -42,7 +47,16 @@ impl Service {
             items_digest: None,
             policy: Some(self.policy.load().digest()),
             intent: Some(intent.index),
-            facts: Vec::new(),
+            facts: told(intent),
         })
     }
+}
+
+fn fact<'a>(intent: &'a Dangling, name: &str) -> Option<&'a str> {
+    intent.facts.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+}
+
+/// What the intent said, said again: whoever reads the outcome alone knows what it was about.
+fn told(intent: &Dangling) -> Vec<(&'static str, String)> {
+    FACTS.iter().filter_map(|name| Some((*name, fact(intent, name)?.to_owned()))).collect()
 }

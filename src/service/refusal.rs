@@ -25,14 +25,22 @@ pub enum Code {
     ForbiddenOrigin,
     /// No such route.
     NotFound,
+    /// The keyring or key version that a change names is not there.
+    NoSuchKey,
     /// The route has other methods.
     MethodNotAllowed,
     /// The request body is not `application/json`.
     UnsupportedMediaType,
     /// A keyring of that name exists.
     KeyringExists,
-    /// The key version is suspended, compromised or destroyed.
+    /// The state of the key version does not allow what was asked.
     KeyState,
+    /// Something still needs the key version.
+    InUse,
+    /// The wait before a destruction is not over, or the clock cannot say whether it is.
+    NotDue,
+    /// Somebody else changed the keyring first.
+    Conflict,
     /// The body, an item or a value is larger than its limit.
     TooLarge,
     /// More items than the limit.
@@ -64,10 +72,14 @@ impl Code {
         Self::Denied,
         Self::ForbiddenOrigin,
         Self::NotFound,
+        Self::NoSuchKey,
         Self::MethodNotAllowed,
         Self::UnsupportedMediaType,
         Self::KeyringExists,
         Self::KeyState,
+        Self::InUse,
+        Self::NotDue,
+        Self::Conflict,
         Self::TooLarge,
         Self::TooManyItems,
         Self::CannotOpen,
@@ -91,10 +103,14 @@ impl Code {
             Self::Denied => "denied",
             Self::ForbiddenOrigin => "forbidden_origin",
             Self::NotFound => "not_found",
+            Self::NoSuchKey => "no_such_key",
             Self::MethodNotAllowed => "method_not_allowed",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::KeyringExists => "keyring_exists",
             Self::KeyState => "key_state",
+            Self::InUse => "in_use",
+            Self::NotDue => "not_due",
+            Self::Conflict => "conflict",
             Self::TooLarge => "too_large",
             Self::TooManyItems => "too_many_items",
             Self::CannotOpen => "cannot_open",
@@ -119,10 +135,14 @@ impl Code {
             Self::Denied => "policy does not allow this",
             Self::ForbiddenOrigin => "the request comes from a browser or names a foreign host",
             Self::NotFound => "there is no such route",
+            Self::NoSuchKey => "there is no such keyring or key version",
             Self::MethodNotAllowed => "the route takes other methods",
             Self::UnsupportedMediaType => "the body must be application/json",
             Self::KeyringExists => "a keyring of this name exists",
             Self::KeyState => "the state of the key version does not allow this",
+            Self::InUse => "the key version is still needed",
+            Self::NotDue => "the wait before a destruction is not over",
+            Self::Conflict => "the keyring was changed by somebody else",
             Self::TooLarge => "the request or a value is too large",
             Self::TooManyItems => "the request has too many items",
             Self::CannotOpen => "the value does not open in this place",
@@ -147,10 +167,14 @@ impl Code {
             Self::Denied => "ask whoever keeps the policies; the log has the reason",
             Self::ForbiddenOrigin => "call the loopback address directly and send no Origin",
             Self::NotFound => "check the path",
+            Self::NoSuchKey => "check the name and the version (GET /v1/keyrings/{keyring})",
             Self::MethodNotAllowed => "use a method of the Allow header",
             Self::UnsupportedMediaType => "send content-type: application/json",
             Self::KeyringExists => "choose another name",
-            Self::KeyState => "ask a custodian: the key is suspended, compromised or destroyed; the data is not lost",
+            Self::KeyState => "the detail says in which state the key is; to seal or open, ask whoever keeps the keys",
+            Self::InUse => "rewrap what the detail names, or wait until it says so",
+            Self::NotDue => "try again when the detail says, or cancel the destruction",
+            Self::Conflict => "look at the keyring and decide again",
             Self::TooLarge => "stay within the limit of the detail",
             Self::TooManyItems => "split the batch",
             Self::CannotOpen => "give the context it was sealed with; if that is right, the value was altered or moved",

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::audit::Recorded;
-use crate::keyring::KeyringView;
+use crate::clock::Wall;
+use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Tally};
+use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
 use super::Refusal;
@@ -18,6 +20,19 @@ pub enum Answer {
     Keyrings(Vec<Arc<KeyringView>>),
     /// One keyring; also the answer to its making.
     Keyring(Arc<KeyringView>),
+    /// A page of the inventory.
+    Inventory {
+        /// Keyrings by name, each with what was counted of its versions, in their order.
+        keyrings: Vec<(Arc<KeyringView>, Vec<Tally>)>,
+        /// The keyring to go on after; None when there are no more.
+        next: Option<KeyringName>,
+        /// When it was made.
+        now: Wall,
+    },
+    /// By what keys are wrapped.
+    Wraps(RewrapReport),
+    /// What a part of a rewrapping did.
+    Rewrapped(RewrapStep),
     /// Records of the log as canonical JSON, and the index to go on from.
     Records {
         /// Each with its index.

@@ -42,6 +42,14 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
     }
 }
 
+/// The same for a sidecar that lives through outages: a database that cannot be reached now is opened when it can be.
+pub async fn attach(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        Settings::Sqlite(settings) => sqlite::open(settings).await,
+        Settings::Postgresql(settings) => Ok(with_mirror(postgres::attach(settings).await?, settings).await),
+    }
+}
+
 async fn with_mirror(opened: Opened, settings: &postgres::Settings) -> Opened {
     match &settings.mirror {
         Some(path) => mirror::mirrored(opened, path).await,

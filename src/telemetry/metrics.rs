@@ -22,6 +22,32 @@ pub enum Verb {
     KeyringList,
     /// Show a keyring.
     KeyringShow,
+    /// Give a keyring a new active version.
+    KeyringRotate,
+    /// Change the limits of a keyring.
+    KeyringConfigure,
+    /// Suspend a key version.
+    KeySuspend,
+    /// Resume a key version.
+    KeyResume,
+    /// Deactivate a key version.
+    KeyDeactivate,
+    /// Mark a key version as compromised.
+    KeyCompromise,
+    /// Schedule the destruction of a key version.
+    KeyDestroy,
+    /// Cancel it.
+    KeyDestroyCancel,
+    /// Carry it out.
+    KeyDestroyFinish,
+    /// Read the inventory.
+    InventoryRead,
+    /// Read by what keys are wrapped.
+    KeysWraps,
+    /// Wrap keys anew.
+    KeysRewrap,
+    /// Retire a version of a key-encryption key.
+    KekRetire,
     /// Read the log.
     AuditRead,
     /// No route was recognised.
@@ -36,6 +62,19 @@ impl Verb {
         Self::KeyringCreate,
         Self::KeyringList,
         Self::KeyringShow,
+        Self::KeyringRotate,
+        Self::KeyringConfigure,
+        Self::KeySuspend,
+        Self::KeyResume,
+        Self::KeyDeactivate,
+        Self::KeyCompromise,
+        Self::KeyDestroy,
+        Self::KeyDestroyCancel,
+        Self::KeyDestroyFinish,
+        Self::InventoryRead,
+        Self::KeysWraps,
+        Self::KeysRewrap,
+        Self::KekRetire,
         Self::AuditRead,
         Self::None,
     ];
@@ -48,6 +87,19 @@ impl Verb {
             Self::KeyringCreate => "keyring_create",
             Self::KeyringList => "keyring_list",
             Self::KeyringShow => "keyring_show",
+            Self::KeyringRotate => "keyring_rotate",
+            Self::KeyringConfigure => "keyring_configure",
+            Self::KeySuspend => "key_suspend",
+            Self::KeyResume => "key_resume",
+            Self::KeyDeactivate => "key_deactivate",
+            Self::KeyCompromise => "key_compromise",
+            Self::KeyDestroy => "key_destroy",
+            Self::KeyDestroyCancel => "key_destroy_cancel",
+            Self::KeyDestroyFinish => "key_destroy_finish",
+            Self::InventoryRead => "inventory_read",
+            Self::KeysWraps => "keys_wraps",
+            Self::KeysRewrap => "keys_rewrap",
+            Self::KekRetire => "kek_retire",
             Self::AuditRead => "audit_read",
             Self::None => "none",
         }

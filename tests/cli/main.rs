@@ -16,6 +16,7 @@ mod configuration;
 mod damage;
 mod first_steps;
 mod kek;
+mod keyring;
 mod probe;
 mod profiles;
 #[path = "../support/softhsm.rs"]

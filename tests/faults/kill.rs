@@ -67,6 +67,65 @@ fn a_kill_under_load_loses_no_acknowledged_record_and_no_sealed_value() {
     assert!(sealed > rounds() && opened > 0, "there was no load: {sealed} seals, {opened} opens");
 }
 
+/// Rotations are changes of many steps: an intent, a key, a transaction, an outcome. Wherever they are cut off, the
+/// keyring has one active version, opens what it sealed, and the log has an outcome for every intent.
+#[test]
+fn a_kill_during_rotations_leaves_one_active_version_and_no_open_intent() {
+    let setup = Setup::new();
+    let mut serving = setup.serve();
+    setup.keyring();
+    let mut random = Random(0x0072_6f74_6174_6521);
+    let (mut values, mut next, mut all, mut rotated) = (Vec::new(), 0, Vec::new(), 0);
+    for round in 0..rounds().div_ceil(3) {
+        let (data, control) = (setup.data(), setup.control());
+        let acknowledged = std::thread::scope(|scope| {
+            let rotating = scope.spawn(|| rotate(&control, &data, round));
+            std::thread::sleep(Duration::from_micros(random.below(LONGEST_MILLIS * 1_000)));
+            serving.kill();
+            rotating.join().unwrap()
+        });
+        serving = setup.serve();
+        rotated += acknowledged.len();
+        values.extend(acknowledged);
+        all.extend(records_since(&setup.control(), &mut next));
+        let mut caller = Caller::connect(&setup.control()).unwrap();
+        let (_, shown) = caller.ask("GET", "/v1/keyrings/patients", "looking", "").unwrap();
+        let states = shown["versions"].as_array().unwrap().iter().map(|version| version["state"].as_str().unwrap());
+        assert_eq!(states.filter(|state| *state == "active").count(), 1, "round {round}: {shown}");
+        every_value_opens(&setup.data(), &values);
+    }
+    assert_eq!(serving.stop(), Some(0));
+    let index_of = |field: &str, record: &Value| record[field].as_u64();
+    let closed: HashSet<u64> = all.iter().filter_map(|record| index_of("intent", record)).collect();
+    let intents: Vec<&Value> = all.iter().filter(|record| record["outcome"] == "intent").collect();
+    let dangling = intents.iter().filter(|record| !closed.contains(&index_of("index", record).unwrap()));
+    assert_eq!(dangling.count(), 0, "the restart that follows the last kill has settled all");
+    let settled = all.iter().filter(|record| record["reason"] == "reconciled");
+    assert!(settled.clone().all(|record| record["event"] == "key.rotated"), "{settled:?}");
+    println!("{} intents, {rotated} rotations acknowledged, {} settled by a restart", intents.len(), settled.count());
+    assert!(rotated > 0, "nothing was rotated");
+    keyward_ok(&["audit", "verify", &setup.log()]);
+}
+
+/// Rotates and seals one value under each new version, until the sidecar is gone.
+fn rotate(control: &Path, data: &Path, round: usize) -> Vec<Acknowledged> {
+    let mut acknowledged = Vec::new();
+    let (Ok(mut control), Ok(mut data)) = (Caller::connect(control), Caller::connect(data)) else {
+        return acknowledged;
+    };
+    for number in 0.. {
+        let request = format!("rotated-{round}-{number}");
+        let trigger = json!({ "trigger": "usage" }).to_string();
+        let rotated = control.ask("POST", "/v1/keyrings/patients/rotate", &request, &trigger);
+        if answered(rotated, "name").is_none() {
+            break;
+        }
+        let Some(value) = answered(data.ask("POST", SEAL, &request, &seal(&request)), "sealed") else { break };
+        acknowledged.push(Acknowledged::Sealed { request, value });
+    }
+    acknowledged
+}
+
 /// Runs all clients until `kill` has killed the sidecar, and gives what they were answered.
 fn under_load(socket: &Path, round: usize, kill: impl FnOnce()) -> Vec<Acknowledged> {
     std::thread::scope(|scope| {

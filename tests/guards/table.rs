@@ -158,13 +158,22 @@ const APP: &[&str] = &[
 /// Values that act (keys, permits, the log) must never stand here.
 pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "operations"),
+    ("server", "control::ConfigureKeyring"),
     ("server", "control::CreateKeyring"),
+    ("server", "control::RotateKeyring"),
+    ("server", "control::StepKey"),
     ("server", "crypto::Suite"),
     ("server", "keyring::KeyLimits"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
     ("server", "keyring::Suite"),
+    ("server", "keyring::Tally"),
+    ("server", "keyring::life"),
     ("server", "keyring::VersionView"),
+    // How far a move of the store is, what it moved, and why it failed.
+    ("cli", "store::CopyError"),
+    ("cli", "store::Counts"),
+    ("cli", "store::Progress"),
     // What a token or server says about its key, for people.
     ("cli", "kek::KekReport"),
     ("cli", "kek::Rotated"),

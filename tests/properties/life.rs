@@ -98,9 +98,10 @@ impl World {
         Wall((START + self.passed).saturating_add_signed(self.off))
     }
 
-    fn now(&self, sidecar: usize) -> Now {
-        let it = &self.sidecars[sidecar];
-        it.keeper.now(self.wall(), Mono((self.passed - it.booted) * 1_000))
+    fn now(&mut self, sidecar: usize) -> Now {
+        let (wall, passed) = (self.wall(), self.passed);
+        let it = &mut self.sidecars[sidecar];
+        it.keeper.now(wall, Mono((passed - it.booted) * 1_000))
     }
 
     fn facts(&self, at: usize) -> Facts {
@@ -167,8 +168,9 @@ impl World {
 
     fn rotate(&mut self, trigger: Trigger) -> Result<(), TestCaseError> {
         let before: Vec<KeyState> = self.versions.iter().map(|v| v.life.state()).collect();
+        let now = self.now(0);
         let found = active(self.versions.iter().enumerate().map(|(at, v)| (id(at), &v.life)));
-        let turn = rotate(found, trigger, self.now(0), By::Sidecar, None);
+        let turn = rotate(found, trigger, now, By::Sidecar, None);
         let turn = turn.map_err(|refused| TestCaseError::fail(format!("a rotation is always possible: {refused}")))?;
         if let Some((retired, life)) = turn.retired {
             self.versions[usize::from(retired.0[7])].life = life;

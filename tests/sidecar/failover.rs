@@ -179,6 +179,36 @@ fn with_both_tokens_out_opening_is_unavailable_the_process_is_alive_and_both_rec
     assert!(serving.child.try_wait().unwrap().is_none(), "the same process");
 }
 
+#[test]
+fn with_both_tokens_out_a_cached_key_outlives_its_time_and_every_sign_says_so() {
+    let pair = Pair::new();
+    pair.setup.edit_config(|text| text.replace("offline_max = \"0s\"", "offline_max = \"1h\""));
+    let _serving = pair.setup.serve();
+    pair.setup.keyring();
+    let value = pair.seal();
+    let state = |name: &str| {
+        let line = format!("keyward_unlocking_state{{state=\"{name}\"}}");
+        eventually(|| pair.metric(&line), |value| *value == Some(1.0))
+    };
+    assert_eq!(state("healthy"), Some(1.0));
+    pair.primary.pull();
+    pair.backup.pull();
+    for _ in 0..3 {
+        pair.opens_again(&value);
+    }
+    pair.shows(200, &["[degraded] kek primary: unreachable: cached keys serve until they expire, the last in 35"]);
+    let serves = eventually(|| pair.metric("keyward_key_cache_offline_total"), |count| *count > Some(0.0));
+    assert!(serves > Some(0.0) && pair.metric("keyward_offline_expiry_seconds") > Some(3_000.0));
+    assert_eq!(state("degraded"), Some(1.0));
+    let degraded = eventually(|| pair.events("cache.degraded"), |records| !records.is_empty());
+    let left: u64 = degraded[0]["facts"]["offline_seconds"].as_str().unwrap().parse().unwrap();
+    assert!((3_000..=3_601).contains(&left), "{degraded:?}");
+    pair.primary.plug_in();
+    pair.shows(200, &["[ok] kek primary: reachable"]);
+    assert_eq!(eventually(|| pair.events("cache.healthy"), |records| !records.is_empty()).len(), 1);
+    pair.opens_again(&value);
+}
+
 /// A token that hangs is away as well: the escrow has the other half of the request's time. Two seconds are less than the
 /// profile gives a call before the worker is replaced, which would help too, but not this request.
 #[test]

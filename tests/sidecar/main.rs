@@ -11,6 +11,8 @@
 )]
 #[path = "../support/openbao.rs"]
 mod openbao;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 #[path = "../support/mod.rs"]
@@ -20,7 +22,9 @@ mod backup;
 mod bad_input;
 mod documents;
 mod failover;
+mod life;
 mod lifecycle;
+mod lifetimes;
 mod order;
 mod requests;
 mod swap;

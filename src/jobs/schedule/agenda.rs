@@ -4,14 +4,25 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::{Facts, Pace, Settings, Trigger, offset};
+use super::{EARLIEST, Facts, Pace, Settings, Trigger, offset};
 use crate::clock::{Mono, Reading, SharedClock, Steady, Wall};
-use crate::names::KeyringName;
+use crate::names::{KeyVersionId, KeyringName};
+
+/// Some of the keyrings that may be due.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// With what is known of the active version, by name.
+    pub found: Vec<(KeyringName, Facts)>,
+    /// How many keyrings there are altogether.
+    pub keyrings: u64,
+    /// When the period of the first one ends that is on no page.
+    pub later: Option<Wall>,
+}
 
 /// What is due, for metrics and readiness.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Keyrings that were looked at.
+    /// Keyrings that there are.
     pub keyrings: u64,
     /// To be rotated.
     pub due: u64,
@@ -19,7 +30,7 @@ pub struct Summary {
     pub overdue: u64,
     /// Older than any version may be.
     pub past_hard_limit: u64,
-    /// With an active version that begins in the future.
+    /// Candidates with an active version that begins in the future.
     pub unborn: u64,
     /// When the next one comes due; None while one is due or there is none.
     pub next: Option<Wall>,
@@ -29,18 +40,22 @@ pub struct Summary {
 
 /// Rotates what is due, for ever.
 ///
-/// `page` gives keyrings whose name stands after the last one of the page before, by name, with what is known of the
-/// active version; an empty page is the end. `rotate` rotates one, and does nothing if the version that was due is no
-/// longer the active one: another sidecar may have been first. `show` hears every survey. `sidecar` is any number of this
+/// `page` gives keyrings whose period ends before a moment or whose use is near its limits, by name, those after the last
+/// one of the page before; an empty page is the end. `rotate` rotates one, and does nothing if the version that was due is
+/// no longer the active one: another sidecar may have been first. `urgent` tells of a key that was used up since. `show` hears every survey. `sidecar` is any number of this
 /// sidecar's own; `floor` is a time at which something is known to have happened.
-pub async fn run(
+pub async fn run<P, R>(
     settings: Settings,
     clock: SharedClock,
     (sidecar, floor): (u64, Option<Wall>),
-    page: impl AsyncFn(Option<KeyringName>) -> Result<Vec<(KeyringName, Facts)>, String>,
-    rotate: impl AsyncFn(&KeyringName, Trigger) -> Result<(), String>,
+    page: impl Fn(Wall, Option<KeyringName>) -> P,
+    rotate: impl Fn(KeyringName, KeyVersionId, Trigger) -> R,
+    urgent: impl Fn() -> bool,
     show: impl Fn(&Summary),
-) {
+) where
+    P: Future<Output = Result<Page, String>>,
+    R: Future<Output = Result<(), String>>,
+{
     let mut steady = Steady::new(clock.wall(), clock.mono(), floor);
     let mut pace = Pace::new(clock.mono());
     let mut agenda = Agenda::new(settings, sidecar);
@@ -48,17 +63,17 @@ pub async fn run(
         // Not at once: a crash loop must not be a loop of rotations.
         clock.sleep_until(clock.mono().plus(settings.check)).await;
         let now = steady.read(clock.wall(), clock.mono());
-        if agenda.is_stale(now, clock.mono()) {
+        if agenda.is_stale(now, clock.mono()) || urgent() {
             match agenda.survey(now, clock.mono(), &page).await {
                 Ok(summary) => show(&summary),
                 Err(why) => tracing::warn!(why, "the keyrings could not be looked through for rotations"),
             }
         }
         while settings.enabled && !agenda.due.is_empty() && pace.take(clock.mono()) {
-            let Some((name, trigger)) = agenda.due.pop_front() else { break };
+            let Some((name, version, trigger)) = agenda.due.pop_front() else { break };
             agenda.surveyed = None;
-            match rotate(&name, trigger).await {
-                Ok(()) => tracing::info!(keyring = %name, trigger = trigger.name(), "rotated"),
+            match rotate(name.clone(), version, trigger).await {
+                Ok(()) => tracing::info!(keyring = %name, trigger = trigger.code(), "rotated"),
                 Err(why) => tracing::warn!(keyring = %name, why, "a rotation that is due did not happen"),
             }
         }
@@ -69,7 +84,7 @@ pub async fn run(
 struct Agenda {
     settings: Settings,
     sidecar: u64,
-    due: VecDeque<(KeyringName, Trigger)>,
+    due: VecDeque<(KeyringName, KeyVersionId, Trigger)>,
     /// When something next begins to be due here.
     wake: Option<Wall>,
     surveyed: Option<Mono>,
@@ -89,18 +104,22 @@ impl Agenda {
         woken || self.surveyed.is_none_or(|surveyed| mono.since(surveyed) >= SURVEY)
     }
 
-    async fn survey(
+    async fn survey<P: Future<Output = Result<Page, String>>>(
         &mut self,
         now: Reading,
         mono: Mono,
-        page: &impl AsyncFn(Option<KeyringName>) -> Result<Vec<(KeyringName, Facts)>, String>,
+        page: &impl Fn(Wall, Option<KeyringName>) -> P,
     ) -> Result<Summary, String> {
         let mut summary = Summary { trusted: now.trusted, ..Summary::default() };
         (self.due, self.wake) = (VecDeque::new(), None);
         let mut after = None;
         loop {
-            let found = page(after.take()).await?;
-            let Some((last, _)) = found.last() else { break };
+            let Page { found, keyrings, later } = page(super::plus(now.wall, EARLIEST), after.take()).await?;
+            summary.keyrings = keyrings;
+            let Some((last, _)) = found.last() else {
+                self.expect(later, &mut summary);
+                break;
+            };
             after = Some(last.clone());
             for (name, facts) in found {
                 self.note(name, &facts, now, &mut summary);
@@ -112,7 +131,6 @@ impl Agenda {
 
     fn note(&mut self, name: KeyringName, facts: &Facts, now: Reading, summary: &mut Summary) {
         let decision = self.settings.decide(&name.to_string(), facts, now);
-        summary.keyrings += 1;
         summary.due += u64::from(decision.due.is_some());
         summary.overdue += u64::from(decision.overdue);
         summary.past_hard_limit += u64::from(decision.past_hard_limit);
@@ -121,13 +139,22 @@ impl Agenda {
         let begins = super::plus(decision.next, offset);
         match decision.due {
             Some(Trigger::Schedule) if now.wall < begins => self.wake_at(begins),
-            Some(trigger) if self.due.len() < LISTED => self.due.push_back((name, trigger)),
+            Some(trigger) if self.due.len() < LISTED => self.due.push_back((name, facts.version, trigger)),
             // Found again by the survey after these.
             Some(_) => {}
             None => {
                 self.wake_at(begins);
                 summary.next = Some(summary.next.map_or(decision.next, |next| next.min(decision.next)));
             }
+        }
+    }
+
+    /// The keyrings that are no candidates yet: the first of them becomes one some days before its period ends.
+    fn expect(&mut self, later: Option<Wall>, summary: &mut Summary) {
+        let Some(end) = later else { return };
+        self.wake_at(Wall(end.0.saturating_sub(super::micros(EARLIEST))));
+        if summary.due == 0 {
+            summary.next = Some(summary.next.map_or(end, |next| next.min(end)));
         }
     }
 

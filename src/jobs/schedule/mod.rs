@@ -9,10 +9,12 @@ mod agenda;
 
 use std::time::Duration;
 
-pub use agenda::{Summary, run};
+pub use agenda::{Page, Summary, run};
 
 use crate::clock::{Mono, Reading, Wall};
+use crate::keyring::life::Trigger;
 use crate::keyring::{Tally, UsageLimits};
+use crate::names::KeyVersionId;
 
 /// `[rotation]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,28 +35,11 @@ pub struct Settings {
     pub enabled: bool,
 }
 
-/// Why a rotation happens without a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Trigger {
-    /// The period is over.
-    Schedule,
-    /// The version has sealed as much as it should.
-    Usage,
-}
-
-impl Trigger {
-    /// The word in records.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Usage => "usage",
-        }
-    }
-}
-
 /// What is known of a keyring's active version, or of a key-encryption key's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
+    /// Which version it is.
+    pub version: KeyVersionId,
     /// Since when it seals or wraps.
     pub activated: Wall,
     /// How long it should, by its own settings or the configuration's.
@@ -84,7 +69,7 @@ pub struct Decision {
 impl Settings {
     /// How a version of this keyring or key-encryption key stands at this moment.
     pub fn decide(&self, name: &str, facts: &Facts, now: Reading) -> Decision {
-        let Facts { activated, period, used, limits } = *facts;
+        let Facts { version: _, activated, period, used, limits } = *facts;
         let period = period.min(self.hard_limit);
         let unborn = activated.0 > now.wall.0.saturating_add(micros(FUTURE));
         let end = plus(activated, period);
@@ -131,9 +116,9 @@ impl Pace {
     }
 }
 
-/// A version comes due within the last tenth of its period.
+/// A version comes due within the last tenth of its period, and at most so long before its end.
 fn early(name: &str, period: Duration) -> Duration {
-    part_of(period / EARLY_PART, mixed(hash(name.as_bytes())))
+    part_of((period / EARLY_PART).min(EARLIEST), mixed(hash(name.as_bytes())))
 }
 
 /// Part of a limit, rounded down; 0 only for a limit of 0, which is reached at once.
@@ -167,6 +152,7 @@ fn micros(duration: Duration) -> u64 {
 }
 
 const EARLY_PART: u32 = 10;
+const EARLIEST: Duration = Duration::from_secs(10 * 86_400);
 /// The rest of a limit is for what is sealed until the rotation is through.
 const DUE_PERCENT: u64 = 90;
 /// Clocks of a fleet differ by less than this.

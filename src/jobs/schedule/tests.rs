@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::clock::{Clock, ManualClock, SharedClock, Steady};
-use crate::names::KeyringName;
+use crate::names::{KeyVersionId, KeyringName};
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const DAY: u64 = 86_400;
@@ -25,7 +25,8 @@ fn settings() -> Settings {
 
 fn facts(activated: Wall) -> Facts {
     let Settings { data_key, messages, bytes, .. } = settings();
-    Facts { activated, period: data_key, used: Tally::default(), limits: UsageLimits { messages, bytes } }
+    let version = KeyVersionId([7; 8]);
+    Facts { version, activated, period: data_key, used: Tally::default(), limits: UsageLimits { messages, bytes } }
 }
 
 fn at(days: u64) -> Reading {
@@ -133,10 +134,17 @@ impl Fleet {
         }
     }
 
-    fn page(&self, after: Option<KeyringName>) -> Vec<(KeyringName, Facts)> {
+    fn page(&self, until: Wall, after: Option<KeyringName>) -> Page {
         let keyrings = self.keyrings.borrow();
-        let all = keyrings.iter().map(|(name, facts)| (name.clone(), *facts));
-        all.filter(|(name, _)| after.as_ref().is_none_or(|after| name > after)).take(100).collect()
+        let end = |facts: &Facts| plus(facts.activated, facts.period);
+        let much = |facts: &Facts| facts.used.messages >= facts.limits.messages / 2;
+        let (near, far): (Vec<_>, Vec<_>) = keyrings.iter().partition(|(_, facts)| end(facts) <= until || much(facts));
+        let found = near.into_iter().map(|(name, facts)| (name.clone(), *facts));
+        Page {
+            found: found.filter(|(name, _)| after.as_ref().is_none_or(|after| name > after)).take(100).collect(),
+            keyrings: u64::try_from(keyrings.len()).unwrap(),
+            later: far.into_iter().map(|(_, facts)| end(facts)).min(),
+        }
     }
 
     fn rotate(&self, name: &KeyringName, trigger: Trigger) -> Result<(), String> {
@@ -151,8 +159,8 @@ impl Fleet {
     /// Runs the loop while time goes on in steps.
     async fn live(&self, settings: Settings, step: Duration, steps: u32, mut each: impl FnMut(u32)) {
         let clock = Arc::clone(&self.clock) as SharedClock;
-        let page = async |after| Ok(self.page(after));
-        let rotate = async |name: &KeyringName, trigger| self.rotate(name, trigger);
+        let page = |until, after| std::future::ready(Ok(self.page(until, after)));
+        let rotate = |name: KeyringName, _, trigger| std::future::ready(self.rotate(&name, trigger));
         let show = |summary: &Summary| self.shown.borrow_mut().push(*summary);
         let time = async {
             for number in 0..steps {
@@ -164,7 +172,7 @@ impl Fleet {
             }
         };
         tokio::select! {
-            () = run(settings, clock, (7, Some(NOON)), page, rotate, show) => {}
+            () = run(settings, clock, (7, Some(NOON)), page, rotate, || false, show) => {}
             () = time => {}
         }
     }
@@ -220,7 +228,7 @@ async fn a_step_that_lasts_rotates_at_a_pace_when_forward_and_nothing_when_back(
         fleet.live(settings(), Duration::from_secs(60), 300, step).await;
         assert_eq!(!fleet.rotated.borrow().is_empty(), some);
         assert!(fleet.most_in_a_minute() <= 10, "{}", fleet.most_in_a_minute());
-        assert_eq!(fleet.shown.borrow().last().unwrap().unborn, if some { 0 } else { 1_000 });
+        assert_eq!(fleet.shown.borrow().last().unwrap().keyrings, 1_000);
     }
 }
 
@@ -257,9 +265,9 @@ async fn use_is_rotated_without_a_believed_clock() {
 fn the_loop_can_move_between_threads() {
     fn sends(_: impl Send) {}
     let clock = ManualClock::at(NOON);
-    let page = async |_after| Ok(Vec::new());
-    let rotate = async |_name: &KeyringName, _trigger| Ok(());
-    sends(run(settings(), clock, (7, None), page, rotate, |_| {}));
+    let page = |_, _| async { Ok(Page::default()) };
+    let rotate = |_, _, _| async { Ok(()) };
+    sends(run(settings(), clock, (7, None), page, rotate, || false, |_| {}));
 }
 
 #[test]

@@ -5,7 +5,6 @@
 //! A primary that refuses is not away: somebody may have disabled it on purpose. From its refusal until it next opens a
 //! wrap this module never asks the escrow instead, whatever happens to the primary meanwhile.
 
-#[allow(dead_code, reason = "the job that rewraps keys is not wired yet")]
 mod rewrap;
 
 use std::sync::Arc;
@@ -18,7 +17,6 @@ use crate::kek::{EventSink, Kek, KekError, KekEvent, KekHealth, Wrap, WrapRole};
 use crate::names::KekName;
 use crate::secret::SecretBytes;
 
-#[allow(unused_imports, reason = "the job that rewraps keys is not wired yet")]
 pub(super) use rewrap::{NotRewrapped, Rewrapped, Wrapped};
 
 /// The key-encryption keys of a store.

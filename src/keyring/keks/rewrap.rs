@@ -132,11 +132,6 @@ impl Wrapped {
     pub(in crate::keyring) fn each(&self) -> impl Iterator<Item = (&KekName, u32, u64)> {
         self.0.iter().map(|((kek, version), count)| (kek, *version, *count))
     }
-
-    /// How many are by a KEK, whatever its version: while there is one, the KEK is needed.
-    pub(in crate::keyring) fn by(&self, kek: &KekName) -> u64 {
-        self.each().filter(|(name, ..)| *name == kek).map(|(.., count)| count).sum()
-    }
 }
 
 /// The wrap that a KEK would make now, if it has made it.

@@ -105,7 +105,8 @@ impl fmt::Display for Forbidden {
                 span(*left)
             ),
             Self::Clock => f.write_str(
-                "the clock of this machine stepped or stands behind the log: set it right and restart this sidecar",
+                "the clock of this machine stepped, or stands behind what the store has recorded: set it right and try again; a \
+                 step that was meant is believed after an hour",
             ),
         }
     }

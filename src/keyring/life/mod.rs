@@ -187,6 +187,15 @@ impl KeyState {
         }
     }
 
+    /// The state that a version is treated as. One that waits to be destroyed is treated as suspended, so that whoever
+    /// still needs it fails while nothing is lost.
+    pub const fn acting(self, waits: bool) -> Self {
+        match self {
+            Self::Active | Self::Deactivated if waits => Self::Suspended,
+            state => state,
+        }
+    }
+
     /// Whether a version in this state seals.
     pub const fn seals(self) -> bool {
         matches!(self.allows(Use::Seal), Allowed::Yes)
@@ -305,13 +314,9 @@ impl Life {
         self.plan.as_ref()
     }
 
-    /// What may be done with it now. One that waits to be destroyed is treated as suspended, so that whoever still needs
-    /// it fails while nothing is lost.
+    /// What may be done with it now.
     pub fn allows(&self, wanted: Use) -> Allowed {
-        match (self.state().allows(wanted), &self.plan) {
-            (Allowed::Yes, Some(_)) => KeyState::Suspended.allows(wanted),
-            (allowed, _) => allowed,
-        }
+        self.state().acting(self.plan.is_some()).allows(wanted)
     }
 
     /// The life after a step, or why there is none.

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use crate::clock::{Mono, Wall};
+use crate::clock::{Mono, Steady, Wall};
 
 /// Microseconds of counted time since the store was founded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -17,16 +17,16 @@ pub struct Counted(pub u64);
 /// Whether the wall clock can be believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Certainty {
-    /// It has gone on evenly since this process started, and does not stand behind what is recorded.
+    /// It goes on evenly, and does not stand behind what is recorded.
     Steady,
-    /// It stepped, or stands behind what is recorded.
+    /// It stepped lately, or stands behind what is recorded (see `clock::Steady`).
     Stepped,
 }
 
 /// The time of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// UTC, as it stands.
+    /// UTC, as far as it is believed.
     pub wall: Wall,
     /// The fleet's counted time.
     pub counted: Counted,
@@ -37,17 +37,10 @@ pub struct Now {
 /// Tells [`Now`] for one process.
 #[derive(Debug, Clone)]
 pub struct Timekeeper {
-    /// Where both clocks stood at the start.
-    start: (Wall, Mono),
-    /// The newest time that the log or the store knew at the start.
-    recorded: Wall,
+    steady: Steady,
     /// The highest count seen, and when it was seen.
     seen: (Counted, Mono),
 }
-
-/// What a clock may be corrected by without a person having to look: more than a leap second or a slow start of NTP,
-/// less than anything that matters to a wait of days.
-const TOLERANCE: Duration = Duration::from_secs(5 * 60);
 
 impl Counted {
     /// So much later.
@@ -64,8 +57,8 @@ impl Counted {
 
 impl Timekeeper {
     /// At the start of the process: the clocks, the newest time that is recorded anywhere, the fleet's count.
-    pub const fn begin(wall: Wall, mono: Mono, recorded: Wall, fleet: Counted) -> Self {
-        Self { start: (wall, mono), recorded, seen: (fleet, mono) }
+    pub fn begin(wall: Wall, mono: Mono, recorded: Wall, fleet: Counted) -> Self {
+        Self { steady: Steady::new(wall, mono, Some(recorded)), seen: (fleet, mono) }
     }
 
     /// Takes note of a count that another sidecar has written.
@@ -82,16 +75,10 @@ impl Timekeeper {
     }
 
     /// The time of a step.
-    pub fn now(&self, wall: Wall, mono: Mono) -> Now {
-        Now { wall, counted: self.counted(mono), certainty: self.certainty(wall, mono) }
-    }
-
-    fn certainty(&self, wall: Wall, mono: Mono) -> Certainty {
-        let (started, booted) = self.start;
-        let even = started.0.saturating_add(micros(mono.since(booted)));
-        let steady = even.abs_diff(wall.0) <= micros(TOLERANCE);
-        let behind = wall.0.saturating_add(micros(TOLERANCE)) < self.recorded.0;
-        if steady && !behind { Certainty::Steady } else { Certainty::Stepped }
+    pub fn now(&mut self, wall: Wall, mono: Mono) -> Now {
+        let reading = self.steady.read(wall, mono);
+        let certainty = if reading.trusted { Certainty::Steady } else { Certainty::Stepped };
+        Now { wall: reading.wall, counted: self.counted(mono), certainty }
     }
 }
 

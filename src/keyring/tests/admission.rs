@@ -100,11 +100,11 @@ async fn production_refuses_a_key_that_was_marked_in_development() {
         suite: Some(Suite::Xaes),
         epoch: None,
         name: None,
-        state: KeyState::Active,
-        moved: None,
+        life: None,
     };
     let (_, key) = key.make(&world.keks(), world.soon()).await.unwrap();
-    let mut plan = plan::plan(&world.order(create("smuggled"), 5), None, NOON).unwrap();
+    let mut plan =
+        plan::plan(&world.order(create("smuggled"), 5), None, &life::Facts::default(), inner.now(&open)).unwrap();
     plan.ring.add(key);
     let draft =
         draft::Draft { kind: plan.kind, at: NOON, intent: None, rings: vec![plan.ring], partitions: Vec::new() };

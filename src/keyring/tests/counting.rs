@@ -15,7 +15,7 @@ impl World {
         keyrings.unlock_sealing(&permit, Load { messages, bytes }).await.map(drop)
     }
 
-    async fn opens(&self, keyrings: &Keyrings) {
+    async fn notes_an_opening(&self, keyrings: &Keyrings) {
         let (permit, version) = (self.permit(Action::Open, "patients"), self.version(keyrings).await);
         keyrings.unlock_opening(&permit, version).await.map(drop).unwrap();
         // The note is a read and a write of the store, beside the request; each of these waits for its turn there.
@@ -82,20 +82,20 @@ async fn the_use_of_a_key_is_the_sum_over_its_sidecars() {
 async fn an_opening_is_noted_by_its_day_and_covers_the_next() {
     let (world, keyrings) = World::with_keyrings(&["patients"]).await;
     let (version, today) = (world.version(&keyrings).await, Day::of(world.clock.wall()));
-    world.opens(&keyrings).await;
+    world.notes_an_opening(&keyrings).await;
     let noted = Tally { messages: 0, bytes: 0, opened: Day(today.0 + 1) };
     assert_eq!(keyrings.usage(version).await.unwrap(), noted);
     // A step of the clock is not another day until it has lasted.
     world.clock.step_wall(Wall(NOON.0 + 400 * 86_400_000_000));
     keyrings.sweep();
-    world.opens(&keyrings).await;
+    world.notes_an_opening(&keyrings).await;
     assert_eq!(keyrings.usage(version).await.unwrap(), noted);
     world.clock.step_wall(NOON);
     keyrings.sweep();
     for day in 1..4 {
         world.clock.advance(DAY);
         keyrings.sweep();
-        world.opens(&keyrings).await;
+        world.notes_an_opening(&keyrings).await;
         let opened = keyrings.usage(version).await.unwrap().opened;
         assert_eq!(opened, Day(today.0 + day + 1), "day {day}");
     }

@@ -1,10 +1,12 @@
 //! The keyring over the real store, the real software KEK and real permits. Only time and the KEK's temper are the tests'.
 
 mod admission;
+mod aging;
 mod caching;
 mod changing;
 mod counting;
 mod failover;
+mod living;
 mod offline;
 mod rewrap_job;
 mod rewrapping;
@@ -267,7 +269,8 @@ impl World {
     }
 
     fn order(&self, change: Change, intent: u64) -> change::Order {
-        change::Order { change, actor: "ada".to_owned(), intent, deadline: self.soon() }
+        let actor = life::By::Principal("ada".parse().unwrap());
+        change::Order { action: change.action(KeyState::Active), change, actor, intent, deadline: self.soon() }
     }
 
     fn soon(&self) -> Deadline {
@@ -280,16 +283,17 @@ impl World {
 
     fn permit_until(&self, action: Action, keyring: &str, pairs: &[(&str, &str)], deadline: Deadline) -> Permit {
         let keyring: KeyringName = keyring.parse().unwrap();
+        let of_person = action == Action::InventoryRead || action.changes_keys() && action != Action::KeyringCreate;
         let known = KnownPrincipal {
             name: "portal".parse().unwrap(),
-            kind: PrincipalKind::Service,
+            kind: if of_person { PrincipalKind::Operator } else { PrincipalKind::Service },
             uids: vec![7],
             token_sha256: vec![],
         };
         let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
-        let principal =
-            authenticator.authenticate(crate::identity::Door::Data, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
-        let on_sidecar = action == Action::KeyringList;
+        let door = if of_person { crate::identity::Door::Control } else { crate::identity::Door::Data };
+        let principal = authenticator.authenticate(door, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let on_sidecar = matches!(action, Action::KeyringList | Action::InventoryRead);
         let ask = Ask {
             principal: &principal,
             action,
@@ -401,11 +405,13 @@ fn software(file: &std::path::Path, name: &str) -> Arc<Tempered> {
 }
 
 fn permissive() -> Arc<Policy> {
-    let text = "permit (principal == Service::\"portal\", action, resource);";
+    let text = "permit (principal, action, resource);";
     let settings = policy::Settings {
         documents: vec![("set.cedar".to_owned(), text.to_owned())],
         context_keys: vec!["patient".to_owned(), "tenant".to_owned()],
-        principals: vec![("portal".parse().unwrap(), PrincipalKind::Service)],
+        principals: [PrincipalKind::Service, PrincipalKind::Operator]
+            .map(|kind| ("portal".parse().unwrap(), kind))
+            .into(),
     };
     Policy::load(&settings).unwrap()
 }

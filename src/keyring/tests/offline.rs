@@ -74,7 +74,7 @@ async fn a_key_whose_kek_is_out_of_reach_serves_to_the_bound_and_at_no_time_afte
         world.advance_to(asked.plus(away_after));
         // Disabled in this moment, and nobody here can hear it.
         world.becomes(Mood::Unreachable);
-        let bound = RevocationBound::of(&world.settings, Duration::ZERO);
+        let bound = RevocationBound::of(&world.settings, STORE_POLL, Duration::ZERO);
         assert_eq!(bound.unheard_refusal, TTL + OFFLINE);
         let end = asked.plus(bound.unheard_refusal);
         while world.clock.mono().plus(Duration::from_secs(7)) < end {
@@ -350,7 +350,7 @@ mod without_the_store {
     #[tokio::test]
     async fn a_key_serves_to_the_end_of_the_state_lease_and_at_no_time_after_it() {
         let (world, keyrings, asked) = serving().await;
-        let end = asked.plus(RevocationBound::of(&world.settings, Duration::ZERO).unheard_state);
+        let end = asked.plus(RevocationBound::of(&world.settings, STORE_POLL, Duration::ZERO).unheard_state);
         while world.clock.mono().plus(Duration::from_secs(7)) < end {
             unlock(&world, &keyrings).await.unwrap();
             settle_tasks().await;

@@ -18,15 +18,22 @@ impl World {
         (world, open, names)
     }
 
-    async fn opens(&self, keyrings: &Arc<Keyrings>, names: &[String]) {
+    async fn unlock_all(&self, keyrings: &Arc<Keyrings>, names: &[String]) {
         for name in names {
-            drop(keyrings.unlock_sealing(&self.permit(Action::Seal, name)).await.unwrap());
+            drop(keyrings.unlock_to_seal(&self.permit(Action::Seal, name)).await.unwrap());
         }
     }
 }
 
+/// The whole of it, and a survey afterwards.
 async fn job(keyrings: &Arc<Keyrings>, intent: u64) -> Result<RewrapReport, ApplyError> {
-    rewrap::run(Arc::clone(&keyrings.inner), intent).await
+    let inner = Arc::clone(&keyrings.inner);
+    let far = inner.clock.mono().plus(Duration::from_secs(3_600));
+    let step = rewrap::step(inner, intent, None, far).await?;
+    assert_eq!(step.next, None);
+    let after = keyrings.wraps().await?;
+    let behind = step.report.rewrapped + after.behind;
+    Ok(RewrapReport { keys: after.keys, behind, wraps: after.wraps, ..step.report })
 }
 
 fn counts(report: &RewrapReport) -> Vec<(String, u64)> {
@@ -44,11 +51,10 @@ async fn every_key_moves_to_the_new_version_and_opens_by_it_alone() {
     assert_eq!(counts(&report), [("primary v2".into(), 9)]);
     assert!(report.is_complete());
     assert_eq!(report.wraps_by(&"primary".parse().unwrap(), Some(1)), 0);
-    assert_eq!(keyrings.rewrapping(), None);
     let changes = keyrings.head().unwrap().changes;
     assert_eq!(changes, 9, "one transaction for all of them");
     let restarted = world.admitted().await;
-    world.opens(&restarted, &names).await;
+    world.unlock_all(&restarted, &names).await;
     let again = job(&restarted, 51).await.unwrap();
     assert_eq!((again.rewrapped, again.is_complete(), restarted.head().unwrap().changes), (0, true, changes));
 }
@@ -69,7 +75,7 @@ async fn an_escrow_that_was_configured_later_gets_its_wraps_by_a_rewrapping() {
     assert_eq!(roles, [WrapRole::Primary, WrapRole::Escrow]);
     world.kek.become_(Mood::Unreachable);
     let keyrings = world.admitted().await;
-    world.opens(&keyrings, &["patients".to_owned()]).await;
+    world.unlock_all(&keyrings, &["patients".to_owned()]).await;
 }
 
 #[tokio::test]
@@ -79,9 +85,8 @@ async fn a_kek_that_goes_away_in_the_middle_loses_nothing_and_the_next_run_does_
         world.kek.become_(mood);
         let refused = job(&keyrings, 50).await.unwrap_err();
         assert!(refused.to_string().contains("start it again"), "{refused}");
-        assert_eq!(keyrings.rewrapping(), None);
         world.kek.become_(Mood::Good);
-        world.opens(&world.admitted().await, &names).await;
+        world.unlock_all(&world.admitted().await, &names).await;
     }
     world.kek.become_(Mood::Confused);
     let report = job(&keyrings, 50).await.unwrap();
@@ -96,7 +101,7 @@ async fn two_sidecars_share_the_work_and_a_change_in_between_is_kept() {
     let two = world.admitted().await;
     world.create(&two, "late", 70).await.unwrap();
     names.push("late".to_owned());
-    let rotate = Change::Rotate { keyring: name("k0000"), trigger: "incident".to_owned(), expect: None };
+    let rotate = Change::Rotate { keyring: name("k0000"), trigger: Trigger::Incident, expect: None };
     let (first, second, rotated) = tokio::join!(job(&one, 50), job(&two, 60), world.change(&two, rotate, 71));
     assert_eq!(rotated.unwrap().keyring.versions.len(), 2);
     let (first, second) = (first.unwrap(), second.unwrap());
@@ -104,14 +109,14 @@ async fn two_sidecars_share_the_work_and_a_change_in_between_is_kept() {
     let left = job(&one, 51).await.unwrap();
     assert!(left.is_complete(), "{left:?}");
     assert_eq!(left.wraps_by(&"primary".parse().unwrap(), Some(1)), 0);
-    world.opens(&world.admitted().await, &names).await;
+    world.unlock_all(&world.admitted().await, &names).await;
 }
 
 #[tokio::test]
 async fn a_keyring_with_more_keys_than_a_transaction_takes_is_moved_in_parts() {
     let (world, keyrings, _) = World::rotated(1).await;
     for intent in 100..605 {
-        let rotate = Change::Rotate { keyring: name("k0000"), trigger: "usage".to_owned(), expect: None };
+        let rotate = Change::Rotate { keyring: name("k0000"), trigger: Trigger::Usage, expect: None };
         world.change(&keyrings, rotate, intent).await.unwrap();
     }
     assert_eq!(world.rotate("kek"), 3);
@@ -145,4 +150,15 @@ async fn a_key_that_nobody_opens_is_named_and_the_others_move() {
     assert_eq!(report.failures[0].0, loaded);
     assert!(report.failures[0].1.contains("its wrap by primary does not open"), "{report:?}");
     assert_eq!(report.wraps_by(&"primary".parse().unwrap(), Some(1)), 1, "so the old version is still needed");
+}
+
+#[tokio::test]
+async fn a_part_ends_at_its_time_after_a_whole_page_and_says_where_to_go_on() {
+    let (world, keyrings, names) = World::rotated(3).await;
+    let now = world.clock.mono();
+    let part = rewrap::step(Arc::clone(&keyrings.inner), 50, None, now).await.unwrap();
+    assert_eq!((part.report.rewrapped, part.next.as_deref()), (5, Some("kw.system")));
+    let rest = rewrap::step(Arc::clone(&keyrings.inner), 51, part.next, now).await.unwrap();
+    assert_eq!((rest.report.rewrapped, rest.next), (0, None));
+    world.unlock_all(&world.admitted().await, &names).await;
 }

@@ -55,6 +55,10 @@ impl World {
     }
 }
 
+fn by(counted: &Wrapped, kek: &KekName) -> u64 {
+    counted.each().filter(|(name, ..)| *name == kek).map(|(.., count)| count).sum()
+}
+
 fn shown(wraps: &Wraps) -> Vec<(WrapRole, String)> {
     wraps.iter().map(|(role, wrap)| (*role, format!("{} v{}", wrap.kek, wrap.kek_version))).collect()
 }
@@ -109,12 +113,12 @@ async fn another_product_takes_over_and_the_retiring_one_opens_until_everything_
     assert_eq!(shown(&world.made(&keks).await.1), [(Primary, "new v1".into())], "it wraps nothing");
     let mut counted = Wrapped::default();
     counted.add(&wraps);
-    assert_eq!(counted.by(world.kek.name()), 1);
+    assert_eq!(by(&counted, world.kek.name()), 1);
     let newer = world.rewrapped(&keks, &wraps).await;
     assert_eq!(shown(&newer), [(Primary, "new v1".into())]);
     let mut counted = Wrapped::default();
     counted.add(&newer);
-    assert_eq!((counted.by(world.kek.name()), counted.by(new.name())), (0, 1));
+    assert_eq!((by(&counted, world.kek.name()), by(&counted, new.name())), (0, 1));
     let removed = world.keks_of(&new, None, &[]);
     assert_eq!(world.opened(&removed, &newer).await.unwrap(), (key.check_value(), "new".into()));
     assert_eq!(world.opened(&removed, &wraps).await, Err(NotGiven::Foreign));
@@ -258,6 +262,6 @@ async fn wraps_are_counted_by_name_and_version() {
     counted.add(&world.made(&keks).await.1);
     let told: Vec<_> = counted.each().map(|(kek, version, count)| (kek.as_str(), version, count)).collect();
     assert_eq!(told, [("backup", 1, 1), ("backup", 2, 1), ("primary", 1, 2)]);
-    assert_eq!(counted.by(world.escrow.as_ref().unwrap().name()), 2);
+    assert_eq!(by(&counted, world.escrow.as_ref().unwrap().name()), 2);
     assert_eq!(keks.at_once(), 2, "each takes one call at a time here");
 }

@@ -133,7 +133,13 @@ pub(super) async fn set_state(keyrings: &Keyrings, keyring: &str, state: KeyStat
     let loaded = inner.load(&open, keyring).await.unwrap().unwrap();
     let mut ring = draft::RingDraft::of(&loaded);
     for key in &loaded.rows.keys {
-        ring.change(key.row.id, |key, _| key.row.state = state.name().to_owned()).unwrap();
+        let edit = |key: &mut crate::store::SealedKey, body: &mut bodies::KeyBody| {
+            state.name().clone_into(&mut key.row.state);
+            let made = body.moves[KeyState::PreActive.name()].clone();
+            body.moves.retain(|state, _| state == KeyState::PreActive.name());
+            body.moves.insert(state.name().to_owned(), made);
+        };
+        ring.change(key.row.id, edit).unwrap();
     }
     let draft = draft::Draft { kind: "test", at: NOON, intent: None, rings: vec![ring], partitions: Vec::new() };
     let drafted = draft.seal(&open.system.rows, open.head()).unwrap();

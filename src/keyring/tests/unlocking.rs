@@ -140,7 +140,7 @@ async fn a_wrap_that_does_not_open_is_tampering_and_not_an_outage() {
     let key = &mut rows.keys[0];
     let last = key.wraps.len() - 40;
     key.wraps[last] ^= 1;
-    open.hot.put(Arc::new(Ring::read(&rows, &open.system.genesis).unwrap()));
+    open.hot.put(Arc::new(Ring::read(&rows, &open.system.genesis, QUARTER).unwrap()));
     let permit = world.permit(Action::Seal, "patients");
     assert_eq!(keyrings.unlock_to_seal(&permit).await.err(), Some(UnlockError::Tampered));
 }

@@ -80,7 +80,7 @@ impl Head {
             Found::WrongMethod(methods) => Err(Refusal::because(Code::MethodNotAllowed, format!("use {methods}"))),
             Found::BadName(_) => Err(Refusal::because(
                 Code::MalformedRequest,
-                "the path does not name a keyring: a name matches [a-z0-9][a-z0-9-]{0,62}",
+                "the path does not name a keyring or key version: a name matches [a-z0-9][a-z0-9-]{0,62}, a version is 16 hexadecimal digits",
             )),
             Found::Nothing => Err(Refusal::from(Code::NotFound)),
         }

@@ -6,10 +6,12 @@ use http::StatusCode;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 use crate::server::status;
-use crate::service::{Answer, Code, Form, KeyState, KeyringView, Opened, Refusal, Suite, VersionView};
+use crate::service::{Answer, Code, Form, Opened, Refusal};
 
 use super::Shape;
+use super::keyrings::{inventory, keyring};
 use super::pen::{self, Pen};
+use super::wraps;
 
 /// An answer as HTTP sees it.
 pub struct Encoded {
@@ -38,6 +40,9 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             pen.raw("}");
         }),
         Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
+        Answer::Wraps(report) => pen::body(|pen| wraps::report(pen, &report)),
+        Answer::Rewrapped(step) => pen::body(|pen| wraps::step(pen, &step)),
+        Answer::Inventory { keyrings, next, now } => pen::body(|pen| inventory(pen, &keyrings, next.as_ref(), now)),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };
     Encoded { status, content_type: JSON, retry: false, body: write }
@@ -143,58 +148,6 @@ fn audit_records(pen: &mut Pen, records: &[(u64, String)], next: u64) {
     pen.raw(",\"next\":");
     pen.number(next);
     pen.raw("}");
-}
-
-fn keyring(pen: &mut Pen, view: &KeyringView) {
-    pen.raw("{\"name\":");
-    pen.string(&view.name.to_string());
-    pen.raw(",\"suite\":");
-    pen.string(suite(view.suite));
-    pen.raw(",\"required_context\":");
-    pen.list(&view.required_context, |pen, key| pen.string(key));
-    if let Some(subject) = &view.subject_key {
-        pen.raw(",\"subject_key\":");
-        pen.string(subject);
-    }
-    pen.raw(",\"created\":");
-    pen.string(&view.created.rfc3339_micros());
-    pen.raw(",\"generation\":");
-    pen.number(view.generation);
-    pen.raw(",\"versions\":");
-    pen.list(&view.versions, version);
-    pen.raw("}");
-}
-
-fn version(pen: &mut Pen, version: &VersionView) {
-    pen.raw("{\"id\":");
-    pen.string(&version.id.to_string());
-    pen.raw(",\"state\":");
-    pen.string(state(version.state));
-    pen.raw(",\"suite\":");
-    pen.string(suite(version.suite));
-    pen.raw(",\"created\":");
-    pen.string(&version.created.rfc3339_micros());
-    pen.raw(",\"keks\":");
-    pen.list(&version.keks, |pen, kek| pen.string(kek));
-    pen.raw("}");
-}
-
-const fn suite(suite: Suite) -> &'static str {
-    match suite {
-        Suite::Xaes => "xaes-256-gcm",
-        Suite::XaesCommitted => "xaes-256-gcm-committed",
-    }
-}
-
-const fn state(state: KeyState) -> &'static str {
-    match state {
-        KeyState::PreActive => "pre_active",
-        KeyState::Active => "active",
-        KeyState::Suspended => "suspended",
-        KeyState::Deactivated => "deactivated",
-        KeyState::Compromised => "compromised",
-        KeyState::Destroyed => "destroyed",
-    }
 }
 
 const JSON: &str = "application/json";

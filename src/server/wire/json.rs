@@ -1,5 +1,5 @@
-//! What do the bytes of a request say, strictly? A JSON reader for objects, arrays and strings, the only three shapes a
-//! request has. It never copies a value on its own, never nests deeper than its callers do, and its faults name the
+//! What do the bytes of a request say, strictly? A JSON reader for objects, arrays, strings and whole numbers, the only
+//! shapes a request has. It never copies a value on its own, never nests deeper than its callers do, and its faults name the
 //! place, never what stands there.
 //!
 //! Why not serde_json: it decodes escaped strings into a buffer that is not wiped, and its messages quote values.
@@ -109,6 +109,22 @@ impl<'a> Reader<'a> {
         let raw = self.text.get(start..self.at).unwrap_or_default();
         self.at += 1;
         Ok(Token { raw, len, at: start })
+    }
+
+    /// Reads a whole number from 1 to `most`: no sign, no fraction, no exponent, no leading zero.
+    pub(super) fn number(&mut self, most: u64) -> Result<u64, Fault> {
+        self.peek();
+        let rest = self.text.get(self.at..).unwrap_or_default();
+        let wrong = || Fault::malformed(format!("a whole number from 1 to {most} is expected"), self.at);
+        let end = rest.bytes().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
+        let digits = rest.get(..end).filter(|digits| !digits.starts_with('0')).ok_or_else(wrong)?;
+        let number = digits.parse().ok().filter(|number| (1..=most).contains(number)).ok_or_else(wrong)?;
+        // What could continue a number makes it another one.
+        if rest.as_bytes().get(end).is_some_and(|b| matches!(b, b'.' | b'e' | b'E' | b'+' | b'-')) {
+            return Err(wrong());
+        }
+        self.at += end;
+        Ok(number)
     }
 
     /// Refuses anything but white space behind the value.

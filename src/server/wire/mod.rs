@@ -7,16 +7,21 @@ mod batch;
 mod context;
 mod control;
 mod json;
+mod keyrings;
+mod keys;
 mod open;
 mod pen;
 mod query;
 mod seal;
+mod wraps;
 
 pub use answer::{Encoded, encode, refuse};
 pub use control::parse_create_keyring;
+pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use open::parse_open;
-pub use query::{no_query, parse_audit_query};
+pub use query::{no_query, parse_audit_query, parse_inventory_query};
 pub use seal::parse_seal;
+pub use wraps::{parse_retire_kek, parse_rewrap_keys};
 
 /// Bytes of a request body: 1,000 items of 64-byte fields with their contexts take 0.3 MiB, and one plaintext of 1 MiB
 /// takes at most 6 MiB when every character of it is escaped.
@@ -30,6 +35,9 @@ pub const MAX_PLAINTEXT_BYTES: usize = 1024 * 1024;
 pub const MAX_SEALED_BYTES: usize = 4 + (MAX_PLAINTEXT_BYTES + 84).div_ceil(3) * 4;
 /// Records of one answer of the audit route.
 pub const MAX_AUDIT_RECORDS: u32 = 1_000;
+
+/// Keyrings of one answer of the inventory.
+pub const MAX_INVENTORY: u32 = 1_000;
 
 /// Whether the caller sent one value or a list; the answer takes the same shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

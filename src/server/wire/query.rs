@@ -1,11 +1,15 @@
 //! What does the query of a path say? Known names once each, plain digits; nothing is percent-encoded, so nothing is decoded.
 
+use crate::names::KeyringName;
 use crate::service::{Code, Operation, Refusal};
 
-use super::MAX_AUDIT_RECORDS;
+use super::{MAX_AUDIT_RECORDS, MAX_INVENTORY};
 
 /// Records given when the caller names no limit.
 const DEFAULT_AUDIT_RECORDS: u32 = 100;
+
+/// Keyrings given when the caller names no limit.
+const DEFAULT_INVENTORY: u32 = 100;
 
 /// Reads `from=&limit=` of the audit route.
 pub fn parse_audit_query(query: Option<&str>) -> Result<Operation, Refusal> {
@@ -29,6 +33,30 @@ pub fn parse_audit_query(query: Option<&str>) -> Result<Operation, Refusal> {
             .ok_or_else(|| malformed("limit is from 1 to 1000"))?,
     };
     Ok(Operation::ReadAudit { from, limit })
+}
+
+/// Reads `after=&limit=` of the inventory: the keyrings whose name stands after another one's.
+pub fn parse_inventory_query(query: Option<&str>) -> Result<Operation, Refusal> {
+    let (mut after, mut limit): (Option<KeyringName>, Option<u32>) = (None, None);
+    for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').ok_or_else(|| malformed("a part of the query has no value"))?;
+        let twice = match name {
+            "after" => {
+                let keyring = value.parse().map_err(|_| malformed("after is the name of a keyring, tenant/name"))?;
+                after.replace(keyring).is_some()
+            }
+            "limit" => {
+                let number = number(value)?;
+                let fits = u32::try_from(number).ok().filter(|limit| (1..=MAX_INVENTORY).contains(limit));
+                limit.replace(fits.ok_or_else(|| malformed("limit is from 1 to 1000"))?).is_some()
+            }
+            _ => return Err(malformed("the query takes after and limit")),
+        };
+        if twice {
+            return Err(malformed("a part of the query is given twice"));
+        }
+    }
+    Ok(Operation::ReadInventory { after, limit: limit.unwrap_or(DEFAULT_INVENTORY) })
 }
 
 /// Refuses any query where none has a meaning.

@@ -16,7 +16,9 @@ mod settle;
 mod writes;
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::OnceCell;
 use tokio_postgres::Row;
 
 use self::fault::Fault;
@@ -47,21 +49,33 @@ pub async fn create(settings: &Settings) -> Result<Opened, StoreError> {
         }
         schema::admit(&lease, settings).await.map_err(Fault::harmless)?;
     }
-    Ok(opened(pool))
+    Ok(opened(Core::new(pool, OnceCell::new_with(Some(())))))
 }
 
 /// Opens a store that exists: migrates it forward if the role may, and refuses a newer schema.
 pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
-    let pool = Pool::new(settings.clone());
-    {
-        let lease = pool.take().await?;
-        schema::check_server(&lease).await.map_err(Fault::harmless)?;
-        if let schema::Found::Nothing = schema::find(&lease).await.map_err(Fault::harmless)? {
-            return Err(StoreError::Missing(schema::place(settings)));
-        }
-        schema::admit(&lease, settings).await.map_err(Fault::harmless)?;
+    let core = Core::new(Pool::new(settings.clone()), OnceCell::new());
+    drop(core.take().await?);
+    Ok(opened(core))
+}
+
+/// The same; but a server that cannot be reached now is opened as soon as it can be, by whoever asks for something.
+pub async fn attach(settings: &Settings) -> Result<Opened, StoreError> {
+    let core = Core::new(Pool::new(settings.clone()), OnceCell::new());
+    match core.take().await {
+        Ok(lease) => drop(lease),
+        Err(StoreError::Unavailable(why)) => tracing::warn!(%why, "the store cannot be reached yet"),
+        Err(other) => return Err(other),
     }
-    Ok(opened(pool))
+    Ok(opened(core))
+}
+
+async fn admit(lease: &Lease<'_>, settings: &Settings) -> Result<(), Fault> {
+    schema::check_server(lease).await?;
+    if let schema::Found::Nothing = schema::find(lease).await? {
+        return Err(StoreError::Missing(schema::place(settings)).into());
+    }
+    schema::admit(lease, settings).await
 }
 
 /// What shows of the settings without a server: files that cannot be used.
@@ -78,10 +92,9 @@ pub fn script(from: u32, role: &str) -> Option<String> {
     Some(format!("BEGIN;\n{lock};\n{migrations}\n{}COMMIT;\n", schema::grants(role)))
 }
 
-fn opened(pool: Pool) -> Opened {
-    let (pool, hints) = (Arc::new(pool), Arc::new(Hints::default()));
-    let listener = Listener::start(Arc::clone(&pool), Arc::clone(&hints));
-    let store = Arc::new(Store { core: Arc::new(Core { pool, hints }), _listener: listener });
+fn opened(core: Core) -> Opened {
+    let listener = Listener::start(Arc::clone(&core.pool), Arc::clone(&core.hints));
+    let store = Arc::new(Store { core: Arc::new(core), _listener: listener });
     Opened::new(store.clone(), store)
 }
 
@@ -114,9 +127,22 @@ struct Store {
 struct Core {
     pool: Arc<Pool>,
     hints: Arc<Hints>,
+    /// Set once server and schema were looked at: nothing is read or written before.
+    admitted: OnceCell<()>,
 }
 
 impl Core {
+    fn new(pool: Pool, admitted: OnceCell<()>) -> Self {
+        Self { pool: Arc::new(pool), hints: Arc::default(), admitted }
+    }
+
+    /// A connection to a store that was looked at.
+    async fn take(&self) -> Result<Lease<'_>, StoreError> {
+        let lease = self.pool.take().await?;
+        self.admitted.get_or_try_init(|| admit(&lease, self.pool.settings())).await.map_err(Fault::harmless)?;
+        Ok(lease)
+    }
+
     /// A read of one statement. A connection that lay idle may have died unseen: then once more on a new one.
     async fn read<T>(
         &self,
@@ -126,7 +152,7 @@ impl Core {
     ) -> Result<T, StoreError> {
         let mut again = true;
         loop {
-            let lease = self.pool.take().await?;
+            let lease = self.take().await?;
             match lease.timed(lease.query(sql, values)).await {
                 Ok(rows) => return decode(&rows),
                 Err(Fault::Lost(_)) if lease.stale && again => {
@@ -142,7 +168,7 @@ impl Core {
     async fn transact(&self, batch: &[Write], how: How) -> Result<(), StoreError> {
         let mut again = true;
         loop {
-            let lease = self.pool.take().await?;
+            let lease = self.take().await?;
             match self.prepare(&lease, batch, how).await {
                 Ok(()) => return self.finish(lease, batch).await,
                 // Nothing was asked to stay: the server forgets an open transaction with its connection.
@@ -196,10 +222,14 @@ impl Core {
     /// Finds out what became of a commit that nobody answered. Gives up when the database stays away.
     async fn settle(&self, batch: &[Write], why: &str) -> Result<(), StoreError> {
         self.pool.forget_idle();
-        for failures in 0..ATTEMPTS {
+        let patience = pool::Patience::of(SETTLING);
+        for failures in 0.. {
             match self.look(batch).await {
                 Ok(fate) => return fate.answer(why),
                 Err(error) => tracing::warn!(%error, "the fate of a commit is not known yet"),
+            }
+            if patience.is_over() {
+                break;
             }
             pool::pause(failures).await;
         }
@@ -207,7 +237,7 @@ impl Core {
     }
 
     async fn look(&self, batch: &[Write]) -> Result<Fate, StoreError> {
-        let lease = self.pool.take().await?;
+        let lease = self.take().await?;
         lease.set_broken(true);
         let looked = async {
             // Once we have the lock, whoever held it has ended; a standby may not have heard of it.
@@ -227,9 +257,9 @@ impl Core {
     }
 }
 
-/// With the pauses between them (50 ms, doubled, at most 2 s) and nobody at the port: about ten seconds, which a crashed
-/// server needs to recover and a failover to move an address.
-const ATTEMPTS: u32 = 9;
+/// How long the fate of a commit is looked for: a crashed server needs about so long to recover, and a failover to move an
+/// address. The last look may take a statement's time more.
+const SETTLING: Duration = Duration::from_secs(10);
 
 impl Store {
     /// Goes on when the caller has gone: a commit is never left half way.

@@ -58,6 +58,10 @@ impl Pool {
         Self { settings, room, idle: Mutex::default(), pause: Mutex::default() }
     }
 
+    pub(super) const fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
     /// A connection, one that lay idle or a new one.
     pub(super) async fn take(&self) -> Result<Lease<'_>, StoreError> {
         let busy = || StoreError::Unavailable(format!("all {} connections are busy", self.settings.connections));
@@ -171,6 +175,19 @@ pub(super) async fn within<T>(limit: Duration, answer: impl Future<Output = T>) 
         biased;
         answer = answer => Some(answer),
         () = CLOCK.sleep_until(CLOCK.mono().plus(limit)) => None,
+    }
+}
+
+/// How long something is tried.
+pub(super) struct Patience(Mono);
+
+impl Patience {
+    pub(super) fn of(while_: Duration) -> Self {
+        Self(CLOCK.mono().plus(while_))
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        CLOCK.mono() >= self.0
     }
 }
 

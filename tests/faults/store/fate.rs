@@ -35,6 +35,7 @@ struct Proxy {
     /// While somebody holds it, nobody gets through.
     gate: Arc<tokio::sync::Mutex<()>>,
     connections: Mutex<Vec<tokio::task::JoinHandle<()>>>,
+    dir: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -45,6 +46,7 @@ impl Proxy {
             next: Arc::new(AtomicU8::new(Break::Nothing as u8)),
             gate: Arc::default(),
             connections: Mutex::default(),
+            dir: tempfile::tempdir().unwrap(),
         });
         let (this, to) = (Arc::clone(&proxy), server.port());
         tokio::spawn(async move {
@@ -122,9 +124,8 @@ async fn broken() -> (Arc<Proxy>, Arc<dyn Writer>, Settings) {
     let server = Postgres::shared();
     let direct = server.settings(&server.database());
     drop(create(&direct).await.unwrap());
-    let dir = tempfile::tempdir().unwrap().keep();
     let proxy = Proxy::before(server).await;
-    let over_tcp = server.over_tcp(&direct.dbname, "127.0.0.1", Tls::Off, &dir);
+    let over_tcp = server.over_tcp(&direct.dbname, "127.0.0.1", Tls::Off, proxy.dir.path());
     let place = keyward::store::postgres::Place::Tcp { host: "127.0.0.1".to_owned(), port: proxy.port, tls: Tls::Off };
     let settings = Settings { place, statement_timeout: Duration::from_millis(1_500), ..over_tcp };
     let settings = Settings { connect_timeout: Duration::from_secs(1), ..settings };

@@ -1,4 +1,5 @@
 //! What a fleet's store keeps when its server is killed, its connections are cut, its disk is full, its clients die.
+#![allow(clippy::disallowed_methods, reason = "the tests play the operator: they write configurations")]
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -318,7 +319,7 @@ fn a_sidecar_whose_database_is_gone_opens_what_it_has_refuses_changes_and_recove
     setup.keyring();
     let (sealed, context) = seal(&setup);
     server.kill();
-    opens(&setup, &sealed, &context);
+    opens(&setup, &sealed, context);
     let refused = keyward(&["keyring", "create", "more", "--require", "x", "--config", &setup.config()]);
     assert!(!refused.status.success());
     server.start();
@@ -326,8 +327,21 @@ fn a_sidecar_whose_database_is_gone_opens_what_it_has_refuses_changes_and_recove
     assert!((0..100).any(|_| created().status.success()), "{}", String::from_utf8_lossy(&created().stderr));
     assert_eq!(serving.stop(), Some(0));
     let again = setup.serve();
-    opens(&setup, &sealed, &context);
+    opens(&setup, &sealed, context);
     assert_eq!(again.stop(), Some(0));
+    // Started while the database is away, it waits and is ready when the database is.
+    server.stop();
+    let waiting = std::thread::scope(|scope| {
+        let serving = scope.spawn(|| setup.serve());
+        let said = || std::fs::read_to_string(setup.dir.path().join("stderr")).unwrap_or_default();
+        while !said().contains("the keyrings are not open yet") {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        server.start();
+        serving.join().unwrap()
+    });
+    opens(&setup, &sealed, context);
+    assert_eq!(waiting.stop(), Some(0));
 }
 
 #[test]
@@ -364,7 +378,7 @@ fn a_store_that_moves_to_a_database_and_back_still_opens_what_was_sealed() {
     assert!(!refused.status.success(), "the old configuration has no store any more");
     setup.edit_config(|_| database);
     let serving = setup.serve();
-    opens(&setup, &sealed, &context);
+    opens(&setup, &sealed, context);
     assert_eq!(serving.stop(), Some(0));
     let same = migrate(&setup.config(), &other);
     assert!(String::from_utf8_lossy(&same.stderr).contains("both configurations name the same store"));
@@ -377,7 +391,7 @@ fn a_store_that_moves_to_a_database_and_back_still_opens_what_was_sealed() {
     assert!(!again.status.success() && told.contains("exists already") && told.contains("remove "), "{told}");
     setup.edit_config(|_| file);
     let serving = setup.serve();
-    opens(&setup, &sealed, &context);
+    opens(&setup, &sealed, context);
     assert_eq!(serving.stop(), Some(0));
 }
 
@@ -409,7 +423,7 @@ fn a_move_that_is_killed_leaves_the_old_store_and_no_new_one() {
     let told = String::from_utf8_lossy(&again.stderr);
     assert!(!again.status.success() && told.contains("not empty") && told.contains("DROP SCHEMA"), "{told}");
     let serving = setup.serve();
-    opens(&setup, &sealed, &context);
+    opens(&setup, &sealed, context);
     assert_eq!(serving.stop(), Some(0));
     server.sql(&dbname, "DROP SCHEMA keyward CASCADE");
     keyward_ok(&arguments);

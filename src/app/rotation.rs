@@ -1,0 +1,89 @@
+//! The scheduler between its parts: it learns of candidates from the keyrings and has the service rotate.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::{Deadline, SharedClock, Wall};
+use crate::jobs;
+use crate::jobs::schedule::{self, Facts, Page, Summary};
+use crate::keyring::life::Trigger;
+use crate::keyring::{Aging, Keyrings};
+use crate::names::{KeyVersionId, KeyringName};
+use crate::service::{Code, Service};
+use crate::telemetry::Metrics;
+
+/// Candidates that are in memory at once.
+const PAGE: usize = 500;
+
+pub(super) struct Rotation {
+    pub(super) settings: jobs::Settings,
+    pub(super) service: Arc<Service>,
+    pub(super) keyrings: Arc<Keyrings>,
+    pub(super) clock: SharedClock,
+    pub(super) metrics: Arc<Metrics>,
+    /// A number of this sidecar's own.
+    pub(super) sidecar: u64,
+}
+
+/// Rotates what is due, from the opening of the keyrings on.
+pub(super) async fn run(rotation: Rotation, mut opened: tokio::sync::watch::Receiver<bool>) {
+    if opened.wait_for(|open| *open).await.is_err() {
+        return;
+    }
+    let Rotation { settings, service, keyrings, clock, metrics, sidecar } = rotation;
+    let page = |until: Wall, after: Option<KeyringName>| {
+        let keyrings = keyrings.clone();
+        async move {
+            let aged = keyrings.aging(until, after.as_ref(), PAGE).await.map_err(|error| error.to_string())?;
+            let found = aged.found.into_iter().map(facts).collect();
+            Ok(Page { found, keyrings: aged.keyrings, later: aged.later })
+        }
+    };
+    let rotate = |keyring: KeyringName, version: KeyVersionId, trigger: Trigger| {
+        let (service, deadline) = (service.clone(), Deadline(clock.mono().plus(PATIENCE)));
+        async move { rotate(&service, &keyring, version, trigger, deadline).await }
+    };
+    let urgent = || keyrings.used_up();
+    schedule::run(settings, clock.clone(), (sidecar, None), page, rotate, urgent, |summary| show(&metrics, summary))
+        .await;
+}
+
+/// Of a whole fleet one makes it: for the others nothing is left to do.
+async fn rotate(
+    service: &Service,
+    keyring: &KeyringName,
+    due: KeyVersionId,
+    trigger: Trigger,
+    deadline: Deadline,
+) -> Result<(), String> {
+    match service.rotate_unattended(keyring, due, trigger, deadline).await {
+        Ok(_) => Ok(()),
+        Err(refusal) if refusal.code == Code::Conflict => Ok(()),
+        Err(refusal) => Err(refusal.detail.map_or_else(|| refusal.code.as_str().to_owned(), |why| why.into_owned())),
+    }
+}
+
+/// No request waits for a rotation; longer than the slowest token takes to make a key.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn facts(aging: Aging) -> (KeyringName, Facts) {
+    let Aging { keyring, version, activated, period, used, limits } = aging;
+    (keyring, Facts { version, activated, period, used, limits })
+}
+
+fn show(metrics: &Metrics, summary: &Summary) {
+    let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let lifetimes = &metrics.lifetimes;
+    lifetimes.rotation_due.set(signed(summary.due));
+    lifetimes.rotation_overdue.set(signed(summary.overdue));
+    lifetimes.rotation_next.set(summary.next.map_or(0, |next| signed(next.0 / 1_000_000)));
+    if summary.overdue > 0 {
+        tracing::warn!(keyrings = summary.overdue, "rotations are overdue");
+    }
+    if summary.unborn > 0 {
+        tracing::warn!(keyrings = summary.unborn, "active versions begin in the future: look at the clock");
+    }
+    if !summary.trusted {
+        tracing::warn!("the clock jumped: what is due by time waits until it has been steady for an hour");
+    }
+}

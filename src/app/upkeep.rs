@@ -1,0 +1,83 @@
+//! The tasks that watch over lifetimes: keys leave the memory, peers' changes are learnt, outages are recorded, what is due
+//! is rotated.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::audit::Log;
+use crate::clock::SharedClock;
+use crate::config::Config;
+use crate::keyring::{Keyrings, RevocationBound, STORE_POLL};
+use crate::service::Service;
+use crate::store;
+use crate::telemetry::Metrics;
+use crate::{crypto, jobs};
+
+use super::outage;
+use super::rotation::{self, Rotation};
+
+pub(super) struct Upkeep<'a> {
+    pub(super) config: &'a Config,
+    pub(super) log: &'a Log,
+    pub(super) clock: &'a SharedClock,
+    pub(super) metrics: &'a Arc<Metrics>,
+}
+
+impl Upkeep<'_> {
+    /// Starts them. What is due is rotated from the opening of the keyrings on.
+    pub(super) fn begin(
+        &self,
+        jobs: &mut JoinSet<()>,
+        service: &Arc<Service>,
+        keyrings: &Arc<Keyrings>,
+        opened: watch::Receiver<bool>,
+    ) {
+        let Self { config, log, clock, metrics } = *self;
+        jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
+        jobs.spawn(jobs::follow(keyrings.clone(), clock.clone(), poll(config)));
+        jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));
+        jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
+        let rotation = Rotation {
+            settings: config.rotation,
+            service: service.clone(),
+            keyrings: keyrings.clone(),
+            clock: clock.clone(),
+            metrics: metrics.clone(),
+            sidecar: number(log),
+        };
+        jobs.spawn(rotation::run(rotation, opened));
+    }
+}
+
+/// A number of this sidecar's own: no two logs share a name.
+fn number(log: &Log) -> u64 {
+    let digest = crypto::sha256(&[log.verifier_key().origin().as_str().as_bytes()]);
+    digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+}
+
+/// How often the store is asked for its head.
+fn poll(config: &Config) -> Duration {
+    match &config.store {
+        store::Settings::Sqlite(_) => STORE_POLL,
+        store::Settings::Postgresql(settings) => settings.poll,
+    }
+}
+
+/// How long a revoked key may go on working, at worst.
+pub(super) fn bound(config: &Config) -> RevocationBound {
+    RevocationBound::of(&config.keyring, poll(config), config.server.limits.request_timeout)
+}
+
+/// The same for people.
+pub fn revocation(config: &Config) -> String {
+    let RevocationBound { unheard_refusal, refusal, unheard_state, .. } = bound(config);
+    format!(
+        "bites within {} s of a refusal, {} s if the refusal cannot be heard; {} s of a change of state",
+        refusal.as_secs(),
+        unheard_refusal.as_secs(),
+        unheard_state.as_secs()
+    )
+}

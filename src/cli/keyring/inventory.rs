@@ -1,0 +1,133 @@
+//! `keyward keyring inventory`: every key version there is, as a table, JSON or CSV. Reads page by page.
+
+use std::process::ExitCode;
+
+use comfy_table::{Table, presets};
+use serde_json::{Value, json};
+
+use super::print::{date, list, state, text};
+use crate::cli::connect::{Listener, Target, block_on};
+use crate::cli::failure::Failure;
+
+/// Keyrings of one request.
+const PAGE: usize = 500;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Inventory {
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+    /// Print CSV (RFC 4180)
+    #[arg(long)]
+    csv: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+impl Inventory {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        block_on(async {
+            let mut sidecar = self.target.connect(Listener::Control).await?;
+            let mut keyrings: Vec<Value> = Vec::new();
+            let mut path = format!("/v1/inventory?limit={PAGE}");
+            loop {
+                let mut page = sidecar.ask("GET", &path, None).await?;
+                if let Some(Value::Array(more)) = page.get_mut("keyrings").map(Value::take) {
+                    keyrings.extend(more);
+                }
+                match page.get("next").and_then(Value::as_str) {
+                    Some(after) => path = format!("/v1/inventory?after={after}&limit={PAGE}"),
+                    None => break,
+                }
+            }
+            self.print(&keyrings);
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+
+    fn print(&self, keyrings: &[Value]) {
+        if self.json {
+            println!("{:#}", json!({ "keyrings": keyrings }));
+        } else if self.csv {
+            println!("{}", COLUMNS.map(|(name, _)| name).join(","));
+            for cells in rows(keyrings) {
+                println!("{}", cells.iter().map(|cell| quoted(cell)).collect::<Vec<_>>().join(","));
+            }
+        } else {
+            let mut table = Table::new();
+            table.load_style(presets::UTF8_FULL_CONDENSED);
+            table.set_header([
+                "keyring",
+                "version",
+                "suite",
+                "state",
+                "created",
+                "left",
+                "wrapped by",
+                "messages",
+                "opened",
+            ]);
+            for (keyring, version) in each(keyrings) {
+                table.add_row([
+                    text(keyring, "name").to_owned(),
+                    text(version, "id").to_owned(),
+                    text(version, "suite").to_owned(),
+                    state(version),
+                    date(version, "created"),
+                    number(version, "days_left").map_or_else(|| "-".to_owned(), |days| format!("{days} d")),
+                    list(&version["keks"]),
+                    number(version, "messages").unwrap_or_else(|| "-".to_owned()),
+                    date(version, "last_opened"),
+                ]);
+            }
+            println!("{table}");
+        }
+    }
+}
+
+/// A column's name, and its cell.
+type Column = (&'static str, fn(&Value, &Value) -> String);
+
+const COLUMNS: [Column; 18] = [
+    ("keyring", |keyring, _| plain(keyring, "name")),
+    ("version", |_, version| plain(version, "id")),
+    ("suite", |_, version| plain(version, "suite")),
+    ("state", |_, version| plain(version, "state")),
+    ("created", |_, version| plain(version, "created")),
+    ("activated", |_, version| plain(version, "activated")),
+    ("since", |_, version| plain(version, "since")),
+    ("reason", |_, version| plain(version, "reason")),
+    ("by", |_, version| plain(version, "by")),
+    ("expires", |_, version| plain(version, "expires")),
+    ("days_left", |_, version| number(version, "days_left").unwrap_or_default()),
+    ("destroy_at", |_, version| plain(version, "destroy_at")),
+    ("keks", |_, version| list(&version["keks"])),
+    ("wraps", |_, version| version["keks"].as_array().map_or(0, Vec::len).to_string()),
+    ("messages", |_, version| number(version, "messages").unwrap_or_default()),
+    ("bytes", |_, version| number(version, "bytes").unwrap_or_default()),
+    ("last_opened", |_, version| plain(version, "last_opened")),
+    ("required_context", |keyring, _| list(&keyring["required_context"])),
+];
+
+fn rows(keyrings: &[Value]) -> impl Iterator<Item = [String; COLUMNS.len()]> {
+    each(keyrings).map(|(keyring, version)| COLUMNS.map(|(_, cell)| cell(keyring, version)))
+}
+
+fn each(keyrings: &[Value]) -> impl Iterator<Item = (&Value, &Value)> {
+    keyrings
+        .iter()
+        .flat_map(|keyring| keyring["versions"].as_array().into_iter().flatten().map(move |version| (keyring, version)))
+}
+
+/// Empty where there is nothing, which a table shows as a dash.
+fn plain(value: &Value, key: &str) -> String {
+    value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+fn number(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_i64).map(|number| number.to_string())
+}
+
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"', '\n', '\r']) { format!("\"{}\"", cell.replace('"', "\"\"")) } else { cell.to_owned() }
+}

@@ -1,0 +1,289 @@
+//! `keyward keyring ...`: keyrings and their key versions, over the control socket.
+
+mod inventory;
+mod print;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+use serde_json::{Map, Value, json};
+
+use super::connect::{Listener, Target, block_on};
+use super::failure::Failure;
+
+/// Make keyrings, rotate them, and lead their key versions through their lives.
+#[derive(Debug, Subcommand)]
+pub(super) enum Keyring {
+    /// Make a keyring with its first key version
+    Create(Create),
+    /// List the keyrings
+    List(List),
+    /// Show one keyring with its versions
+    Show(Show),
+    /// Give a keyring a new active version; the one before only opens from then on
+    Rotate(Rotate),
+    /// Change the limits of a keyring, all at once
+    Configure(Configure),
+    /// Stop a version from sealing and opening, for now
+    Suspend(Step),
+    /// Let a suspended version be used again
+    Resume(Step),
+    /// Let a version only open from now on
+    Deactivate(Step),
+    /// Mark a version as known to somebody else; it opens only where policy says so
+    Compromise(Step),
+    /// Schedule the destruction of a version; until then it is treated as suspended
+    Destroy(Destroy),
+    /// Do not destroy a version after all
+    CancelDestroy(Step),
+    /// Destroy a version whose wait is over: what it sealed is lost for good
+    FinishDestroy(Finish),
+    /// List every key version: state, times, wraps, use
+    Inventory(inventory::Inventory),
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Create {
+    /// tenant/name, or a name in the tenant default
+    name: String,
+    /// A context key that every value must carry (may be repeated)
+    #[arg(long = "require", value_name = "KEY")]
+    required: Vec<String>,
+    /// The required context key that names the patient, for the log's pseudonyms
+    #[arg(long, value_name = "KEY")]
+    subject: Option<String>,
+    /// How values are sealed
+    #[arg(long, default_value = "xaes-256-gcm-committed", value_parser = ["xaes-256-gcm-committed", "xaes-256-gcm"])]
+    suite: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct List {
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    /// tenant/name, or a name in the tenant default
+    name: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Rotate {
+    /// tenant/name, or a name in the tenant default
+    name: String,
+    /// Why it is rotated
+    #[arg(long, value_parser = ["schedule", "usage", "personnel", "architecture", "incident"])]
+    trigger: String,
+    /// Only if this version is the active one, so that two people do not rotate twice
+    #[arg(long, value_name = "VERSION")]
+    expect: Option<String>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Configure {
+    /// tenant/name, or a name in the tenant default
+    name: String,
+    /// How long a version seals: 1d to 730d; the configuration's if not given
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    cryptoperiod: Option<u64>,
+    /// How many values a version seals
+    #[arg(long, value_name = "COUNT")]
+    messages: Option<u64>,
+    /// How many plaintext bytes a version seals
+    #[arg(long, value_name = "COUNT")]
+    bytes: Option<u64>,
+    /// How many seconds a cached key serves on while its KEK is out of reach
+    #[arg(long, value_name = "SECONDS")]
+    offline_max: Option<u64>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Which version, and why.
+#[derive(Debug, clap::Args)]
+pub(super) struct Step {
+    #[command(flatten)]
+    version: Version,
+    #[command(flatten)]
+    why: Why,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Destroy {
+    #[command(flatten)]
+    version: Version,
+    #[command(flatten)]
+    why: Why,
+    /// How long it waits, in which a forgotten user fails while nothing is lost: 7d to 30d
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    after: u64,
+    /// The owner's statement that no value needs the version; the log keeps its digest
+    #[arg(long, value_name = "TEXT")]
+    statement: String,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Finish {
+    #[command(flatten)]
+    version: Version,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Debug, clap::Args)]
+struct Version {
+    /// tenant/name, or a name in the tenant default
+    name: String,
+    /// The version's id, as `keyward keyring show` lists it
+    #[arg(value_name = "VERSION")]
+    id: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Why {
+    /// Why
+    #[arg(long, value_parser = REASONS)]
+    reason: String,
+}
+
+#[derive(Debug, clap::Args)]
+struct Output {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+const REASONS: [&str; 11] = [
+    "schedule",
+    "usage",
+    "personnel",
+    "architecture",
+    "incident",
+    "policy",
+    "suspicion",
+    "disclosure",
+    "cleared",
+    "mistake",
+    "retired",
+];
+
+/// A request over the control socket, and how its answer is printed.
+struct Request {
+    output: Output,
+    method: &'static str,
+    path: String,
+    body: Option<Value>,
+}
+
+impl Keyring {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        if let Self::Inventory(inventory) = self {
+            return inventory.run();
+        }
+        let Some(Request { output, method, path, body }) = self.request() else { return Ok(ExitCode::SUCCESS) };
+        block_on(async {
+            let mut sidecar = output.target.connect(Listener::Control).await?;
+            let answer = sidecar.ask(method, &path, body.as_ref()).await?;
+            print::keyrings(&answer, output.json);
+            Ok(ExitCode::SUCCESS)
+        })
+    }
+
+    /// None for the inventory, which asks more than once.
+    fn request(self) -> Option<Request> {
+        Some(match self {
+            Self::Create(create) => create.request(),
+            Self::List(List { output }) => {
+                Request { output, method: "GET", path: "/v1/keyrings".to_owned(), body: None }
+            }
+            Self::Show(Show { name, output }) => {
+                Request { output, method: "GET", path: format!("/v1/keyrings/{name}"), body: None }
+            }
+            Self::Rotate(Rotate { name, trigger, expect, output }) => {
+                let body = given([("trigger", Some(json!(trigger))), ("expect", expect.map(Value::from))]);
+                post(output, format!("/v1/keyrings/{name}/rotate"), body)
+            }
+            Self::Configure(configure) => configure.request(),
+            Self::Suspend(step) => step.request("suspend"),
+            Self::Resume(step) => step.request("resume"),
+            Self::Deactivate(step) => step.request("deactivate"),
+            Self::Compromise(step) => step.request("compromise"),
+            Self::CancelDestroy(step) => step.request("cancel-destroy"),
+            Self::Destroy(Destroy { version, why, after, statement, output }) => {
+                let body = json!({ "reason": why.reason, "after_days": after, "statement": statement });
+                post(output, version.path("destroy"), body)
+            }
+            Self::FinishDestroy(Finish { version, output }) => post(output, version.path("finish-destroy"), json!({})),
+            Self::Inventory(_) => return None,
+        })
+    }
+}
+
+impl Create {
+    fn request(self) -> Request {
+        let Self { name, required, subject, suite, output } = self;
+        let body = given([
+            ("name", Some(json!(name))),
+            ("required_context", Some(json!(required))),
+            ("subject_key", subject.map(Value::from)),
+            ("suite", Some(json!(suite))),
+        ]);
+        post(output, "/v1/keyrings".to_owned(), body)
+    }
+}
+
+impl Configure {
+    fn request(self) -> Request {
+        let Self { name, cryptoperiod, messages, bytes, offline_max, output } = self;
+        let body = given([
+            ("cryptoperiod_days", cryptoperiod.map(Value::from)),
+            ("messages", messages.map(Value::from)),
+            ("bytes", bytes.map(Value::from)),
+            ("offline_max_seconds", offline_max.map(Value::from)),
+        ]);
+        post(output, format!("/v1/keyrings/{name}/configure"), body)
+    }
+}
+
+impl Step {
+    fn request(self, verb: &str) -> Request {
+        let Self { version, why, output } = self;
+        post(output, version.path(verb), json!({ "reason": why.reason }))
+    }
+}
+
+impl Version {
+    fn path(&self, verb: &str) -> String {
+        format!("/v1/keyrings/{}/versions/{}/{verb}", self.name, self.id)
+    }
+}
+
+const fn post(output: Output, path: String, body: Value) -> Request {
+    Request { output, method: "POST", path, body: Some(body) }
+}
+
+/// An object of what was given.
+fn given<const N: usize>(fields: [(&str, Option<Value>); N]) -> Value {
+    let some = fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    Value::Object(some.collect::<Map<_, _>>())
+}
+
+/// `30d`, or `30`.
+fn days(text: &str) -> Result<u64, String> {
+    let digits = text.strip_suffix('d').unwrap_or(text);
+    digits.parse().map_err(|_| "give whole days, such as 30d".to_owned())
+}

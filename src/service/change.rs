@@ -1,0 +1,305 @@
+//! How is a key changed? One path for every verb: an authority, a durable intent, the change, its outcome. If we stop
+//! after the intent, the restart finds it open and settles it.
+
+use std::sync::Arc;
+
+use crate::audit::{Actor, Event, Group, IntentReceipt, Outcome, Record, Source};
+use crate::clock::Deadline;
+use crate::control;
+use crate::keyring::life::{Forbidden, KeyState, Step, Trigger};
+use crate::keyring::{Applied, ApplyError, Change, KeyLimits};
+use crate::names::{KeyVersionId, KeyringName, RequestId};
+use crate::policy::{Action, Authority};
+
+use super::account::Account;
+use super::data::{refused, unavailable};
+use super::{Answer, Asker, Code, ConfigureKeyring, CreateKeyring, Refusal, RotateKeyring, Service, StepKey};
+
+/// A change, as its records tell it.
+struct Asked {
+    event: Event,
+    change: Change,
+    version: Option<KeyVersionId>,
+    facts: Vec<(&'static str, String)>,
+}
+
+/// Who asks, as an intent tells it.
+struct Asks<'a> {
+    actor: Actor,
+    source: Source,
+    request: Option<&'a RequestId>,
+    policy: Option<[u8; 32]>,
+}
+
+impl Service {
+    pub(super) async fn create_keyring(
+        &self,
+        create: CreateKeyring,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        account.keyring(&create.name);
+        let authority = self.authority(Action::KeyringCreate, &create.name, asker, account)?;
+        let change = control::creation(create).map_err(|detail| Refusal::because(Code::MalformedRequest, detail))?;
+        let found = self.keyrings.find(change.keyring()).await;
+        if found.map_err(|error| unavailable(&error))?.is_some() {
+            return Err(Code::KeyringExists.into());
+        }
+        let asked = Asked { event: Event::KeyCreated, change, version: None, facts: Vec::new() };
+        self.change(asked, &authority, asker, account).await
+    }
+
+    pub(super) async fn rotate(
+        &self,
+        rotate: RotateKeyring,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let RotateKeyring { keyring, trigger, expect } = rotate;
+        account.keyring(&keyring);
+        let authority = self.authority(Action::KeyringRotate, &keyring, asker, account)?;
+        self.change(rotation(keyring, trigger, expect), &authority, asker, account).await
+    }
+
+    pub(super) async fn configure(
+        &self,
+        configure: ConfigureKeyring,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let ConfigureKeyring { keyring, limits } = configure;
+        account.keyring(&keyring);
+        let authority = self.authority(Action::KeyringConfigure, &keyring, asker, account)?;
+        let facts = vec![("limits", shown(&limits))];
+        let change = Change::Configure { keyring, limits };
+        let event = Event::KeyringConfigured;
+        self.change(Asked { event, change, version: None, facts }, &authority, asker, account).await
+    }
+
+    /// One step of a key version. What policy calls it hangs on the state that the version is in now; the keyring looks
+    /// at that again when the change has its turn.
+    pub(super) async fn step(
+        &self,
+        step: StepKey,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let (keyring, version) = (step.keyring.clone(), step.version);
+        account.version(&keyring, version);
+        let view = self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?;
+        let found = view.and_then(|view| view.versions.iter().find(|one| one.id == version).map(|one| one.state));
+        let action = step.step.action(found.unwrap_or(KeyState::Active));
+        let authority = self.authority(action, &keyring, asker, account)?;
+        let asked = stepping(step)?;
+        self.change(asked, &authority, asker, account).await
+    }
+
+    /// A rotation that the configuration foresees, without a person: a job asks for it, and says which version it
+    /// believes to be active, so that of a whole fleet one sidecar makes one. The version that is active afterwards, or
+    /// why there is none; [`Code::Conflict`] means that somebody else was first.
+    pub async fn rotate_unattended(
+        &self,
+        keyring: &KeyringName,
+        expect: KeyVersionId,
+        trigger: Trigger,
+        deadline: Deadline,
+    ) -> Result<Option<KeyVersionId>, Refusal> {
+        let policy = self.policy.load_full();
+        let authority = policy.standing(Action::KeyringRotate, Some(keyring), deadline);
+        let authority = authority.map_err(|_| Refusal::from(Code::Denied))?;
+        let asked = rotation(keyring.clone(), trigger, Some(expect));
+        let asks =
+            Asks { actor: Actor::Sidecar, source: Source::Internal, request: None, policy: Some(policy.digest()) };
+        let intent = self.intend(&asked, &authority, &asks, deadline).await?;
+        let index = intent.index();
+        let applied = self.keyrings.apply(&asked.change, &authority, intent).await;
+        let mut record = record(&asked, &authority, &asks);
+        record.outcome = if applied.is_ok() { Outcome::Done } else { Outcome::Failed };
+        record.intent = (!matches!(applied, Err(ApplyError::Unsettled(_)))).then_some(index);
+        let version = applied.as_ref().ok().and_then(|applied| applied.version);
+        if let Ok(applied) = &applied {
+            record.groups = vec![Group { keyring: keyring.clone(), version, done: 1, failed: Vec::new() }];
+            record.facts.extend(self.facts_of(applied));
+        }
+        let applied = applied.map_err(change_refused);
+        record.reason = applied.as_ref().err().map(|refusal| refusal.code.as_str());
+        let by = Deadline(self.clock.mono().plus(super::APPEND_TIME));
+        let recorded = self.log.append(record, (), by).await.map_err(|error| no_record(&error))?;
+        recorded.into_outcome();
+        applied.map(|_| version)
+    }
+
+    fn authority(
+        &self,
+        action: Action,
+        keyring: &KeyringName,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Authority, Refusal> {
+        let permit = self.permit(action, Some(keyring), asker, account)?;
+        self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))
+    }
+
+    /// Intent, change, and what the outcome's record will say.
+    async fn change(
+        &self,
+        asked: Asked,
+        authority: &Authority,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let request = Some(asker.request);
+        let asks = Asks { actor: account.actor(), source: Source::ControlSocket, request, policy: account.policy };
+        let intent = self.intend(&asked, authority, &asks, asker.deadline).await?;
+        account.intent = Some(intent.index());
+        account.intended = true;
+        account.happens(asked.event);
+        account.facts.push(("authority", authority.code().to_owned()));
+        account.facts.extend(asked.facts);
+        let applied = self.keyrings.apply(&asked.change, authority, intent).await;
+        if matches!(applied, Err(ApplyError::Unsettled(_))) {
+            // Nobody knows yet whether it happened: the intent stays open for the restart, this record does not close it.
+            account.intent = None;
+        }
+        let applied = applied.map_err(change_refused)?;
+        account.facts.extend(self.facts_of(&applied));
+        let view = Arc::new(applied.keyring);
+        match (asked.event, applied.version) {
+            (Event::KeyCreated, _) => account.versions(&view),
+            (_, Some(version)) => account.changed(&view.name, Some(version)),
+            (_, None) => account.changed(&view.name, None),
+        }
+        Ok(Answer::Keyring(view))
+    }
+
+    async fn intend(
+        &self,
+        asked: &Asked,
+        authority: &Authority,
+        asks: &Asks<'_>,
+        deadline: Deadline,
+    ) -> Result<IntentReceipt, Refusal> {
+        let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(deadline);
+        self.log.intent(record(asked, authority, asks), by).await.map_err(|error| no_record(&error))
+    }
+
+    /// What became of the version, and where the store's chain ends now.
+    fn facts_of(&self, applied: &Applied) -> Vec<(&'static str, String)> {
+        let mut facts = Vec::new();
+        let of = |id: KeyVersionId| applied.keyring.versions.iter().find(|version| version.id == id);
+        if let Some((before, state)) = applied.before {
+            if applied.version == Some(before) {
+                facts.push(("from_state", state.name().to_owned()));
+                facts.extend(of(before).map(|version| ("to_state", version.state.name().to_owned())));
+                let due = of(before).and_then(|version| version.destroy_at);
+                facts.extend(due.map(|due| ("destroy_at", due.rfc3339_millis())));
+            } else {
+                facts.push(("retired_version", before.to_string()));
+            }
+        }
+        facts.extend(self.keyrings.head().map(|head| ("store_head", head.to_string())));
+        facts
+    }
+}
+
+fn rotation(keyring: KeyringName, trigger: Trigger, expect: Option<KeyVersionId>) -> Asked {
+    let facts = vec![("trigger", trigger.code().to_owned())];
+    let change = Change::Rotate { keyring, trigger, expect };
+    Asked { event: Event::KeyRotated, change, version: None, facts }
+}
+
+fn stepping(step: StepKey) -> Result<Asked, Refusal> {
+    let StepKey { keyring, version, step, reason } =
+        control::stepping(step).map_err(|detail| Refusal::because(Code::MalformedRequest, detail))?;
+    let event = event_of(step);
+    let mut facts = vec![("key_version", version.to_string())];
+    // Carrying a destruction out has the reason that the plan has.
+    if !matches!(step, Step::Destroy) {
+        facts.push(("key_reason", reason.code().to_owned()));
+    }
+    if let Step::ScheduleDestroy { statement, .. } = step {
+        facts.push(("statement_digest", hex::encode(statement.0)));
+    }
+    let change = Change::Step { keyring, version, step, reason };
+    Ok(Asked { event, change, version: Some(version), facts })
+}
+
+/// The event of a step.
+pub(super) const fn event_of(step: Step) -> Event {
+    match step {
+        Step::Activate | Step::Resume => Event::KeyResumed,
+        Step::Suspend => Event::KeySuspended,
+        Step::Deactivate => Event::KeyDeactivated,
+        Step::Compromise => Event::KeyCompromised,
+        Step::ScheduleDestroy { .. } => Event::KeyDestroyScheduled,
+        Step::CancelDestroy => Event::KeyDestroyCancelled,
+        Step::Destroy => Event::KeyDestroyed,
+    }
+}
+
+/// The intent; the outcome of a job begins as a copy of it.
+fn record(asked: &Asked, authority: &Authority, asks: &Asks<'_>) -> Record {
+    let keyring = asked.change.keyring().clone();
+    let mut facts = vec![("authority", authority.code().to_owned())];
+    facts.extend(asked.facts.iter().cloned());
+    Record {
+        event: asked.event,
+        outcome: Outcome::Intent,
+        reason: None,
+        actor: asks.actor.clone(),
+        source: asks.source,
+        request: asks.request.cloned(),
+        purpose: None,
+        groups: vec![Group { keyring, version: asked.version, done: 0, failed: Vec::new() }],
+        orphans: Vec::new(),
+        subjects: Vec::new(),
+        items_digest: None,
+        policy: asks.policy,
+        intent: None,
+        facts,
+    }
+}
+
+fn shown(limits: &KeyLimits) -> String {
+    let seconds = |name, time: Option<std::time::Duration>| Some(format!("{name}={}s", time?.as_secs()));
+    let count = |name, count: Option<u64>| Some(format!("{name}={}", count?));
+    let all = [
+        seconds("cryptoperiod", limits.cryptoperiod),
+        count("messages", limits.messages),
+        count("bytes", limits.bytes),
+        seconds("offline_max", limits.offline_max),
+    ];
+    all.into_iter().flatten().collect::<Vec<_>>().join(",")
+}
+
+fn no_record(error: &crate::audit::AppendError) -> Refusal {
+    tracing::error!(%error, "the audit log did not take a record of a change");
+    Refusal::because(Code::Unavailable, super::NO_RECORD)
+}
+
+pub(super) fn change_refused(error: ApplyError) -> Refusal {
+    match error {
+        ApplyError::Exists(_) => Code::KeyringExists.into(),
+        ApplyError::NotCovered => Code::Denied.into(),
+        ApplyError::Invalid(why) => Refusal::because(Code::MalformedRequest, why),
+        ApplyError::Unknown(why) => Refusal::because(Code::NoSuchKey, why),
+        ApplyError::Superseded(why) => Refusal::because(Code::Conflict, why),
+        ApplyError::Forbidden(why) => Refusal::because(code_of(&why), why.to_string()),
+        ApplyError::Unavailable(why) | ApplyError::Unsettled(why) | ApplyError::Tampered(why) => {
+            Refusal::because(Code::Unavailable, why)
+        }
+        ApplyError::Refused(why) => Refusal::because(Code::Denied, why),
+        ApplyError::Founded | ApplyError::NotFounded => Code::Internal.into(),
+    }
+}
+
+const fn code_of(why: &Forbidden) -> Code {
+    match why {
+        Forbidden::State { .. } | Forbidden::OtherActive { .. } | Forbidden::Planned { .. } | Forbidden::NotPlanned => {
+            Code::KeyState
+        }
+        Forbidden::Wait { .. } => Code::MalformedRequest,
+        Forbidden::InUse { .. } | Forbidden::OpenedLately { .. } => Code::InUse,
+        Forbidden::NotDue { .. } | Forbidden::Clock => Code::NotDue,
+    }
+}
