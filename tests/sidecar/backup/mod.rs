@@ -1,5 +1,8 @@
 //! A backup, the loss of everything, and the way back: with two real tokens, of which the first is lost too.
 
+mod damaged;
+mod killed;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -157,97 +160,6 @@ fn a_running_sidecar_is_not_backed_up_behind_its_back() {
 }
 
 #[test]
-fn every_damaged_or_missing_file_of_a_backup_is_refused_and_named_and_nothing_is_written() {
-    let (setup, _) = stopped();
-    let from = backup(&setup, "backup");
-    std::fs::remove_dir_all(state(&setup)).unwrap();
-    let config = setup.config();
-    let restore = ["restore", "--from", &from, "--config", &config];
-    let drill = [
-        "drill",
-        "restore",
-        "--kek",
-        "primary",
-        "--signed-off-by",
-        "a",
-        "--report",
-        "/nowhere",
-        "--from",
-        &from,
-        "--config",
-        &config,
-    ];
-    for file in files(&from) {
-        let whole = std::fs::read(&file).unwrap();
-        let mut flipped = whole.clone();
-        if let Some(byte) = flipped.last_mut() {
-            *byte ^= 1;
-        } else {
-            flipped.push(0);
-        }
-        std::fs::write(&file, &flipped).unwrap();
-        for command in [&restore[..], &drill] {
-            let said = refused(command);
-            assert!(said.contains(&text(&file)) && said.contains("is damaged"), "{said}");
-        }
-        std::fs::remove_file(&file).unwrap();
-        let said = refused(&restore);
-        assert!(said.contains(&text(&file)) && said.contains("it is missing"), "{said}");
-        std::fs::write(&file, &whole).unwrap();
-    }
-    let path = Path::new(&from).join("manifest.json");
-    let whole = std::fs::read_to_string(&path).unwrap();
-    for (edit, says) in [
-        (whole.replace("\"schema\": 1", "\"schema\": 2"), "has schema 2, this keyward knows 1"),
-        (whole.replace("store.sqlite", "../store.sqlite"), "leads out of the backup"),
-        (
-            whole.replace("\"production\"", "\"staging\"").replace("\"development\"", "\"production\""),
-            "the backup is of a production store",
-        ),
-        (whole[..whole.len() / 2].to_owned(), "manifest.json is damaged"),
-    ] {
-        std::fs::write(&path, edit).unwrap();
-        let said = refused(&restore);
-        assert!(said.contains(says), "{says}: {said}");
-    }
-    std::fs::remove_file(&path).unwrap();
-    let said = refused(&restore);
-    assert!(said.contains("no backup, or one that was cut short"), "{said}");
-    assert!(!state(&setup).exists(), "nothing was written");
-    std::fs::write(&path, &whole).unwrap();
-    let said = refused(&[&restore[..], &["--digest", &"0".repeat(64)]].concat());
-    assert!(said.contains("another backup, or a changed one"), "{said}");
-    keyward_ok(&restore);
-}
-
-#[test]
-fn a_row_that_was_edited_in_a_backup_with_a_new_manifest_is_refused() {
-    let (setup, _) = stopped();
-    let from = backup(&setup, "backup");
-    std::fs::remove_dir_all(state(&setup)).unwrap();
-    let store = Path::new(&from).join("store.sqlite");
-    let database = rusqlite::Connection::open(&store).unwrap();
-    database.execute("UPDATE keys SET state = 'destroyed' WHERE purpose = 'data'", []).unwrap();
-    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    drop(database);
-    let sums = Command::new("sha256sum").arg(&store).output().unwrap().stdout;
-    let mut edited = manifest(&from);
-    for file in edited["files"].as_array_mut().unwrap() {
-        if file["path"] == "store.sqlite" {
-            file["sha256"] = json!(String::from_utf8(sums[..64].to_vec()).unwrap());
-            file["bytes"] = json!(std::fs::metadata(&store).unwrap().len());
-        }
-    }
-    std::fs::write(Path::new(&from).join("manifest.json"), edited.to_string()).unwrap();
-    let said = refused(&["restore", "--from", &from, "--config", &setup.config()]);
-    assert!(
-        said.contains("the store in the backup is not admitted") && said.contains("its seal does not verify"),
-        "{said}"
-    );
-    assert!(!state(&setup).join("store.db").exists());
-}
-
-#[test]
 fn nothing_that_exists_is_written_over_by_a_restore() {
     let (setup, value) = stopped();
     let from = backup(&setup, "backup");
@@ -275,6 +187,7 @@ fn a_lost_store_comes_back_beside_its_log_only_for_the_number_of_changes_that_wa
     keyward_ok(&["keyring", "create", "staff", "--require", "path", "--config", &config]);
     assert_eq!(serving.stop(), Some(0));
     let newer = at(&setup, "newer.db");
+    settle(&state(&setup).join("store.db"));
     std::fs::rename(state(&setup).join("store.db"), &newer).unwrap();
     let restore = ["restore", "--store-only", "--from", &from, "--config", &config];
     let said = refused(&restore);
@@ -293,10 +206,17 @@ fn a_lost_store_comes_back_beside_its_log_only_for_the_number_of_changes_that_wa
     assert_eq!(serving.stop(), Some(0));
     assert!(keyward_ok(&["audit", "verify", &setup.log()]).contains("complete"));
     // The abandoned store turns up again.
+    settle(&state(&setup).join("store.db"));
     std::fs::rename(&newer, state(&setup).join("store.db")).unwrap();
     let _serving = start(&setup);
     let said = eventually(&setup);
     assert!(said.contains("abandoned"), "{said}");
+}
+
+/// Everything that a database's WAL holds into its file, so that it can be moved.
+fn settle(store: &Path) {
+    let database = rusqlite::Connection::open(store).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
 }
 
 /// Starts the sidecar without waiting for it to be ready.
@@ -328,108 +248,6 @@ fn eventually(setup: &Setup) -> String {
 }
 
 #[test]
-fn a_backup_that_was_killed_at_any_moment_is_none_or_whole() {
-    let (setup, _) = stopped();
-    let config = setup.config();
-    let (mut cut, mut turn) = (0, 0);
-    loop {
-        let to = text(&at(&setup, &format!("killed-{turn}")));
-        let running = killed(&["backup", "--to", &to, "--config", &config], STEP * turn);
-        if !running {
-            break;
-        }
-        if Path::new(&to).join("manifest.json").exists() {
-            keyward_ok(&[
-                "drill",
-                "restore",
-                "--kek",
-                "primary",
-                "--signed-off-by",
-                "a",
-                "--from",
-                &to,
-                "--config",
-                &config,
-            ]);
-        } else if Path::new(&to).exists() {
-            cut += 1;
-            let said = refused(&["restore", "--from", &to, "--config", &config]);
-            assert!(said.contains("it is no backup, or one that was cut short"), "{said}");
-        }
-        turn += 1;
-    }
-    println!("{turn} backups were killed, {cut} of them after they had begun");
-    assert!(cut > 0);
-}
-
-#[test]
-fn a_restore_that_was_killed_at_any_moment_is_finished_by_the_same_command_and_nothing_starts_before() {
-    let (setup, value) = stopped();
-    let from = backup(&setup, "backup");
-    let whole = at(&setup, "whole");
-    assert!(Command::new("cp").arg("-a").args([state(&setup), whole.clone()]).status().unwrap().success());
-    for store_only in [false, true] {
-        let lose = || {
-            std::fs::remove_dir_all(state(&setup)).unwrap();
-            if store_only {
-                assert!(Command::new("cp").arg("-a").args([whole.clone(), state(&setup)]).status().unwrap().success());
-                std::fs::remove_file(state(&setup).join("store.db")).unwrap();
-            }
-        };
-        let (turns, cut) = killed_restores(&setup, &from, store_only, lose, &value);
-        println!("store only {store_only}: {turns} restores were killed, {cut} left something unfinished");
-        assert!(cut > 0);
-    }
-}
-
-/// Kills restores later and later until one is faster; how many, and how many of them left something unfinished.
-fn killed_restores(setup: &Setup, from: &str, store_only: bool, lose: impl Fn(), value: &str) -> (u32, u32) {
-    let config = setup.config();
-    let mut restore = vec!["restore", "--from", from, "--config", &config];
-    restore.extend(store_only.then_some("--store-only"));
-    let (mut cut, mut turn) = (0, 0);
-    loop {
-        lose();
-        let running = killed(&restore, STEP * turn);
-        if !running {
-            return (turn, cut);
-        }
-        turn += 1;
-        if !state(setup).join("restoring").exists() {
-            continue;
-        }
-        cut += 1;
-        let said = refused(&["serve", "--config", &config]);
-        assert!(
-            said.contains("a restore was cut short") && said.contains("run the same `keyward restore` again"),
-            "{said}"
-        );
-        let said = refused(&["backup", "--to", &text(&at(setup, "none")), "--config", &config]);
-        assert!(said.contains("a restore was cut short"), "{said}");
-        assert!(refused(&["init", "--config", &config]).contains("exists already"));
-        keyward_ok(&restore);
-        assert!(!state(setup).join("restoring").exists() && !state(setup).join("restoring.sqlite").exists());
-        let serving = setup.serve();
-        assert_eq!(open(setup, value), (200, json!({ "text": "Ada" })));
-        assert_eq!(serving.stop(), Some(0));
-        keyward_ok(&["audit", "verify", &setup.log()]);
-    }
-}
-
-/// How much later each kill comes than the one before.
-const STEP: Duration = Duration::from_millis(9);
-
-/// Kills a command after a while; whether it was still running.
-fn killed(arguments: &[&str], delay: Duration) -> bool {
-    let mut child = Command::new(KEYWARD).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(delay);
-    let running = child.try_wait().unwrap().is_none();
-    let _ended = child.kill();
-    child.wait().unwrap();
-    running
-}
-
-#[test]
 fn a_drill_by_a_key_that_has_not_wrapped_every_key_fails_and_that_is_recorded() {
     let pair = Pair::unfounded();
     let both = std::fs::read_to_string(pair.setup.config()).unwrap();
@@ -455,11 +273,11 @@ fn in_postgresql(setup: &Setup, name: &str, dbname: &str) -> String {
         server.socket_dir().display(),
         server.port(),
     );
-    let text = std::fs::read_to_string(setup.config()).unwrap();
-    let (before, after) = text.split_once("[policy]").unwrap();
-    let text = format!("{before}{store}[policy]{after}").replace(&text(&state(setup)), &text(&at(setup, name)));
+    let old = std::fs::read_to_string(setup.config()).unwrap();
+    let (before, after) = old.split_once("[policy]").unwrap();
+    let new = format!("{before}{store}[policy]{after}").replace(&text(&state(setup)), &text(&at(setup, name)));
     let config = at(setup, &format!("{name}.toml"));
-    std::fs::write(&config, text).unwrap();
+    std::fs::write(&config, new).unwrap();
     text(&config)
 }
 
