@@ -88,8 +88,7 @@ impl Keyrings {
             let Some(last) = page.last() else { return Ok(found) };
             after = Some(last.rows.head.name.clone());
             for loaded in page.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
-                let period = self.inner.settings.data_key_period;
-                let ring = Ring::read(&loaded.rows, &open.system.genesis, period)?;
+                let ring = Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)?;
                 found.extend(ring.sealing().map(|version| (ring.view.name.clone(), version.view.id)));
             }
         }

@@ -11,6 +11,8 @@
 )]
 #[path = "../support/openbao.rs"]
 mod openbao;
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 #[path = "../support/mod.rs"]

@@ -1,5 +1,8 @@
 //! A backup, the loss of everything, and the way back: with two real tokens, of which the first is lost too.
 
+mod damaged;
+mod killed;
+
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -8,6 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::failover::{Pair, section};
+use crate::postgres::Postgres;
 use crate::requests::records;
 use crate::support::{KEYWARD, Setup, keyward, keyward_ok, post};
 
@@ -156,97 +160,6 @@ fn a_running_sidecar_is_not_backed_up_behind_its_back() {
 }
 
 #[test]
-fn every_damaged_or_missing_file_of_a_backup_is_refused_and_named_and_nothing_is_written() {
-    let (setup, _) = stopped();
-    let from = backup(&setup, "backup");
-    std::fs::remove_dir_all(state(&setup)).unwrap();
-    let config = setup.config();
-    let restore = ["restore", "--from", &from, "--config", &config];
-    let drill = [
-        "drill",
-        "restore",
-        "--kek",
-        "primary",
-        "--signed-off-by",
-        "a",
-        "--report",
-        "/nowhere",
-        "--from",
-        &from,
-        "--config",
-        &config,
-    ];
-    for file in files(&from) {
-        let whole = std::fs::read(&file).unwrap();
-        let mut flipped = whole.clone();
-        if let Some(byte) = flipped.last_mut() {
-            *byte ^= 1;
-        } else {
-            flipped.push(0);
-        }
-        std::fs::write(&file, &flipped).unwrap();
-        for command in [&restore[..], &drill] {
-            let said = refused(command);
-            assert!(said.contains(&text(&file)) && said.contains("is damaged"), "{said}");
-        }
-        std::fs::remove_file(&file).unwrap();
-        let said = refused(&restore);
-        assert!(said.contains(&text(&file)) && said.contains("it is missing"), "{said}");
-        std::fs::write(&file, &whole).unwrap();
-    }
-    let path = Path::new(&from).join("manifest.json");
-    let whole = std::fs::read_to_string(&path).unwrap();
-    for (edit, says) in [
-        (whole.replace("\"schema\": 1", "\"schema\": 2"), "has schema 2, this keyward knows 1"),
-        (whole.replace("store.sqlite", "../store.sqlite"), "leads out of the backup"),
-        (
-            whole.replace("\"production\"", "\"staging\"").replace("\"development\"", "\"production\""),
-            "the backup is of a production store",
-        ),
-        (whole[..whole.len() / 2].to_owned(), "manifest.json is damaged"),
-    ] {
-        std::fs::write(&path, edit).unwrap();
-        let said = refused(&restore);
-        assert!(said.contains(says), "{says}: {said}");
-    }
-    std::fs::remove_file(&path).unwrap();
-    let said = refused(&restore);
-    assert!(said.contains("no backup, or one that was cut short"), "{said}");
-    assert!(!state(&setup).exists(), "nothing was written");
-    std::fs::write(&path, &whole).unwrap();
-    let said = refused(&[&restore[..], &["--digest", &"0".repeat(64)]].concat());
-    assert!(said.contains("another backup, or a changed one"), "{said}");
-    keyward_ok(&restore);
-}
-
-#[test]
-fn a_row_that_was_edited_in_a_backup_with_a_new_manifest_is_refused() {
-    let (setup, _) = stopped();
-    let from = backup(&setup, "backup");
-    std::fs::remove_dir_all(state(&setup)).unwrap();
-    let store = Path::new(&from).join("store.sqlite");
-    let database = rusqlite::Connection::open(&store).unwrap();
-    database.execute("UPDATE keys SET state = 'destroyed' WHERE purpose = 'data'", []).unwrap();
-    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
-    drop(database);
-    let sums = Command::new("sha256sum").arg(&store).output().unwrap().stdout;
-    let mut edited = manifest(&from);
-    for file in edited["files"].as_array_mut().unwrap() {
-        if file["path"] == "store.sqlite" {
-            file["sha256"] = json!(String::from_utf8(sums[..64].to_vec()).unwrap());
-            file["bytes"] = json!(std::fs::metadata(&store).unwrap().len());
-        }
-    }
-    std::fs::write(Path::new(&from).join("manifest.json"), edited.to_string()).unwrap();
-    let said = refused(&["restore", "--from", &from, "--config", &setup.config()]);
-    assert!(
-        said.contains("the store in the backup is not admitted") && said.contains("its seal does not verify"),
-        "{said}"
-    );
-    assert!(!state(&setup).join("store.db").exists());
-}
-
-#[test]
 fn nothing_that_exists_is_written_over_by_a_restore() {
     let (setup, value) = stopped();
     let from = backup(&setup, "backup");
@@ -274,6 +187,7 @@ fn a_lost_store_comes_back_beside_its_log_only_for_the_number_of_changes_that_wa
     keyward_ok(&["keyring", "create", "staff", "--require", "path", "--config", &config]);
     assert_eq!(serving.stop(), Some(0));
     let newer = at(&setup, "newer.db");
+    settle(&state(&setup).join("store.db"));
     std::fs::rename(state(&setup).join("store.db"), &newer).unwrap();
     let restore = ["restore", "--store-only", "--from", &from, "--config", &config];
     let said = refused(&restore);
@@ -292,10 +206,17 @@ fn a_lost_store_comes_back_beside_its_log_only_for_the_number_of_changes_that_wa
     assert_eq!(serving.stop(), Some(0));
     assert!(keyward_ok(&["audit", "verify", &setup.log()]).contains("complete"));
     // The abandoned store turns up again.
+    settle(&state(&setup).join("store.db"));
     std::fs::rename(&newer, state(&setup).join("store.db")).unwrap();
-    let (_, _serving) = (0, start(&setup));
-    let said = eventually(&setup, "store_refused");
+    let _serving = start(&setup);
+    let said = eventually(&setup);
     assert!(said.contains("abandoned"), "{said}");
+}
+
+/// Everything that a database's WAL holds into its file, so that it can be moved.
+fn settle(store: &Path) {
+    let database = rusqlite::Connection::open(store).unwrap();
+    database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
 }
 
 /// Starts the sidecar without waiting for it to be ready.
@@ -314,74 +235,16 @@ impl Drop for Running {
     }
 }
 
-/// Waits until the process has said it, or for a minute; everything it said.
-fn eventually(setup: &Setup, what: &str) -> String {
+/// Waits until the process has refused the store, or for a minute; everything it said.
+fn eventually(setup: &Setup) -> String {
     let said = || std::fs::read_to_string(at(setup, "stderr")).unwrap();
     for _ in 0..600 {
-        if said().contains("the store is refused") || said().contains(what) {
+        if said().contains("the store is refused") {
             break;
         }
         std::thread::sleep(Duration::from_millis(100));
     }
     said()
-}
-
-#[test]
-fn a_backup_that_was_killed_is_none_and_a_restore_that_was_killed_is_finished_by_the_same_command() {
-    let (setup, value) = stopped();
-    let config = setup.config();
-    let (mut whole, mut cut) = (0, 0);
-    for (turn, delay) in (0..12).map(|turn| (turn, Duration::from_millis(4 * turn))) {
-        let to = text(&at(&setup, &format!("killed-{turn}")));
-        if killed(&["backup", "--to", &to, "--config", &config], delay) {
-            cut += 1;
-        }
-        if Path::new(&to).join("manifest.json").exists() {
-            whole += 1;
-        } else {
-            let said = refused(&["restore", "--from", &to, "--config", &config]);
-            assert!(said.contains("it is no backup, or one that was cut short"), "{said}");
-        }
-    }
-    println!("{cut} backups were killed, {whole} were whole");
-    let from = backup(&setup, "backup");
-    let (mut unfinished, mut cut) = (0, 0);
-    for delay in (0..12).map(|turn| Duration::from_millis(4 * turn)) {
-        std::fs::remove_dir_all(state(&setup)).unwrap();
-        let restore = ["restore", "--from", &from, "--config", &config];
-        if killed(&restore, delay) {
-            cut += 1;
-        }
-        if state(&setup).join("restoring").exists() {
-            unfinished += 1;
-            let said = refused(&["serve", "--config", &config]);
-            assert!(
-                said.contains("a restore was cut short") && said.contains("run the same `keyward restore` again"),
-                "{said}"
-            );
-            assert!(refused(&["init", "--config", &config]).contains("exists already"));
-        }
-        if unfinished > 0 || !state(&setup).join("log").exists() {
-            let done = keyward(&restore);
-            let said = String::from_utf8_lossy(&done.stderr).into_owned();
-            assert!(done.status.success() || said.contains("there is a store already"), "{said}");
-        }
-        let serving = setup.serve();
-        assert_eq!(open(&setup, &value).0, 200);
-        assert_eq!(serving.stop(), Some(0));
-    }
-    println!("{cut} restores were killed, {unfinished} left unfinished state");
-    assert!(cut > 0 && unfinished > 0, "no kill hit: {cut} killed, {unfinished} unfinished");
-}
-
-/// Kills a command after a while; whether it was still running.
-fn killed(arguments: &[&str], delay: Duration) -> bool {
-    let mut child = Command::new(KEYWARD).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(20) + delay);
-    let running = child.try_wait().unwrap().is_none();
-    let _ended = child.kill();
-    child.wait().unwrap();
-    running
 }
 
 #[test]
@@ -400,4 +263,56 @@ fn a_drill_by_a_key_that_has_not_wrapped_every_key_fails_and_that_is_recorded() 
     assert!(said.contains("the store does not open by backup alone") && said.contains("primary"), "{said}");
     let shown = keyward_ok(&[&drill[..], &["--kek", "primary"]].concat());
     assert!(shown.contains("PASSED") && shown.contains("in the production log"), "{shown}");
+}
+
+/// A configuration of the same sidecar, with its own state directory, whose store is this database.
+fn in_postgresql(setup: &Setup, name: &str, dbname: &str) -> String {
+    let server = Postgres::shared();
+    let store = format!(
+        "[store]\nkind = \"postgresql\"\nsocket = \"{}\"\nport = {}\ndbname = \"{dbname}\"\nuser = \"postgres\"\n\n",
+        server.socket_dir().display(),
+        server.port(),
+    );
+    let old = std::fs::read_to_string(setup.config()).unwrap();
+    let (before, after) = old.split_once("[policy]").unwrap();
+    let new = format!("{before}{store}[policy]{after}").replace(&text(&state(setup)), &text(&at(setup, name)));
+    let config = at(setup, &format!("{name}.toml"));
+    std::fs::write(&config, new).unwrap();
+    text(&config)
+}
+
+#[test]
+fn a_backup_of_a_file_is_restored_into_a_database_and_a_backup_of_that_into_a_file() {
+    let (setup, value) = stopped();
+    let first = backup(&setup, "first");
+    let dbname = Postgres::shared().database();
+    let database = in_postgresql(&setup, "shared", &dbname);
+    keyward_ok(&["restore", "--from", &first, "--config", &database]);
+    let said = refused(&["restore", "--from", &first, "--config", &database]);
+    assert!(said.contains("there is a log already"), "{said}");
+    let elsewhere = in_postgresql(&setup, "elsewhere", &dbname);
+    let said = refused(&["restore", "--from", &first, "--config", &elsewhere]);
+    assert!(said.contains("DROP SCHEMA keyward CASCADE"), "{said}");
+    let second = text(&at(&setup, "second"));
+    keyward_ok(&["backup", "--to", &second, "--config", &database]);
+    keyward_ok(&[
+        "drill",
+        "restore",
+        "--kek",
+        "primary",
+        "--signed-off-by",
+        "a",
+        "--from",
+        &second,
+        "--config",
+        &database,
+    ]);
+    assert_eq!(manifest(&first)["rows"], manifest(&second)["rows"]);
+    assert_eq!(manifest(&first)["head"], manifest(&second)["head"]);
+    assert_ne!(manifest(&first)["log"]["origin"], manifest(&second)["log"]["origin"]);
+    std::fs::remove_dir_all(state(&setup)).unwrap();
+    keyward_ok(&["restore", "--from", &second, "--config", &setup.config()]);
+    assert_eq!(std::fs::read_dir(state(&setup).join("logs")).unwrap().count(), 2, "both logs before this one");
+    let _serving = setup.serve();
+    assert_eq!(open(&setup, &value), (200, json!({ "text": "Ada" })));
 }
