@@ -18,8 +18,9 @@ use keyward::durable::Disk;
 use keyward::identity::{Authenticator, Credentials, Door, KnownPrincipal, PrincipalKind};
 use keyward::kek::{Deployment, DevelopmentOnly, EventSink, Kek, SoftwareKek, SoftwareSettings};
 use keyward::keyring::{
-    Change, Environment, Keks, KeyLimits, Keyrings, PARTITION_BATCH, PartitionChange, PartitionStep, Settings, Suite,
-    Unlock,
+    Change, Environment, Keks, KeyLimits, Keyrings, Load, PARTITION_BATCH, PartitionChange, PartitionStep, Settings,
+    Suite, Unlock, UsageLimits,
+    life::{KeyState, Trigger},
 };
 use keyward::names::{KeyringName, Purpose, RequestId};
 use keyward::policy::{self, Action, Ask, Permit, Policy};
@@ -29,6 +30,7 @@ const COUNT: usize = 100_000;
 /// Cold look-ups that are measured; the cache and the locked memory hold few of them.
 const LOOKUPS: usize = 20_000;
 const CACHED: usize = 500;
+const ONE: Load = Load { messages: 1, bytes: 64 };
 
 struct World {
     dir: tempfile::TempDir,
@@ -77,17 +79,17 @@ async fn measure(which: &str, count: usize, world: &World) {
     let cold: Vec<&String> = (0..LOOKUPS.min(count)).map(|n| &values[n * 7_919 % count]).collect();
     let started = Instant::now();
     for value in &cold {
-        assert!(matches!(keyrings.unlock_sealing_in(&permit, Some(value)).await.unwrap(), Unlock::Ready(_)));
+        assert!(matches!(keyrings.unlock_sealing_in(&permit, Some(value), ONE).await.unwrap(), Unlock::Ready(_)));
     }
     told("looked up in the store", cold.len(), started);
     let hot = cold.last().unwrap();
     let started = Instant::now();
     for _ in 0..LOOKUPS {
-        assert!(matches!(keyrings.unlock_sealing_in(&permit, Some(hot)).await.unwrap(), Unlock::Ready(_)));
+        assert!(matches!(keyrings.unlock_sealing_in(&permit, Some(hot), ONE).await.unwrap(), Unlock::Ready(_)));
     }
     told("looked up in the cache", LOOKUPS, started);
 
-    let change = Change::Rotate { keyring: name, trigger: "incident".to_owned(), expect: None };
+    let change = Change::Rotate { keyring: name, trigger: Trigger::Incident, expect: None };
     world.apply(&keyrings, &log, &change).await;
     let started = Instant::now();
     let mut moved = 0;
@@ -128,6 +130,7 @@ impl World {
             store_offline_max: Duration::from_secs(3_600),
             cache_keys: CACHED,
             data_key_period: Duration::from_secs(90 * 86_400),
+            usage_limits: UsageLimits { messages: 1 << 40, bytes: 1 << 46 },
         };
         let text = "permit (principal == Service::\"bench\", action, resource);";
         let policy = policy::Settings {
@@ -189,8 +192,8 @@ impl World {
     }
 
     async fn apply(&self, keyrings: &Keyrings, log: &Log, change: &Change) -> keyward::keyring::Applied {
-        let permit = self.permit(change.action());
-        let authority = match change.action() {
+        let permit = self.permit(change.action(KeyState::Active));
+        let authority = match change.action(KeyState::Active) {
             Action::Seal => self.policy.on_use(&permit).unwrap(),
             _ => self.policy.founding(permit).unwrap(),
         };

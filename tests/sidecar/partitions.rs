@@ -93,8 +93,15 @@ fn two_patients_have_keys_of_their_own_and_one_of_them_can_be_shredded() {
     for same in ["partition", "shredded", "by", "reason", "intent_record", "log"] {
         assert_eq!(again[same], certificate[same], "{same}");
     }
+    keyward_ok(&["keyring", "rotate", "charts", "--trigger", "personnel", "--config", &setup.config()]);
+    assert_eq!(open(&setup, "patient-bob", &bob), (200, json!({ "text": "about patient-bob" })));
     let told = keyward_ok(&["partition", "rewrap", "charts", "--config", &setup.config()]);
-    assert!(told.contains("none remains"), "{told}");
+    assert!(told.starts_with("1 partitions") && told.contains("none remains"), "{told}");
+    let newer = seal(&setup, "patient-bob").1["sealed"].clone();
+    for value in [&bob, &newer] {
+        assert_eq!(open(&setup, "patient-bob", value), (200, json!({ "text": "about patient-bob" })));
+    }
+    gone(open(&setup, "patient-ada", &ada));
 
     let all = records(&setup);
     let intent = &all[usize::try_from(certificate["intent_record"].as_u64().unwrap()).unwrap()];

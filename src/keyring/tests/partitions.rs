@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::crypto::NONCE_BYTES;
+use crate::keyring::life::{Forbidden, Reason, Statement, Step, Trigger};
 use crate::names::Context;
 
 /// The whole way of one value through the keyring, without the envelope.
@@ -10,6 +11,7 @@ pub(super) struct Value {
     bytes: Vec<u8>,
 }
 
+const ONE: Load = Load { messages: 1, bytes: 10 };
 const HEADER: &[u8; 12] = b"twelve bytes";
 const NONCE: &[u8; NONCE_BYTES] = b"ABCDEFGHIJKLMNOPQRSTUVWX";
 
@@ -44,7 +46,7 @@ async fn shred(world: &World, keyrings: &Keyrings, patient: &str, intent: u64) -
 }
 
 async fn rotate(world: &World, keyrings: &Keyrings, intent: u64) {
-    let change = Change::Rotate { keyring: name("charts"), trigger: "incident".to_owned(), expect: None };
+    let change = Change::Rotate { keyring: name("charts"), trigger: Trigger::Incident, expect: None };
     world.change(keyrings, change, intent).await.unwrap();
 }
 
@@ -54,7 +56,7 @@ fn context(patient: &str) -> Context {
 
 async fn seal(world: &World, keyrings: &Keyrings, patient: &str) -> Result<Value, UnlockError> {
     let permit = world.permit(Action::Seal, "charts");
-    match keyrings.unlock_sealing_in(&permit, Some(patient)).await? {
+    match keyrings.unlock_sealing_in(&permit, Some(patient), ONE).await? {
         Unlock::Ready(key) => {
             key.bind(&context(patient)).unwrap();
             let mut bytes = Vec::new();
@@ -88,7 +90,7 @@ async fn a_partition_is_needed_before_it_is_made_and_opening_never_makes_it() {
     let value = Value { version, bytes: vec![0; 48] };
     assert_eq!(open(&world, &keyrings, "ada", &value).await.err(), Some(UnlockError::Unknown));
     let permit = world.permit(Action::Seal, "charts");
-    assert_eq!(keyrings.unlock_sealing(&permit).await.err(), Some(UnlockError::NoPartition));
+    assert_eq!(keyrings.unlock_to_seal(&permit).await.err(), Some(UnlockError::NoPartition));
     assert_eq!(make(&world, &keyrings, &["ada"], 11).await, 1);
     let value = seal(&world, &keyrings, "ada").await.unwrap();
     assert_eq!(open(&world, &keyrings, "ada", &value).await.unwrap(), b"ada");
@@ -114,7 +116,7 @@ async fn no_row_names_a_patient_and_no_two_patients_share_a_key() {
 async fn a_key_serves_no_context_but_that_of_its_patient() {
     let (world, keyrings, _) = two().await;
     let permit = world.permit(Action::Seal, "charts");
-    let Unlock::Ready(key) = keyrings.unlock_sealing_in(&permit, Some("ada")).await.unwrap() else { panic!() };
+    let Unlock::Ready(key) = keyrings.unlock_sealing_in(&permit, Some("ada"), ONE).await.unwrap() else { panic!() };
     assert!(key.bind(&context("ada")).is_ok());
     assert_eq!(key.bind(&context("bob")).err(), Some(BindError::Conflict));
 }
@@ -260,14 +262,19 @@ async fn a_version_that_wraps_partitions_is_not_destroyed() {
     let (world, keyrings, _) = two().await;
     let old = keyrings.find(&name("charts")).await.unwrap().unwrap().versions[0].id;
     rotate(&world, &keyrings, 12).await;
-    let reason = || "retired".to_owned();
-    let schedule = Change::ScheduleDestroy { keyring: name("charts"), version: old, at: NOON, reason: reason() };
-    world.change(&keyrings, schedule, 13).await.unwrap();
-    let destroy = Change::Destroy { keyring: name("charts"), version: old, reason: reason() };
-    let refused = world.change(&keyrings, destroy.clone(), 14).await;
-    assert!(matches!(&refused, Err(ApplyError::InState(why)) if why.contains("wraps 2 partitions")), "{refused:?}");
+    let schedule = Change::Step {
+        keyring: name("charts"),
+        version: old,
+        step: Step::ScheduleDestroy { days: 7, statement: Statement([7; 32]) },
+        reason: Reason::Retired,
+    };
+    let refused = world.change(&keyrings, schedule.clone(), 13).await;
+    let expected = Forbidden::InUse { partitions: 2, keys: 0 };
+    assert!(matches!(&refused, Err(ApplyError::Forbidden(why)) if *why == expected), "{refused:?}");
     world.change(&keyrings, step("charts", PartitionStep::Rewrap(PARTITION_BATCH)), 15).await.unwrap();
-    world.change(&keyrings, destroy, 16).await.unwrap();
+    let refused = world.change(&keyrings, schedule, 16).await;
+    let used = |why: &Forbidden| matches!(why, Forbidden::InUse { .. });
+    assert!(!matches!(&refused, Err(ApplyError::Forbidden(why)) if used(why)), "{refused:?}");
     world.readmit().await.unwrap();
 }
 
