@@ -44,14 +44,14 @@ fn a_rotated_key_takes_over_every_key_and_its_old_version_is_retired_only_then()
     let (code, dry, said) = kek(&setup, &["rewrap", "--dry-run"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!((&dry["keys"], &dry["behind"], &dry["complete"]), (&json!(7), &json!(7), &json!(false)));
-    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--version", "1"]);
+    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--key-version", "1"]);
     assert!(code != Some(0) && said.contains("in_use") && said.contains("7 keys are wrapped by primary v1"), "{said}");
     let (code, report, said) = kek(&setup, &["rewrap"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(report["wraps"], json!([{ "kek": "primary", "version": 2, "keys": 7 }]));
     assert_eq!((&report["rewrapped"], &report["behind"], &report["complete"]), (&json!(7), &json!(0), &json!(true)));
     all_open(&setup, &values);
-    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--version", "1"]);
+    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--key-version", "1"]);
     assert_eq!(code, Some(0), "{said}");
     let told = |event: &str, outcome: &str| {
         let all = records(&setup);
