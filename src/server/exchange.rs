@@ -107,62 +107,12 @@ impl Desk {
             Refusal::because(Code::RateLimited, format!("this listener answers {most} requests at once"))
         })?);
         let query = parts.uri.query();
-        match route {
-            Route::ReadInventory => no_body(body).and_then(|()| wire::parse_inventory_query(query)).map(one),
-            Route::ReadWraps => no_body(body).and_then(|()| wire::no_query(query)).map(|()| one(Operation::ReadWraps)),
-            Route::RewrapKeys => {
-                let bytes = self.body(head, parts, body, held).await?;
-                wire::parse_rewrap_keys(bytes.expose()).map(|after| one(Operation::RewrapKeys { after }))
-            }
-            Route::RetireKek(kek) => {
-                let bytes = self.body(head, parts, body, held).await?;
-                let version = wire::parse_retire_kek(bytes.expose())?;
-                Ok(one(Operation::RetireKek { kek: kek.clone(), version }))
-            }
-            Route::ReadAudit => no_body(body).and_then(|()| wire::parse_audit_query(query)).map(one),
-            Route::ListKeyrings => {
-                no_body(body).and_then(|()| wire::no_query(query)).map(|()| one(Operation::ListKeyrings))
-            }
-            Route::ShowKeyring(name) => {
-                no_body(body)?;
-                wire::no_query(query)?;
-                Ok(one(Operation::ShowKeyring(name.clone())))
-            }
-            Route::RewrapPartitions(name) => {
-                no_body(body)?;
-                wire::no_query(query)?;
-                Ok(one(Operation::RewrapPartitions(name.clone())))
-            }
-            Route::ShredPartition(name) => {
-                let bytes = self.body(head, parts, body, held).await?;
-                let shred = wire::parse_shred_partition(name.clone(), bytes.expose());
-                shred.map(|shred| one(Operation::ShredPartition(shred)))
-            }
-            Route::Seal(name) => {
-                let bytes = self.body(head, parts, body, held).await?;
-                wire::parse_seal(name.clone(), bytes.expose()).map(|(seal, shape)| (Operation::Seal(seal), shape))
-            }
-            Route::Open => {
-                let bytes = self.body(head, parts, body, held).await?;
-                wire::parse_open(bytes.expose()).map(|(open, shape)| (Operation::Open(open), shape))
-            }
-            Route::CreateKeyring => {
-                let bytes = self.body(head, parts, body, held).await?;
-                wire::parse_create_keyring(bytes.expose()).map(|create| one(Operation::CreateKeyring(create)))
-            }
-            Route::Rotate(name) => {
-                let bytes = self.body(head, parts, body, held).await?;
-                wire::parse_rotate(name.clone(), bytes.expose()).map(|rotate| one(Operation::Rotate(rotate)))
-            }
-            Route::Configure(name) => {
-                let bytes = self.body(head, parts, body, held).await?;
-                wire::parse_configure(name.clone(), bytes.expose()).map(|asked| one(Operation::Configure(asked)))
-            }
-            Route::Step(verb, name, version) => {
-                let bytes = self.body(head, parts, body, held).await?;
-                wire::parse_step(*verb, name.clone(), *version, bytes.expose()).map(|step| one(Operation::Step(step)))
-            }
+        if let Some(asked) = without_body(route, query) {
+            no_body(body)?;
+            return asked.map(one);
         }
+        let bytes = self.body(head, parts, body, held).await?;
+        with_body(route, bytes.expose())
     }
 
     /// The body, within its limit and before the deadline. A request whose body never arrives whole asks nothing.
@@ -272,6 +222,47 @@ impl InFlight {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.requests_in_flight.dec();
+    }
+}
+
+/// What a route without a body asks; None if it takes one.
+fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, Refusal>> {
+    let plain = |operation: Operation| wire::no_query(query).map(|()| operation);
+    Some(match route {
+        Route::ReadInventory => wire::parse_inventory_query(query),
+        Route::ReadAudit => wire::parse_audit_query(query),
+        Route::ReadWraps => plain(Operation::ReadWraps),
+        Route::ListKeyrings => plain(Operation::ListKeyrings),
+        Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
+        Route::RewrapPartitions(name) => plain(Operation::RewrapPartitions(name.clone())),
+        _ => return None,
+    })
+}
+
+/// What a route with a body asks.
+fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal> {
+    match route {
+        Route::Seal(name) => wire::parse_seal(name.clone(), bytes).map(|(seal, shape)| (Operation::Seal(seal), shape)),
+        Route::Open => wire::parse_open(bytes).map(|(open, shape)| (Operation::Open(open), shape)),
+        Route::CreateKeyring => wire::parse_create_keyring(bytes).map(Operation::CreateKeyring).map(one),
+        Route::Rotate(name) => wire::parse_rotate(name.clone(), bytes).map(Operation::Rotate).map(one),
+        Route::Configure(name) => wire::parse_configure(name.clone(), bytes).map(Operation::Configure).map(one),
+        Route::Step(verb, name, version) => {
+            wire::parse_step(*verb, name.clone(), *version, bytes).map(Operation::Step).map(one)
+        }
+        Route::ShredPartition(name) => {
+            wire::parse_shred_partition(name.clone(), bytes).map(Operation::ShredPartition).map(one)
+        }
+        Route::RewrapKeys => wire::parse_rewrap_keys(bytes).map(|after| one(Operation::RewrapKeys { after })),
+        Route::RetireKek(kek) => {
+            wire::parse_retire_kek(bytes).map(|version| one(Operation::RetireKek { kek: kek.clone(), version }))
+        }
+        Route::ReadInventory
+        | Route::ReadAudit
+        | Route::ReadWraps
+        | Route::ListKeyrings
+        | Route::ShowKeyring(_)
+        | Route::RewrapPartitions(_) => Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),
     }
 }
 

@@ -166,6 +166,8 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "keyring::KeyLimits"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
+    ("server", "keyring::RewrapReport"),
+    ("server", "keyring::RewrapStep"),
     ("server", "keyring::Shredded"),
     ("server", "keyring::Suite"),
     ("server", "keyring::Tally"),
