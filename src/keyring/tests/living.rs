@@ -194,6 +194,7 @@ fn pinned(world_store: &Genesis, sidecar: u8) -> Pinned {
         store: world_store.store.to_string(),
         store_key_check: hex::encode(world_store.store_key_check),
         head: None,
+        abandoned: Vec::new(),
         log: format!("keyward/x/{}", hex::encode([sidecar; 16])),
     }
 }
