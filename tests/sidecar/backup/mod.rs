@@ -312,6 +312,14 @@ fn a_backup_of_a_file_is_restored_into_a_database_and_a_backup_of_that_into_a_fi
     assert_ne!(manifest(&first)["log"]["origin"], manifest(&second)["log"]["origin"]);
     std::fs::remove_dir_all(state(&setup)).unwrap();
     keyward_ok(&["restore", "--from", &second, "--config", &setup.config()]);
+    for gone in ["store.db", "log"] {
+        std::fs::rename(state(&setup).join(gone), at(&setup, gone)).unwrap();
+    }
+    let said = refused(&["restore", "--from", &first, "--config", &setup.config()]);
+    assert!(said.contains("there is a log already") && said.contains("state/logs"), "{said}");
+    for back in ["store.db", "log"] {
+        std::fs::rename(at(&setup, back), state(&setup).join(back)).unwrap();
+    }
     assert_eq!(std::fs::read_dir(state(&setup).join("logs")).unwrap().count(), 2, "both logs before this one");
     let _serving = setup.serve();
     assert_eq!(open(&setup, &value), (200, json!({ "text": "Ada" })));
