@@ -203,8 +203,9 @@ pub async fn restore(
     }
     let Verified { store_head, .. } = &verified;
     let known = store_head.as_deref().and_then(|head| head.parse().ok());
+    work.admit(pinned_by(&backup.manifest, known), tell).await?;
     work.begin()?;
-    work.store(pinned_by(&backup.manifest, known), tell).await?;
+    work.store(tell).await?;
     let log_key = work.log().await?;
     work.end()?;
     Ok(work.restored(Some(log_key), 0))
@@ -297,23 +298,36 @@ impl Work<'_> {
         Ok(self.disk.remove_file(&self.config.state.restoring())?)
     }
 
-    /// The store: admitted as it lies in the backup, then copied and compared.
-    pub(super) async fn store(&self, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
+    /// A copy of the store, admitted: before anything is put in place, so that a backup that is not admitted, or a
+    /// key-encryption key that is away, leaves nothing behind.
+    pub(super) async fn admit(&self, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
         let file = in_file(self.work_store());
         self.remove_store(&file.path)?;
         self.copy(STORE, &file.path)?;
+        let admitted = self.admit_copy(&file, pinned, tell).await;
+        if admitted.is_err() {
+            self.remove_store(&file.path)?;
+        }
+        admitted
+    }
+
+    async fn admit_copy(&self, file: &sqlite::Settings, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
         let keks = all_keks(self.config, self.clock, self.disk).await?;
         tell("verifying the store", 0, 1);
-        let admitted = admit(sqlite::open(&file).await?, keks, self.config, self.clock, pinned).await;
+        let admitted = admit(sqlite::open(file).await?, keks, self.config, self.clock, pinned).await;
         let keyrings = admitted.map_err(RestoreError::NotAdmitted)?;
         if keyrings.head() != Some(self.backup.head) {
             let path = self.backup.dir.join(STORE);
             let what = "its chain of changes does not end where the manifest says".to_owned();
             return Err(BadBackup::File { path, what }.into());
         }
-        drop(keyrings);
+        Ok(())
+    }
+
+    /// The admitted copy into its place, compared row by row.
+    pub(super) async fn store(&self, tell: Tell<'_>) -> Result<(), RestoreError> {
         let target = without_mirror(&self.config.store);
-        let (from, into) = (sqlite::open(&file).await?, store::create(&target).await?);
+        let (from, into) = (sqlite::open(&in_file(self.work_store())).await?, store::create(&target).await?);
         let mut told = |at: store::Progress| tell("restoring the store", at.done, at.all);
         store::copy(from, into, &mut told).await?;
         Ok(())
