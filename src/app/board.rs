@@ -175,6 +175,7 @@ impl Watched {
         metrics.audit_records.set(signed(health.records));
         metrics.audit_bytes.set(signed(health.used));
         metrics.key_cache_keys.set(signed(cache.keys as u64));
+        metrics.key_cache_partitions.set(signed(self.keyrings.cached_partitions() as u64));
         raise(&metrics.key_cache_hits, cache.hits);
         raise(&metrics.key_cache_misses, cache.misses);
         raise(&metrics.lifetimes.renewals, cache.renewals);

@@ -2,12 +2,17 @@
 
 use std::path::PathBuf;
 
+use crate::audit::{Event, Log};
 use crate::clock::SharedClock;
-use crate::config::Config;
-use crate::durable::{Disk, DurableError};
-use crate::keyring::{ApplyError, Keks, Keyrings};
+use crate::config::{Config, PolicyReadError};
+use crate::durable::{self, Disk, DurableError};
+use crate::keyring::{ApplyError, Genesis, Keks, Keyrings, Pinned, StoreHead};
+use crate::policy::{Policy, PolicyError};
+use crate::service;
 use crate::store::StoreError;
 use crate::{audit, kek, store};
+
+use super::start::policy_settings;
 
 /// What was made, for the person who made it.
 #[derive(Debug)]
@@ -42,6 +47,12 @@ pub enum FoundError {
     /// The first keys cannot be made.
     #[error("cannot make the store's keys")]
     Keys(#[from] ApplyError),
+    /// The policy files cannot be read.
+    #[error("cannot read the policies")]
+    PolicyFiles(#[from] PolicyReadError),
+    /// The policy set is refused.
+    #[error(transparent)]
+    Policy(#[from] PolicyError),
     /// The log cannot be made.
     #[error("cannot make the audit log")]
     Log(#[from] audit::OpenError),
@@ -66,6 +77,7 @@ impl FoundError {
             Self::Store(StoreError::Unavailable(_) | StoreError::Unsuitable(_)) => {
                 "correct [store] or the database, remove the unfinished state directory and run init again".to_owned()
             }
+            Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies: `keyward policy check`".to_owned(),
             Self::Store(_) | Self::Keys(_) | Self::Log(_) => {
                 "remove the unfinished state directory and run init again".to_owned()
             }
@@ -76,49 +88,103 @@ impl FoundError {
 /// Makes the state directory: the store with its keys wrapped by the KEK, then the log whose record 0 pins them. If we
 /// stop in between, there is no log and the sidecar refuses to start.
 pub async fn found(config: &Config, clock: SharedClock) -> Result<Founded, FoundError> {
-    let (disk, state) = (Disk::real(), &config.state);
-    if state.store().exists() || state.log().exists() || state.restoring().exists() {
-        return Err(FoundError::Exists(state.0.clone()));
-    }
-    for dir in [state.0.clone(), state.latches()] {
-        if !dir.exists() {
-            disk.create_dir(&dir, 0o700)?;
-        }
-    }
-    let _lock = disk.lock_exclusive(&state.lock())?;
-    let (events, _unheard) = super::events::queue(16);
-    let deployment = super::deployment(config.environment);
-    let start = async |settings: &kek::Settings| {
-        kek::start(settings.clone().founding(), deployment, clock.clone(), disk.clone(), events.clone()).await
-    };
-    let primary = start(&config.keks.primary).await?;
-    let escrow = match &config.keks.escrow {
-        Some(settings) => Some(start(settings).await?),
-        None => None,
-    };
-    if let Some(escrow) = &escrow {
-        super::standing::independent(&*primary, &**escrow)?;
-    }
+    let site = Site::prepare(config, &clock).await?;
     let store = store::create(&config.store).await?;
-    let told = [Some(&primary), escrow.as_ref()].into_iter().flatten().map(|kek| in_words(&kek.facts()));
-    let told = told.collect::<Vec<_>>().join(", escrow ");
-    let keks = Keks::new(primary, escrow, events);
-    let genesis = Keyrings::found(store, &keks, clock.clone(), &config.keyring).await?;
-    let origin = audit::Founding {
-        store: genesis.store,
-        environment: config.environment.name(),
-        store_key_check: genesis.store_key_check,
-    };
-    let log = audit::Log::create(&config.audit, &origin, clock, &disk, audit::Limits::default())?;
-    let log_key = log.verifier_key().to_text();
-    log.drain().await.map_err(audit::OpenError::Append)?;
-    Ok(Founded {
+    let genesis = Keyrings::found(store, &site.keks, clock.clone(), &config.keyring).await?;
+    let log = site.log(config, &genesis, clock)?;
+    site.founded(config, &genesis, log).await
+}
+
+/// Makes the state directory of one more sidecar for a store that others have: a log of its own, which pins the store's
+/// key and a head that an operator names. A database that is older than that head, went another way or has another store
+/// key is refused before anything is made.
+pub async fn join(
+    config: &Config,
+    head: StoreHead,
+    store_key_check: [u8; 16],
+    clock: SharedClock,
+) -> Result<Founded, FoundError> {
+    let policy = Policy::load(&policy_settings(config)?)?;
+    let site = Site::prepare(config, &clock).await?;
+    let (settings, keks) = (config.keyring.clone(), || site.keks.again());
+    let unpinned = Keyrings::open(store::open(&config.store).await?, keks(), clock.clone(), settings.clone());
+    let genesis = unpinned.admit().await?;
+    drop(unpinned);
+    let keyrings = Keyrings::open(store::open(&config.store).await?, keks(), clock.clone(), settings);
+    keyrings.pin(Pinned {
         store: genesis.store.to_string(),
-        log_key,
-        store_key_check: hex::encode(genesis.store_key_check),
-        kek: told,
-        state: state.0.clone(),
-    })
+        store_key_check: hex::encode(store_key_check),
+        head: Some(head),
+        abandoned: Vec::new(),
+        log: String::new(),
+    });
+    keyrings.admit().await?;
+    let newest = keyrings.head().unwrap_or(head);
+    drop(keyrings);
+    let log = site.log(config, &genesis, clock.clone())?;
+    // If we stop here, the next start finds a log that names no head, and believes the store as it is.
+    let facts = vec![("store_head", newest.to_string())];
+    service::note(&log, &clock, &policy, Event::StoreJoined, facts).await.map_err(audit::OpenError::Append)?;
+    site.founded(config, &genesis, log).await
+}
+
+/// A state directory without a store, locked, and the key-encryption keys.
+struct Site {
+    keks: Keks,
+    told: String,
+    _lock: durable::Lock,
+}
+
+impl Site {
+    async fn prepare(config: &Config, clock: &SharedClock) -> Result<Self, FoundError> {
+        let (disk, state) = (Disk::real(), &config.state);
+        if state.store().exists() || state.log().exists() || state.restoring().exists() {
+            return Err(FoundError::Exists(state.0.clone()));
+        }
+        for dir in [state.0.clone(), state.latches()] {
+            if !dir.exists() {
+                disk.create_dir(&dir, 0o700)?;
+            }
+        }
+        let lock = disk.lock_exclusive(&state.lock())?;
+        let (events, _unheard) = super::events::queue(16);
+        let deployment = super::deployment(config.environment);
+        let start = async |settings: &kek::Settings| {
+            kek::start(settings.clone().founding(), deployment, clock.clone(), disk.clone(), events.clone()).await
+        };
+        let primary = start(&config.keks.primary).await?;
+        let escrow = match &config.keks.escrow {
+            Some(settings) => Some(start(settings).await?),
+            None => None,
+        };
+        if let Some(escrow) = &escrow {
+            super::standing::independent(&*primary, &**escrow)?;
+        }
+        let told = [Some(&primary), escrow.as_ref()].into_iter().flatten().map(|kek| in_words(&kek.facts()));
+        let told = told.collect::<Vec<_>>().join(", escrow ");
+        Ok(Self { keks: Keks::new(primary, escrow, events), told, _lock: lock })
+    }
+
+    fn log(&self, config: &Config, genesis: &Genesis, clock: SharedClock) -> Result<Log, audit::OpenError> {
+        let origin = audit::Founding {
+            store: genesis.store,
+            environment: config.environment.name(),
+            store_key_check: genesis.store_key_check,
+        };
+        Log::create(&config.audit, &origin, clock, &Disk::real(), audit::Limits::default())
+    }
+
+    async fn founded(self, config: &Config, genesis: &Genesis, log: Log) -> Result<Founded, FoundError> {
+        let log_key = log.verifier_key().to_text();
+        log.drain().await.map_err(audit::OpenError::Append)?;
+        Ok(Founded {
+            store: genesis.store.to_string(),
+            log_key,
+            store_key_check: hex::encode(genesis.store_key_check),
+            kek: self.told,
+            state: config.state.0.clone(),
+        })
+    }
 }
 
 fn in_words(facts: &kek::KekFacts) -> String {

@@ -26,11 +26,12 @@ use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
 
+pub use crate::keyring::StoreHead;
 pub use backup::{
     BackupError, BackupOptions, DrillError, DrillOptions, DrillReport, Made, Manifest, RestoreError, RestoreOptions,
     Restored, back_up, drill, record_drill, restore,
 };
-pub use found::{FoundError, Founded, found};
+pub use found::{FoundError, Founded, found, join};
 pub use keks::{
     KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,
     kek_worker, rotate_kek,

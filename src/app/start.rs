@@ -135,7 +135,8 @@ impl App {
         };
         let store = store::attach(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
-        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone() };
+        let revocation = bound(&config);
+        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));

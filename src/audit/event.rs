@@ -62,6 +62,7 @@ events! {
     StoreRecovered = "store.recovered", Control;
     StoreBackedUp = "store.backed_up", Control;
     StoreRestored = "store.restored", Control;
+    StoreJoined = "store.joined", Control;
     StoreRebased = "store.rebased", Control;
     DrillDone = "drill.done", Control;
     SidecarStarted = "sidecar.started", Control;

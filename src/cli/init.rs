@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::app;
+use crate::app::{self, StoreHead};
 use crate::clock::SystemClock;
 use crate::durable::Disk;
 
@@ -19,6 +19,27 @@ pub(super) struct Init {
     /// Write a complete development set-up into this new directory: configuration, policy, software KEK, state
     #[arg(long, value_name = "DIR", conflicts_with = "config")]
     development: Option<PathBuf>,
+    /// Make one more sidecar for the store that [store] names, which ends at this head or later: the newest `store_head`
+    /// in the log of a sidecar that runs
+    #[arg(long, value_name = "HEAD", conflicts_with = "development", requires = "store_key_check")]
+    join: Option<StoreHead>,
+    /// The check value of the store's key, as the first init printed it
+    #[arg(long, value_name = "HEX", requires = "join")]
+    store_key_check: Option<Check>,
+}
+
+/// 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Check([u8; 16]);
+
+impl std::str::FromStr for Check {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let mut check = Self([0; 16]);
+        hex::decode_to_slice(text, &mut check.0).map_err(|_| "not 32 hexadecimal digits")?;
+        Ok(check)
+    }
 }
 
 /// The token of a development set-up; without one a software KEK in a file is used.
@@ -47,8 +68,18 @@ impl Init {
             Some(dir) => development(dir, &Token::default())?,
             None => self.config.config,
         };
-        let founded = block_on(found(&config))?;
-        println!("made store {} and its log in {}", founded.store, founded.state.display());
+        let founded = match (self.join, self.store_key_check) {
+            (Some(head), Some(check)) => {
+                let founded = block_on(join(&config, head, check))?;
+                println!("joined store {} with a log of its own in {}", founded.store, founded.state.display());
+                founded
+            }
+            _ => {
+                let founded = block_on(found(&config))?;
+                println!("made store {} and its log in {}", founded.store, founded.state.display());
+                founded
+            }
+        };
         println!("log key: {}", founded.log_key);
         println!("store key check: {}", founded.store_key_check);
         println!("keep the log key where auditors can read it and this machine cannot change it");
@@ -62,6 +93,14 @@ pub(super) async fn found(config: &Path) -> Result<app::Founded, Failure> {
     let config = super::check::load(config)?;
     super::serve::protect(&config)?;
     found_with(&config).await
+}
+
+async fn join(config: &Path, head: StoreHead, check: Check) -> Result<app::Founded, Failure> {
+    let config = super::check::load(config)?;
+    super::serve::protect(&config)?;
+    app::join(&config, head, check.0, Arc::new(SystemClock))
+        .await
+        .map_err(|error| Failure::new(Exit::CannotCreate, super::failure::chain(&error)).hint(error.hint()))
 }
 
 /// Makes the state; the process is protected already.

@@ -15,6 +15,7 @@ mod hsm;
 mod init;
 mod kek;
 mod keyring;
+mod partition;
 mod policy;
 mod probe;
 mod rewrap;
@@ -52,6 +53,9 @@ enum Command {
     /// Make, list and show keyrings
     #[command(subcommand)]
     Keyring(keyring::Keyring),
+    /// Shred the key of one patient, and move such keys to a keyring's active version
+    #[command(subcommand)]
+    Partition(partition::Partition),
     /// Make and show the key-encryption key in a token
     #[command(subcommand)]
     Kek(kek::KekCommand),
@@ -118,6 +122,7 @@ impl Command {
             Self::Serve(serve) => serve.run(),
             Self::Check(check) => check.run(),
             Self::Keyring(keyring) => keyring.run(),
+            Self::Partition(partition) => partition.run(),
             Self::Kek(kek) => kek.run(),
             Self::Store(store) => store.run(),
             Self::Hsm(hsm) => hsm.run(),

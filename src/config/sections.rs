@@ -242,8 +242,9 @@ fn memory(raw: &RawConfig, found: &mut Found) -> Option<secret::Settings> {
     Some(secret::Settings { slots: keys.saturating_mul(SLOTS_A_KEY).saturating_add(SYSTEM_SLOTS), on_lock_failure })
 }
 
-/// A cached key holds its data key while it is unwrapped and its schedules afterwards; in-use keys outlive eviction.
-const SLOTS_A_KEY: usize = 2;
+/// A cached key holds its data key while it is unwrapped and its schedules afterwards; in-use keys outlive eviction. And
+/// as many keys of partitions are cached beside the data keys.
+const SLOTS_A_KEY: usize = 3;
 /// Store key, pseudonym key, KEK, PIN and what is in flight.
 const SYSTEM_SLOTS: usize = 128;
 

@@ -14,6 +14,8 @@ pub struct CreateKeyring {
     pub required_context: Vec<String>,
     /// The context key that names the patient; must be one of the required ones.
     pub subject_key: Option<String>,
+    /// The context key whose values get keys of their own; must be one of the required ones.
+    pub partition_key: Option<String>,
     /// The suite of its values.
     pub suite: Suite,
 }
@@ -53,7 +55,7 @@ pub struct StepKey {
 
 /// Checks what a keyring is asked to be and turns it into a change. The error says what to correct.
 pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
-    let CreateKeyring { name, mut required_context, subject_key, suite } = create;
+    let CreateKeyring { name, mut required_context, subject_key, partition_key, suite } = create;
     required_context.sort_unstable();
     if required_context.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
         return Err("required_context names a key twice");
@@ -70,7 +72,10 @@ pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
     if subject_key.as_ref().is_some_and(|key| !required_context.contains(key)) {
         return Err("subject_key must be one of required_context, or values without a subject could be sealed");
     }
-    let (partition_key, limits) = (None, KeyLimits::default());
+    if partition_key.as_ref().is_some_and(|key| !required_context.contains(key)) {
+        return Err("partition_key must be one of required_context, or values of no partition could be sealed");
+    }
+    let limits = KeyLimits::default();
     Ok(Change::Create { name, required_context, subject_key, suite, partition_key, limits })
 }
 
@@ -98,6 +103,7 @@ mod tests {
             name: "patients".parse().unwrap(),
             required_context: required.iter().map(|key| (*key).to_owned()).collect(),
             subject_key: subject.map(str::to_owned),
+            partition_key: subject.map(str::to_owned),
             suite: Suite::XaesCommitted,
         }
     }

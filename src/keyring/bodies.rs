@@ -73,8 +73,11 @@ impl Limits {
 pub(super) struct PartitionsBody {
     /// How many rows there are, shredded ones included.
     pub count: u64,
+    /// How many live ones each data key version wraps, by its hex id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parents: BTreeMap<String, u64>,
     pub shredded: u64,
-    /// Hex: the digest over all rows, as `partitions` computes it.
+    /// Hex: the masked sum over all rows, as `partition::sum` computes it.
     pub sum: String,
 }
 

@@ -104,6 +104,10 @@ async fn search(inner: &Inner, open: &Open, intent: &Intent) -> Result<Option<St
 pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied, ApplyError> {
     // Changes of this process take turns, so that each starts from the rows that the one before left. Nothing that
     // serves values waits here.
+    if let Change::Partitions(change) = &order.change {
+        let change = change.clone();
+        return super::partition::carry_out(inner, order, change).await;
+    }
     let _turn = inner.turn.lock().await;
     let name = order.change.keyring().to_string();
     let intent = Intent { log: inner.log_name(), index: order.intent };
@@ -178,7 +182,7 @@ pub(super) enum CommitError {
 }
 
 impl Inner {
-    fn shown(
+    pub(super) fn shown(
         &self,
         rows: &RingRows,
         open: &Open,
@@ -186,7 +190,7 @@ impl Inner {
         before: Option<(KeyVersionId, KeyState)>,
     ) -> Result<Applied, ApplyError> {
         let ring = Ring::read(rows, &open.system.genesis, self.settings.data_key_period)?;
-        Ok(Applied { keyring: ring.view.as_ref().clone(), version, before })
+        Ok(Applied { keyring: ring.view.as_ref().clone(), version, before, partitions: None })
     }
 
     /// The time, and what a change needs to know beyond the keyring. Only a destruction asks the store for more.

@@ -3,12 +3,12 @@
 //! This module never reads the store and holds no wrap.
 
 use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use super::StoreHead;
 use crate::names::KeyVersionId;
-use crate::store::Tag;
+use crate::store::{PartitionName, Tag};
 
 /// How many of the newest changes are remembered by their intents; older ones are looked up in the chain.
 const RECENT: usize = 1024;
@@ -70,6 +70,8 @@ pub(super) struct Directory {
     keyed: RandomState,
     versions: HashMap<u64, u32, BuildHasherDefault<IdHasher>>,
     recent: VecDeque<(Intent, u32)>,
+    /// Of all keyrings: a name is a digest over its keyring too, so no two share one. 17 bytes each and free room.
+    shredded: HashSet<PartitionName>,
     keys: usize,
     without: [usize; ROLES],
 }
@@ -84,6 +86,7 @@ impl Directory {
             keyed: RandomState::new(),
             versions: HashMap::with_capacity_and_hasher(keyrings, BuildHasherDefault::default()),
             recent: VecDeque::new(),
+            shredded: HashSet::new(),
             keys: 0,
             without: [0; ROLES],
         }
@@ -157,6 +160,16 @@ impl Directory {
     pub(super) fn recent(&self, intent: &Intent) -> Option<&str> {
         let (_, at) = self.recent.iter().rev().find(|(known, _)| known == intent)?;
         self.entries.get(usize::try_from(*at).ok()?).map(|entry| &*entry.name)
+    }
+
+    /// Notes partitions that were shredded; nothing ever takes one out.
+    pub(super) fn shred(&mut self, names: &[PartitionName]) {
+        self.shredded.extend(names);
+    }
+
+    /// Whether the chain tells of the shredding of a partition.
+    pub(super) fn is_shredded(&self, name: PartitionName) -> bool {
+        self.shredded.contains(&name)
     }
 
     /// The keyrings whose cryptoperiod ends at or before a minute, and the next minute at which another one's does.

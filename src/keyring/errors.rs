@@ -54,6 +54,12 @@ pub enum UnlockError {
     /// No such version: after authorization this is `cannot_open`.
     #[error("no such key version")]
     Unknown,
+    /// The partition's key was destroyed for good.
+    #[error("the partition was shredded")]
+    Shredded,
+    /// The keyring has partitions, and nothing names one.
+    #[error("no partition is named")]
+    NoPartition,
     /// Suspended, compromised, destroyed.
     #[error("the key version is {0:?}")]
     State(KeyState),

@@ -65,6 +65,10 @@ impl Open {
         for rows in changed {
             facts.push((rows, rings::facts(rows, &names, inner.settings.data_key_period)?));
         }
+        let mut shredded = Vec::new();
+        for head in &body.heads {
+            shredded.append(&mut verify::shredded(head)?);
+        }
         let mut directory = self.directory_mut();
         if directory.head().changes >= after.changes {
             return Ok(());
@@ -77,6 +81,9 @@ impl Open {
             let ids = rows.keys.iter().filter(|key| key.row.keyring != SYSTEM).map(|key| key.row.id);
             directory.describe(&rows.head.name, ids, facts);
         }
+        directory.shred(&shredded);
+        // While the directory is locked: whoever keeps a key looks there first.
+        inner.partitions.evict(&shredded);
         if let (Some(log), Some(index), Some(head)) = (&body.log, body.intent, body.heads.first()) {
             directory.remember(Intent { log: log.clone(), index }, &head.keyring);
         }

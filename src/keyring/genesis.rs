@@ -11,6 +11,7 @@ use super::directory::{Directory, Intent, Known};
 use super::draft::{Draft, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::keks::NotGiven;
+use super::partition::{self, Partitions};
 use super::pseudonym::Pseudonyms;
 use super::rings::{self, Ring, describe, owner};
 use super::seal::{Row, RowSealer};
@@ -142,8 +143,9 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let store_key = own.keys.iter().find(|key| key.row.id == key_id);
     let store_key = store_key.ok_or_else(|| Damage::of(format!("the store key {key_id}"), "its row is missing"))?;
     let (store_key, _) = unwrap_system(inner, store_key, store, STORE_KEY).await?;
-    let rows =
-        RowSealer::new(&store_key).map_err(|_| ApplyError::Unavailable("no locked memory is left".to_owned()))?;
+    let no_memory = |_| ApplyError::Unavailable("no locked memory is left".to_owned());
+    let rows = RowSealer::new(&store_key).map_err(no_memory)?;
+    let partitions = Partitions::new(&store_key).map_err(no_memory)?;
     rows.verify(Row::Genesis(&row)).map_err(|_| wrong("its seal does not verify"))?;
     let environment = Environment::of(&body.environment);
     let environment = environment.ok_or_else(|| wrong("its environment is unknown"))?;
@@ -157,7 +159,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     }
     let pseudonyms = pseudonyms(inner, &own.rows, store).await?;
     let time = inner.begin_time(&rows, directory.head()).await?;
-    let system = System { genesis: genesis.clone(), rows, pseudonyms };
+    let system = System { genesis: genesis.clone(), rows, pseudonyms, partitions };
     let open = Open::new(system, directory, time, inner.settings.cache_keys);
     describe_all(inner, &open).await?;
     inner.lease.confirm(asked);
@@ -178,6 +180,7 @@ async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError
             let (body, after) = verify::link(link, directory.head(), rows)?;
             for head in &body.heads {
                 directory.note(&head.keyring, verify::named(head)?);
+                directory.shred(&verify::shredded(head)?);
             }
             if let (Some(log), Some(index), Some(head)) = (body.log, body.intent, body.heads.first()) {
                 directory.remember(Intent { log, index }, &head.keyring);
@@ -207,13 +210,17 @@ async fn believe_own(
 /// Reads every keyring once: each is as the chain says, none is missing, none is more than the chain knows, and this
 /// build can read it.
 async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
-    let (names, mut seen, mut keys) = (inner.kek_names(), HashSet::new(), 0_usize);
-    let mut after: Option<String> = None;
+    let (names, mut seen, mut keys, mut partitions) = (inner.kek_names(), HashSet::new(), 0_usize, 0_u64);
+    let (mut after, since): (Option<String>, _) = (None, open.head());
     loop {
         let page = inner.page(open, after.take(), PAGE_OF_KEYS).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.rows.head.name.clone());
-        for Loaded { rows, .. } in page {
+        for loaded in page {
+            if loaded.head.partition_key.is_some() {
+                partitions = partitions.saturating_add(partition::admit(inner, open, &loaded).await?);
+            }
+            let rows = loaded.rows;
             let facts = rings::facts(&rows, &names, inner.settings.data_key_period)?;
             let own = rows.head.name == SYSTEM;
             if !own {
@@ -237,7 +244,7 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
     if there > keys && open.directory().len() == seen.len() && open.directory().totals().0 < there {
         return Err(Damage::of("a key row".to_owned(), "its keyring has no head").into());
     }
-    Ok(())
+    partition::admit_count(inner, open, partitions, since).await
 }
 
 /// Keys that are read at once at the admission.

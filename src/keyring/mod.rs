@@ -3,7 +3,7 @@
 //!
 //! Reading order: `genesis` (how a store begins and is admitted), `verify` and `seal` (why its rows are believed),
 //! `directory`, `rings` and `follow` (what is known of them, and how it keeps up), `unlock` and `cache` (how a permit
-//! becomes a key), `plan`, `change` and `draft` (how keys change).
+//! becomes a key), `plan`, `change` and `draft` (how keys change), `partition` (a key for each patient).
 
 mod aging;
 mod bodies;
@@ -23,6 +23,7 @@ pub mod life;
 mod lives;
 mod metering;
 mod offline;
+mod partition;
 mod plan;
 mod pseudonym;
 mod rewrap;
@@ -44,6 +45,7 @@ use self::cache::Cache;
 use self::follow::Open;
 use self::life::{Reason, Step, Trigger};
 use self::metering::Metering;
+use self::partition::{PartitionCache, Partitions};
 use self::pseudonym::Pseudonyms;
 use self::rings::Ring;
 use self::seal::RowSealer;
@@ -61,6 +63,10 @@ pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
 pub use metering::Load;
+pub use partition::{
+    BATCH as PARTITION_BATCH, NewPartition, PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded,
+    Unlock,
+};
 pub use rewrap::{RewrapReport, RewrapStep};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
@@ -125,6 +131,8 @@ pub enum Change {
         /// Why.
         reason: Reason,
     },
+    /// Of the partitions of a keyring.
+    Partitions(PartitionChange),
     /// Other limits for a keyring.
     Configure {
         /// Which keyring.
@@ -139,6 +147,7 @@ impl Change {
     pub const fn keyring(&self) -> &KeyringName {
         match self {
             Self::Create { name, .. } => name,
+            Self::Partitions(change) => &change.keyring,
             Self::Rotate { keyring, .. } | Self::Step { keyring, .. } | Self::Configure { keyring, .. } => keyring,
         }
     }
@@ -146,6 +155,7 @@ impl Change {
     /// What policy calls it, for a version that is in this state.
     pub const fn action(&self, from: KeyState) -> Action {
         match self {
+            Self::Partitions(change) => change.action(),
             Self::Create { .. } => Action::KeyringCreate,
             Self::Rotate { .. } => Action::KeyringRotate,
             Self::Configure { .. } => Action::KeyringConfigure,
@@ -163,6 +173,8 @@ pub struct Applied {
     pub version: Option<KeyVersionId>,
     /// The version whose state it changed, and that state before; of a rotation the one that was active.
     pub before: Option<(KeyVersionId, KeyState)>,
+    /// What became of partitions, where it was about them.
+    pub partitions: Option<PartitionsApplied>,
 }
 
 /// The head row over keyward's own keys; the dot keeps it apart from every keyring's name.
@@ -175,6 +187,7 @@ struct System {
     genesis: Genesis,
     rows: RowSealer,
     pseudonyms: Pseudonyms,
+    partitions: Partitions,
 }
 
 /// All keyrings of a store.
@@ -190,6 +203,7 @@ struct Inner {
     clock: SharedClock,
     settings: Settings,
     cache: Arc<Cache>,
+    partitions: PartitionCache,
     /// How much each key is used.
     metering: Metering,
     /// How long the store's last word is believed.
@@ -222,6 +236,7 @@ impl Keyrings {
     /// Opens a founded store. Returns at once; if no KEK can be reached, [`Self::admit`] is to be tried again.
     pub fn open(store: Opened, keks: Keks, clock: SharedClock, settings: Settings) -> Arc<Self> {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
+        let partitions = PartitionCache::new(settings.cache_keys, settings.cache_ttl, settings.store_offline_max);
         let metering = Metering::new(settings.cache_keys, clock.wall(), clock.mono());
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
@@ -233,6 +248,7 @@ impl Keyrings {
             metering,
             settings,
             cache,
+            partitions,
             open: ArcSwapOption::empty(),
             damage: Mutex::new(None),
             waiting,
@@ -333,7 +349,7 @@ impl Keyrings {
         self.inner.wait(why.to_owned());
         self.inner.shut.store(true, Ordering::SeqCst);
         self.inner.open.store(None);
-        self.inner.cache.evict_all();
+        self.evict_all();
     }
 
     /// How the keyrings are doing.

@@ -47,6 +47,7 @@ impl Keyrings {
     /// Wipes every cached data key: something may have been refused that nobody heard.
     pub fn evict_all(&self) {
         self.inner.cache.evict_all();
+        self.inner.partitions.evict_all();
     }
 
     /// A KEK that was away or refused opens again, as a canary showed: its next outage is a new one.
@@ -61,6 +62,7 @@ impl Keyrings {
     pub fn evict(&self, kek: &KekName) {
         self.inner.keks.note_refusal(kek);
         self.inner.cache.evict(kek);
+        self.inner.partitions.evict_all();
     }
 }
 
@@ -104,6 +106,7 @@ impl Inner {
     pub(super) fn sweep(&self) {
         self.metering.tick(self.clock.wall(), self.clock.mono());
         self.cache.sweep(|slot, now| self.serves(slot, now, self.settings.offline_max));
+        self.partitions.sweep(self.clock.mono(), |parent| self.cache.old(parent).is_some());
     }
 
     /// How unlocking is doing.

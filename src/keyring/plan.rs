@@ -42,6 +42,9 @@ pub(super) fn covered(change: &Change, authority: &Authority) -> Result<(), Appl
 
 /// A keyring that no value could satisfy, or whose pseudonyms nobody could compute, is refused before it exists.
 pub(super) fn check(change: &Change) -> Result<(), ApplyError> {
+    if let Change::Partitions(change) = change {
+        return change.check();
+    }
     let Change::Create { required_context, subject_key, partition_key, .. } = change else { return Ok(()) };
     let invalid = |what: &str| Err(ApplyError::Invalid(what.to_owned()));
     let mut sorted: Vec<&str> = required_context.iter().map(String::as_str).collect();
@@ -75,7 +78,7 @@ pub(super) fn plan(order: &Order, loaded: Option<&Loaded>, facts: &Facts, now: N
     let unknown = || ApplyError::Unknown(format!("there is no keyring {}", change.keyring()));
     let mut ring = RingDraft::of(loaded.ok_or_else(unknown)?);
     match change {
-        Change::Create { .. } => Err(unknown()),
+        Change::Create { .. } | Change::Partitions(_) => Err(unknown()),
         Change::Rotate { trigger, expect, .. } => rotate(ring, *trigger, *expect, order, now),
         Change::Step { version, step, reason, .. } => take(ring, *version, (*step, *reason), order, facts, now),
         Change::Configure { limits, .. } => {

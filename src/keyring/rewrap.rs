@@ -154,6 +154,9 @@ struct Job {
     report: Arc<Mutex<RewrapReport>>,
 }
 
+/// A key with what its wraps are bound to, and the wraps.
+type Behind = (KeyVersionId, wraps::Owner, Vec<(WrapRole, Wrap)>);
+
 /// Keyrings of a page with what their keys are to be wrapped by.
 struct Batch {
     rings: Vec<(Loaded, Vec<(KeyVersionId, Rewrapped)>)>,
@@ -232,10 +235,7 @@ impl Job {
 
     /// As many at once as the key-encryption keys take. A key that nobody opens is counted; a key-encryption key that is
     /// away or refuses ends the job, since the others would fail like it.
-    async fn wrap_all(
-        &self,
-        behind: Vec<(KeyVersionId, wraps::Owner, Vec<(WrapRole, Wrap)>)>,
-    ) -> Result<Vec<(KeyVersionId, Rewrapped)>, ApplyError> {
+    async fn wrap_all(&self, behind: Vec<Behind>) -> Result<Vec<(KeyVersionId, Rewrapped)>, ApplyError> {
         let places = Arc::new(Semaphore::new(self.inner.keks.at_once()));
         let mut work = JoinSet::new();
         let found = behind.len();

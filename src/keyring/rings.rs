@@ -12,11 +12,12 @@ use arc_swap::ArcSwap;
 use super::bodies::{self, HeadBody, KeyBody};
 use super::directory::{Facts, IdHasher, NEVER, ROLES, number};
 use super::lives;
+use super::partition;
 use super::verify::Damage;
 use super::wraps::{self, Owner};
 use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
 use crate::clock::{Mono, Wall};
-use crate::crypto::Suite;
+use crate::crypto::{KeyClass, Suite};
 use crate::kek::{Wrap, WrapRole};
 use crate::names::{KekName, KeyVersionId, KeyringName, StoreId};
 use crate::store::{RingRows, SealedKey};
@@ -37,6 +38,8 @@ pub(super) struct Ring {
 pub(super) struct Version {
     pub view: VersionView,
     pub owner: Owner,
+    /// What it does with its subkey: seal values, or wrap the keys of partitions.
+    pub class: KeyClass,
     pub wraps: Vec<(WrapRole, Wrap)>,
 }
 
@@ -49,9 +52,11 @@ impl Ring {
         let suite = suite(body.suite).ok_or_else(|| Damage::of(head(), "its suite is unknown"))?;
         let limits = KeyLimits::of(&body.limits);
         let period = limits.cryptoperiod.unwrap_or(period);
+        let class = if body.partition_key.is_some() { KeyClass::Partition } else { KeyClass::Field };
         let data = rows.keys.iter().filter(|key| key.row.purpose == DATA);
-        let mut versions: Vec<Arc<Version>> =
-            data.map(|key| Version::read(key, genesis, period).map(Arc::new)).collect::<Result<_, _>>()?;
+        let wrapped = |id| partition::wrapped_by(body.partitions.as_ref(), id);
+        let read = |key: &SealedKey| Version::read(key, genesis, period, (class, wrapped(key.row.id))).map(Arc::new);
+        let mut versions: Vec<Arc<Version>> = data.map(read).collect::<Result<_, _>>()?;
         versions.sort_by_key(|version| (version.view.created, version.view.id));
         let view = KeyringView {
             name,
@@ -84,7 +89,12 @@ impl Ring {
 }
 
 impl Version {
-    fn read(key: &SealedKey, genesis: &Genesis, period: Duration) -> Result<Self, Damage> {
+    fn read(
+        key: &SealedKey,
+        genesis: &Genesis,
+        period: Duration,
+        (class, partitions): (KeyClass, u64),
+    ) -> Result<Self, Damage> {
         let wrong = |what: &str| Damage::of(describe(key), what);
         let unreadable = |why| Damage::unreadable(describe(key), why);
         let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
@@ -105,10 +115,11 @@ impl Version {
             destroy_at: life.plan().map(|plan| plan.due),
             suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown"))?,
             keks: body.keks,
+            partitions,
         };
         let wraps = wraps_of(key)?;
         let owner = owner(key, genesis.store, key.row.keyring.clone(), view.created);
-        Ok(Self { view, owner, wraps })
+        Ok(Self { view, owner, class, wraps })
     }
 }
 

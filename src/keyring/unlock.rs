@@ -4,13 +4,15 @@
 use std::sync::Arc;
 
 use super::cache::{FlightError, Look, Slot, Unwrapped};
+use super::follow::Open;
 use super::keks::{Given, NotGiven};
 use super::metering::Load;
 use super::offline::Wanted;
+use super::partition::{NewPartition, PartitionSlot, Unlock};
 use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
 use crate::clock::{Deadline, Mono};
-use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
+use crate::crypto::{CryptoError, MessageKey, NONCE_BYTES, Suite};
 use crate::names::{Context, KeyVersionId, KeyringName};
 use crate::policy::{Action, Permit};
 use crate::secret::SecretBytes;
@@ -64,7 +66,7 @@ impl SealingKey<'_> {
         plaintext: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CryptoError> {
-        self.0.slot.key().seal(self.0.suite, header, nonce, aad, plaintext, out)
+        self.0.key().seal(self.0.suite, header, nonce, aad, plaintext, out)
     }
 }
 
@@ -91,7 +93,7 @@ impl OpeningKey<'_> {
         aad: &[u8],
         sealed: &[u8],
     ) -> Result<SecretBytes, CryptoError> {
-        self.0.slot.key().open(self.0.suite, header, nonce, aad, sealed)
+        self.0.key().open(self.0.suite, header, nonce, aad, sealed)
     }
 }
 
@@ -108,12 +110,26 @@ impl BoundContext<'_> {
 struct Unlocked<'p> {
     permit: &'p Permit,
     ring: Arc<Ring>,
+    /// The data key of the version: counted, and where there are no partitions used.
     slot: Arc<Slot>,
+    partition: Option<InPartition>,
     version: KeyVersionId,
     suite: Suite,
 }
 
+/// The key of a partition.
+struct InPartition {
+    slot: Arc<PartitionSlot>,
+    /// The value whose partition it is; a context that says otherwise is refused.
+    value: Box<str>,
+}
+
 impl Unlocked<'_> {
+    #[inline]
+    fn key(&self) -> &MessageKey {
+        self.partition.as_ref().map_or_else(|| self.slot.key(), |partition| &partition.slot.key)
+    }
+
     fn bind<'a>(&'a self, free: &'a Context) -> Result<BoundContext<'a>, BindError> {
         let permitted = self.permit.pairs();
         let mut pairs = Vec::with_capacity(permitted.len().saturating_add(MAX_PAIRS / 4));
@@ -131,6 +147,11 @@ impl Unlocked<'_> {
         {
             return Err(BindError::TooLarge);
         }
+        if let (Some(key), Some(InPartition { value, .. })) = (&self.ring.view.partition_key, &self.partition)
+            && pairs.iter().any(|(other, named)| other == key && *named != &**value)
+        {
+            return Err(BindError::Conflict);
+        }
         let present = |required: &String| pairs.binary_search_by(|(key, _)| (*key).cmp(required)).is_ok();
         if self.ring.view.required_context.iter().all(present) {
             Ok(BoundContext(pairs))
@@ -144,27 +165,74 @@ impl Keyrings {
     /// The active version of the permit's keyring, to seal with. A cache hit whose count is covered takes no lock and never
     /// awaits.
     /// What is to be sealed is counted before the key is given.
+    /// For a keyring with partitions see [`Self::unlock_sealing_in`].
     pub async fn unlock_sealing<'p>(&self, permit: &'p Permit, load: Load) -> Result<SealingKey<'p>, UnlockError> {
+        match self.unlock_sealing_in(permit, None, load).await? {
+            Unlock::Ready(key) => Ok(key),
+            Unlock::Needs(_) => Err(UnlockError::NoPartition),
+        }
+    }
+
+    /// The same in the partition that a value of the keyring's partition key names; the value counts only where the
+    /// keyring has partitions. Never makes one: it says that one is needed.
+    pub async fn unlock_sealing_in<'p>(
+        &self,
+        permit: &'p Permit,
+        partition: Option<&str>,
+        load: Load,
+    ) -> Result<Unlock<SealingKey<'p>>, UnlockError> {
+        Ok(match self.to_seal(permit, partition).await? {
+            Unlock::Ready(unlocked) => {
+                self.inner.count(&unlocked.slot, (&unlocked.ring, unlocked.version), load).await?;
+                Unlock::Ready(SealingKey(unlocked))
+            }
+            Unlock::Needs(new) => Unlock::Needs(new),
+        })
+    }
+
+    /// The partition that sealing for a value would need first; None where it is there. Seals and counts nothing.
+    pub async fn missing_partition(&self, permit: &Permit, value: &str) -> Result<Option<NewPartition>, UnlockError> {
+        Ok(match self.to_seal(permit, Some(value)).await? {
+            Unlock::Ready(_) => None,
+            Unlock::Needs(new) => Some(new),
+        })
+    }
+
+    async fn to_seal<'p>(
+        &self,
+        permit: &'p Permit,
+        partition: Option<&str>,
+    ) -> Result<Unlock<Unlocked<'p>>, UnlockError> {
         let name = covered(permit, Action::Seal)?;
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
-        let unlocked = self.inner.unlock(permit, ring, version).await?;
-        self.inner.count(&unlocked.slot, (&unlocked.ring, unlocked.version), load).await?;
-        Ok(SealingKey(unlocked))
+        self.inner.unlock(permit, &open, (ring, version), partition).await
     }
 
-    /// A version of the permit's keyring, to open with.
+    /// A version of the permit's keyring, to open with. For a keyring with partitions see [`Self::unlock_opening_in`].
     pub async fn unlock_opening<'p>(
         &self,
         permit: &'p Permit,
         version: KeyVersionId,
     ) -> Result<OpeningKey<'p>, UnlockError> {
+        self.unlock_opening_in(permit, version, None).await
+    }
+
+    /// The same in a partition. One that does not exist is as unknown as a version that does not.
+    pub async fn unlock_opening_in<'p>(
+        &self,
+        permit: &'p Permit,
+        version: KeyVersionId,
+        partition: Option<&str>,
+    ) -> Result<OpeningKey<'p>, UnlockError> {
         let name = covered(permit, Action::Open)?;
         let open = self.inner.opened()?;
         let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
         opening(&ring, &version, name)?;
-        let unlocked = self.inner.unlock(permit, ring, version).await?;
+        let Unlock::Ready(unlocked) = self.inner.unlock(permit, &open, (ring, version), partition).await? else {
+            return Err(UnlockError::Unknown);
+        };
         self.inner.note_opening(&unlocked.slot, (&unlocked.ring, unlocked.version));
         Ok(OpeningKey(unlocked))
     }
@@ -198,20 +266,39 @@ impl Inner {
     async fn unlock<'p>(
         self: &Arc<Self>,
         permit: &'p Permit,
-        ring: Arc<Ring>,
-        version: Arc<Version>,
-    ) -> Result<Unlocked<'p>, UnlockError> {
-        let (now, id, suite) = (self.clock.mono(), version.view.id, version.view.suite);
-        let deadline = permit.deadline();
+        open: &Open,
+        (ring, version): (Arc<Ring>, Arc<Version>),
+        partition: Option<&str>,
+    ) -> Result<Unlock<Unlocked<'p>>, UnlockError> {
+        let (id, suite) = (version.view.id, version.view.suite);
+        let sought = self.sought(open, &ring, partition)?;
+        let slot = self.data_key(&ring, &version, permit.deadline()).await?;
+        let partition = match sought {
+            None => None,
+            Some((name, value)) => match self.partition_key(open, &ring, name, permit.deadline()).await? {
+                Unlock::Ready(slot) => Some(InPartition { slot, value }),
+                Unlock::Needs(new) => return Ok(Unlock::Needs(new)),
+            },
+        };
+        Ok(Unlock::Ready(Unlocked { permit, ring, slot, partition, version: id, suite }))
+    }
+
+    /// The unwrapped data key of a version, from the cache or the KEK. The caller has seen that its state allows that.
+    pub(super) async fn data_key(
+        self: &Arc<Self>,
+        ring: &Ring,
+        version: &Arc<Version>,
+        deadline: Deadline,
+    ) -> Result<Arc<Slot>, UnlockError> {
+        let now = self.clock.mono();
         if deadline.left(now).is_none() {
             return Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()));
         }
         self.lease.check(now)?;
-        let slot = match self.cache.look(id, now) {
-            Some(Look::Fresh(slot)) => slot,
-            found => self.slot(found, &self.wanted(&ring, &version), deadline, now).await?,
-        };
-        Ok(Unlocked { permit, ring, slot, version: id, suite })
+        match self.cache.look(version.view.id, now) {
+            Some(Look::Fresh(slot)) => Ok(slot),
+            found => self.slot(found, &self.wanted(ring, version), deadline, now).await,
+        }
     }
 
     #[cold]
@@ -239,7 +326,7 @@ impl Inner {
         let Wanted { version, offline_max } = wanted;
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
-            Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, KeyClass::Field)
+            Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, version.class)
                 .map(|key| Unwrapped { key, kek: by, instead_of, asked, offline_max })
                 .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
             Err(NotGiven::Late(_)) => Err(FlightError::Deadline),

@@ -12,7 +12,7 @@ use super::directory::Known;
 use super::rings::describe;
 use super::seal::{self, Row, RowSealer};
 use super::views::StoreHead;
-use crate::store::{ChangeRow, Reader, RingRows, SealedKey, StoreError};
+use crate::store::{ChangeRow, PartitionName, Reader, RingRows, SealedKey, StoreError};
 
 /// What the operator does about a row that does not verify.
 pub(super) const ADVICE: &str =
@@ -72,6 +72,16 @@ pub(super) fn named(head: &bodies::TouchedHead) -> Result<Known, Damage> {
     let broken = |_| Damage::of(format!("the change of keyring {}", head.keyring), "its tag is none");
     hex::decode_to_slice(&head.tag, &mut tag.0).map_err(broken)?;
     Ok(Known::new(head.generation, &tag))
+}
+
+/// The partitions that a link shreds in one of its keyrings.
+pub(super) fn shredded(head: &bodies::TouchedHead) -> Result<Vec<PartitionName>, Damage> {
+    let read = |text: &String| {
+        let mut name = PartitionName([0; 16]);
+        let broken = |_| Damage::of(format!("the change of keyring {}", head.keyring), "a partition's name is none");
+        hex::decode_to_slice(text, &mut name.0).map(|()| name).map_err(broken)
+    };
+    head.shredded.iter().map(read).collect()
 }
 
 /// Whether the rows of a keyring are those that the chain knows, whole and as they were sealed.

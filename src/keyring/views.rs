@@ -127,6 +127,8 @@ pub struct VersionView {
     pub suite: Suite,
     /// `NAME vN` of the KEKs that wrap it.
     pub keks: Vec<String>,
+    /// How many live partitions it wraps.
+    pub partitions: u64,
 }
 
 impl VersionView {

@@ -7,6 +7,7 @@ pub mod seal;
 
 use crate::crypto;
 use crate::keyring::{BindError, KeyState, UnlockError};
+use crate::names::Context;
 use crate::policy::Permit;
 
 /// Why one item of a request was not done. The caller reads few classes; the log holds each of them.
@@ -28,6 +29,8 @@ pub enum ItemError {
     CannotOpen,
     /// Suspended, compromised or destroyed.
     KeyState(KeyState),
+    /// The patient's own key was destroyed for good.
+    Shredded,
     /// The wrapped key does not unwrap to what it was: the value is not to blame, an operator must act.
     KeyDamaged,
     /// The KEK, the store or the time did not suffice: retrying is right.
@@ -43,6 +46,8 @@ impl From<&UnlockError> for ItemError {
             UnlockError::Unknown => Self::CannotOpen,
             UnlockError::Tampered => Self::KeyDamaged,
             UnlockError::State(state) => Self::KeyState(*state),
+            UnlockError::Shredded => Self::Shredded,
+            UnlockError::NoPartition => Self::ContextMissing,
             UnlockError::Unavailable(_) => Self::Unavailable,
         }
     }
@@ -64,6 +69,15 @@ pub struct Permitted {
     pub permit: Permit,
     /// Places of the items, ascending.
     pub places: Vec<usize>,
+    /// The context key that names the partition, where the keyring has partitions.
+    pub partition_key: Option<String>,
+}
+
+impl Permitted {
+    /// The value that names the partition of an item.
+    fn partition<'a>(&self, context: &'a Context) -> Option<&'a str> {
+        context.get(self.partition_key.as_deref()?)
+    }
 }
 
 /// SHA-256 over the sealed values (the texts that a seal answered, the binary forms that an open was asked for) in order, each with its length: what exactly was sealed or opened.

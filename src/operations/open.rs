@@ -1,5 +1,8 @@
 //! `open`: sealed values become plaintext again, in the place where they were sealed.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use crate::crypto::KeyClass;
 use crate::envelope::{self, SealedValue};
 use crate::keyring::{Keyrings, OpeningKey};
@@ -67,10 +70,10 @@ impl Open {
         let mut results: Vec<Result<Opened, ItemError>> =
             self.items.iter().map(|item| Err(item.as_ref().err().copied().unwrap_or(ItemError::Denied))).collect();
         for group in permitted {
-            let mut keys = Keys { keyrings, permitted: group, unlocked: Vec::new() };
+            let mut keys = Keys { keyrings, permitted: group, unlocked: HashMap::new() };
             for place in &group.places {
                 if let (Some(Ok(item)), Some(slot)) = (self.items.get(*place), results.get_mut(*place)) {
-                    *slot = match keys.of(item.version()).await {
+                    *slot = match keys.of(item).await {
                         Ok(key) => open_item(key, item),
                         Err(error) => Err(*error),
                     };
@@ -81,24 +84,24 @@ impl Open {
     }
 }
 
-/// The versions that a group needed so far: each is unlocked once a request.
+/// The keys that a group needed so far, by version and partition: each is unlocked once a request.
 struct Keys<'a> {
     keyrings: &'a Keyrings,
     permitted: &'a Permitted,
-    unlocked: Vec<(KeyVersionId, Result<OpeningKey<'a>, ItemError>)>,
+    unlocked: HashMap<(KeyVersionId, Option<&'a str>), Result<OpeningKey<'a>, ItemError>>,
 }
 
 impl<'a> Keys<'a> {
-    async fn of(&mut self, version: KeyVersionId) -> Result<&OpeningKey<'a>, &ItemError> {
-        let at = match self.unlocked.iter().position(|(known, _)| *known == version) {
-            Some(at) => at,
-            None => {
-                let key = self.keyrings.unlock_opening(&self.permitted.permit, version).await;
-                self.unlocked.push((version, key.map_err(|error| ItemError::from(&error))));
-                self.unlocked.len() - 1
+    async fn of(&mut self, item: &'a OpenItem) -> Result<&OpeningKey<'a>, &ItemError> {
+        let unlocked = match self.unlocked.entry((item.version(), self.permitted.partition(&item.context))) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let (version, partition) = *new.key();
+                let key = self.keyrings.unlock_opening_in(&self.permitted.permit, version, partition).await;
+                new.insert(key.map_err(|error| ItemError::from(&error)))
             }
         };
-        self.unlocked.get(at).map_or(Err(&ItemError::CannotOpen), |(_, key)| key.as_ref())
+        unlocked.as_ref()
     }
 }
 

@@ -1,8 +1,12 @@
 //! `seal`: plaintext fields become sealed values under the active version of a keyring.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use crate::envelope::{self, Header, Nonce, Nonces};
-use crate::keyring::{Keyrings, Load, SealingKey};
+use crate::keyring::{Keyrings, Load, NewPartition, SealingKey, Unlock};
 use crate::names::{Context, KeyVersionId, KeyringName};
+use crate::policy::Permit;
 use crate::secret::SecretBytes;
 
 use super::{ItemError, Permitted};
@@ -32,19 +36,56 @@ impl Seal {
             return results.into_iter().map(|_| Err(ItemError::Unavailable)).collect();
         };
         for group in permitted {
-            let key = keyrings.unlock_sealing(&group.permit, self.load(&group.places)).await;
-            for place in &group.places {
-                if let (Some(Ok(item)), Some(slot), Some(nonce)) =
-                    (self.items.get(*place), results.get_mut(*place), nonces.next())
-                {
-                    *slot = match &key {
-                        Ok(key) => seal_item(key, item, nonce),
-                        Err(error) => Err(error.into()),
-                    };
+            for (partition, places) in self.partitions(group) {
+                let key = keyrings.unlock_sealing_in(&group.permit, partition, self.load(&places)).await;
+                for place in places.iter() {
+                    if let (Some(Ok(item)), Some(slot), Some(nonce)) =
+                        (self.items.get(*place), results.get_mut(*place), nonces.next())
+                    {
+                        *slot = match &key {
+                            Ok(Unlock::Ready(key)) => seal_item(key, item, nonce),
+                            // It was to be made before; whoever could not make it said why.
+                            Ok(Unlock::Needs(_)) => Err(ItemError::Unavailable),
+                            Err(error) => Err(error.into()),
+                        };
+                    }
                 }
             }
         }
         results
+    }
+
+    /// The partitions that are to be made first, by the permit that asks for them.
+    pub async fn needs<'p>(
+        &self,
+        keyrings: &Keyrings,
+        permitted: &'p [Permitted],
+    ) -> Vec<(&'p Permit, Vec<NewPartition>)> {
+        let mut needs = Vec::new();
+        for group in permitted.iter().filter(|group| group.partition_key.is_some()) {
+            let mut new = Vec::new();
+            for value in self.partitions(group).into_iter().filter_map(|(value, _)| value) {
+                new.extend(keyrings.missing_partition(&group.permit, value).await.ok().flatten());
+            }
+            if !new.is_empty() {
+                needs.push((&group.permit, new));
+            }
+        }
+        needs
+    }
+
+    /// The places of a group by the value that names their partition; all of them together where there are none.
+    fn partitions<'a>(&'a self, group: &'a Permitted) -> Vec<(Option<&'a str>, Cow<'a, [usize]>)> {
+        if group.partition_key.is_none() {
+            return vec![(None, Cow::Borrowed(&group.places))];
+        }
+        let mut by_value: BTreeMap<Option<&str>, Vec<usize>> = BTreeMap::new();
+        for place in &group.places {
+            if let Some(Ok(item)) = self.items.get(*place) {
+                by_value.entry(group.partition(&item.context)).or_default().push(*place);
+            }
+        }
+        by_value.into_iter().map(|(value, places)| (value, Cow::Owned(places))).collect()
     }
 
     /// What the items at these places come to.

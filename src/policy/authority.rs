@@ -12,6 +12,8 @@ pub enum Authority {
     Founding(Founding),
     /// What approved policy foresees, done without a person.
     Standing(Standing),
+    /// What using a keyring brings with it.
+    OnUse(OnUse),
 }
 
 /// The authority of the founding time; recorded as such.
@@ -28,12 +30,22 @@ pub struct Standing {
     deadline: Deadline,
 }
 
+/// The authority of whoever may seal under a keyring: where it has partitions, sealing for a new one makes its key. It
+/// changes nothing that is there.
+#[derive(Debug)]
+pub struct OnUse {
+    keyring: KeyringName,
+    principal: PrincipalName,
+    deadline: Deadline,
+}
+
 impl Authority {
     /// What it allows.
     pub const fn action(&self) -> Action {
         match self {
             Self::Founding(founding) => founding.permit.action(),
             Self::Standing(standing) => standing.action,
+            Self::OnUse(_) => Action::Seal,
         }
     }
 
@@ -42,6 +54,7 @@ impl Authority {
         match self {
             Self::Founding(founding) => founding.permit.keyring(),
             Self::Standing(standing) => standing.keyring.as_ref(),
+            Self::OnUse(on_use) => Some(&on_use.keyring),
         }
     }
 
@@ -55,6 +68,7 @@ impl Authority {
         match self {
             Self::Founding(founding) => founding.permit.deadline(),
             Self::Standing(standing) => standing.deadline,
+            Self::OnUse(on_use) => on_use.deadline,
         }
     }
 
@@ -63,6 +77,7 @@ impl Authority {
         match self {
             Self::Founding(founding) => Some(founding.permit.principal()),
             Self::Standing(_) => None,
+            Self::OnUse(on_use) => Some(&on_use.principal),
         }
     }
 
@@ -71,6 +86,7 @@ impl Authority {
         match self {
             Self::Founding(_) => "founding",
             Self::Standing(_) => "standing",
+            Self::OnUse(_) => "on_use",
         }
     }
 }
@@ -89,5 +105,11 @@ impl Founding {
 impl Standing {
     pub(super) const fn mint(action: Action, keyring: Option<KeyringName>, deadline: Deadline) -> Self {
         Self { action, keyring, deadline }
+    }
+}
+
+impl OnUse {
+    pub(super) const fn mint(keyring: KeyringName, principal: PrincipalName, deadline: Deadline) -> Self {
+        Self { keyring, principal, deadline }
     }
 }

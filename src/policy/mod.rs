@@ -25,7 +25,7 @@ use crate::identity::{Principal, PrincipalKind};
 use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
 pub use action::Action;
-pub use authority::{Authority, Founding, Standing};
+pub use authority::{Authority, Founding, OnUse, Standing};
 pub use check::{FileReport, Report, check};
 pub use permit::{Permit, PermitPairs};
 pub use schema::schema_text;
@@ -182,6 +182,17 @@ impl Policy {
             Ok(Authority::Founding(Founding::mint(permit)))
         } else {
             Err(Denial { reason: DenialReason::NoPermit })
+        }
+    }
+
+    /// The authority to make the keys of partitions that sealing needs. It rests on the permission to seal, which the
+    /// request goes on to use: the permit is looked at and not spent.
+    pub fn on_use(&self, permit: &Permit) -> Result<Authority, Denial> {
+        match permit.keyring() {
+            Some(keyring) if permit.action() == Action::Seal => {
+                Ok(Authority::OnUse(OnUse::mint(keyring.clone(), permit.principal().clone(), permit.deadline())))
+            }
+            _ => Err(Denial { reason: DenialReason::NoPermit }),
         }
     }
 

@@ -128,6 +128,16 @@ impl Desk {
                 wire::no_query(query)?;
                 Ok(one(Operation::ShowKeyring(name.clone())))
             }
+            Route::RewrapPartitions(name) => {
+                no_body(body)?;
+                wire::no_query(query)?;
+                Ok(one(Operation::RewrapPartitions(name.clone())))
+            }
+            Route::ShredPartition(name) => {
+                let bytes = self.body(head, parts, body, held).await?;
+                let shred = wire::parse_shred_partition(name.clone(), bytes.expose());
+                shred.map(|shred| one(Operation::ShredPartition(shred)))
+            }
             Route::Seal(name) => {
                 let bytes = self.body(head, parts, body, held).await?;
                 wire::parse_seal(name.clone(), bytes.expose()).map(|(seal, shape)| (Operation::Seal(seal), shape))
@@ -217,6 +227,8 @@ impl Desk {
             Answer::Opened(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::Keyrings(_)
             | Answer::Keyring(_)
+            | Answer::Shredded(_)
+            | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)

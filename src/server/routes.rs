@@ -17,6 +17,8 @@ pub(super) enum Route {
     CreateKeyring,
     ListKeyrings,
     ShowKeyring(KeyringName),
+    ShredPartition(KeyringName),
+    RewrapPartitions(KeyringName),
     Rotate(KeyringName),
     Configure(KeyringName),
     Step(KeyVerb, KeyringName, KeyVersionId),
@@ -52,6 +54,10 @@ enum Node {
     TenantSeal,
     Open,
     ReadOnlyKeyrings,
+    Shred,
+    TenantShred,
+    RewrapPartitions,
+    TenantRewrapPartitions,
     Rotate,
     TenantRotate,
     Configure,
@@ -78,6 +84,10 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keyrings", Node::Keyrings),
     ("/v1/keyrings/{a}", Node::Keyring),
     ("/v1/keyrings/{a}/{b}", Node::TenantKeyring),
+    ("/v1/keyrings/{a}/partitions/shred", Node::Shred),
+    ("/v1/keyrings/{a}/{b}/partitions/shred", Node::TenantShred),
+    ("/v1/keyrings/{a}/partitions/rewrap", Node::RewrapPartitions),
+    ("/v1/keyrings/{a}/{b}/partitions/rewrap", Node::TenantRewrapPartitions),
     ("/v1/keyrings/{a}/rotate", Node::Rotate),
     ("/v1/keyrings/{a}/{b}/rotate", Node::TenantRotate),
     ("/v1/keyrings/{a}/configure", Node::Configure),
@@ -119,6 +129,12 @@ impl Routes {
             (Node::Seal, &Method::GET) => named(&(one() + "/seal"), Verb::KeyringShow, Route::ShowKeyring),
             (Node::TenantSeal, &Method::POST) => named(&two(), Verb::Seal, Route::Seal),
             (Node::Open, &Method::POST) => Found::Route(Route::Open),
+            (Node::Shred, &Method::POST) => named(&one(), Verb::PartitionShred, Route::ShredPartition),
+            (Node::TenantShred, &Method::POST) => named(&two(), Verb::PartitionShred, Route::ShredPartition),
+            (Node::RewrapPartitions, &Method::POST) => named(&one(), Verb::PartitionRewrap, Route::RewrapPartitions),
+            (Node::TenantRewrapPartitions, &Method::POST) => {
+                named(&two(), Verb::PartitionRewrap, Route::RewrapPartitions)
+            }
             (Node::Rotate, &Method::POST) => named(&one(), Verb::KeyringRotate, Route::Rotate),
             (Node::Rotate, &Method::GET) => named(&(one() + "/rotate"), Verb::KeyringShow, Route::ShowKeyring),
             (Node::TenantRotate, &Method::POST) => named(&two(), Verb::KeyringRotate, Route::Rotate),
@@ -153,6 +169,10 @@ impl Node {
             | Self::Audit => "GET",
             Self::TenantSeal
             | Self::Open
+            | Self::Shred
+            | Self::TenantShred
+            | Self::RewrapPartitions
+            | Self::TenantRewrapPartitions
             | Self::TenantRotate
             | Self::TenantConfigure
             | Self::Step
@@ -172,6 +192,8 @@ impl Route {
             Self::CreateKeyring => Verb::KeyringCreate,
             Self::ListKeyrings => Verb::KeyringList,
             Self::ShowKeyring(_) => Verb::KeyringShow,
+            Self::ShredPartition(_) => Verb::PartitionShred,
+            Self::RewrapPartitions(_) => Verb::PartitionRewrap,
             Self::Rotate(_) => Verb::KeyringRotate,
             Self::Configure(_) => Verb::KeyringConfigure,
             Self::Step(verb, ..) => counted(*verb),
@@ -243,6 +265,14 @@ mod tests {
         assert_eq!(data.find(&Method::POST, "/v1/keyrings"), Found::WrongMethod("GET"));
         assert_eq!(control.find(&Method::POST, "/v1/keyrings"), Found::Route(Route::CreateKeyring));
         assert_eq!(control.find(&Method::GET, "/v1/audit/records"), Found::Route(Route::ReadAudit));
+        let shred = |keyring: &str| Found::Route(Route::ShredPartition(keyring.parse().unwrap()));
+        assert_eq!(control.find(&Method::POST, "/v1/keyrings/p/partitions/shred"), shred("p"));
+        assert_eq!(control.find(&Method::POST, "/v1/keyrings/acme/p/partitions/shred"), shred("acme/p"));
+        assert_eq!(
+            control.find(&Method::POST, "/v1/keyrings/acme/partitions/partitions/shred"),
+            shred("acme/partitions")
+        );
+        assert_eq!(data.find(&Method::POST, "/v1/keyrings/p/partitions/shred"), Found::Nothing);
         assert_eq!(control.find(&Method::POST, "/v1/open"), Found::Nothing);
         assert_eq!(control.find(&Method::POST, "/v1/keyrings/p/seal"), Found::WrongMethod("GET"));
     }

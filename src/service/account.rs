@@ -123,6 +123,8 @@ impl Account {
             | Answer::Opened(_)
             | Answer::Keyrings(_)
             | Answer::Keyring(_)
+            | Answer::Shredded(_)
+            | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
@@ -221,6 +223,8 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Seal(_) => Event::DataSealed,
         Operation::Open(_) => Event::DataOpened,
         Operation::CreateKeyring(_) => Event::KeyCreated,
+        Operation::ShredPartition(_) => Event::PartitionShredded,
+        Operation::RewrapPartitions(_) => Event::KeyRewrapped,
         Operation::ListKeyrings | Operation::ShowKeyring(_) => Event::KeyringRead,
         Operation::Rotate(_) => Event::KeyRotated,
         Operation::Configure(_) => Event::KeyringConfigured,
@@ -232,7 +236,7 @@ fn event_of(operation: &Operation) -> Event {
     }
 }
 
-const fn source_of(surface: Surface) -> Source {
+pub(super) const fn source_of(surface: Surface) -> Source {
     match surface {
         Surface::DataSocket => Source::DataSocket,
         Surface::DataTcp => Source::DataTcp,
@@ -271,7 +275,7 @@ pub(super) const fn reason_of(error: ItemError) -> &'static str {
         ItemError::ContextConflict => "context_conflict",
         ItemError::Denied => "denied",
         ItemError::CannotOpen => "cannot_open",
-        ItemError::KeyState(_) => "key_state",
+        ItemError::KeyState(_) | ItemError::Shredded => "key_state",
         ItemError::KeyDamaged => "key_damaged",
         ItemError::Unavailable => "unavailable",
         ItemError::NotText => "not_text",

@@ -23,6 +23,9 @@ impl Service {
             // Every item is malformed: who may not seal here does not learn even that the keyring exists.
             permitted.push(self.bare_permit(&view.name, asker, account)?);
         }
+        if view.partition_key.is_some() {
+            self.make_partitions(&seal, &permitted, asker, account).await?;
+        }
         let keyring = seal.keyring.clone();
         let results = seal.execute(&self.keyrings, &permitted).await;
         account.items_digest =
@@ -112,12 +115,15 @@ impl Service {
         for (place, item) in items.enumerate() {
             let Some((view, context)) = item else { continue };
             let pairs = relevant(policy.context_keys(), context);
-            groups.entry((&view.name, pairs)).or_default().push(place);
+            let group = groups.entry((&view.name, pairs)).or_insert((&view.partition_key, Vec::new()));
+            group.1.push(place);
         }
         let (mut permitted, mut denied) = (Vec::with_capacity(groups.len()), None);
-        for ((keyring, pairs), places) in groups {
+        for ((keyring, pairs), (partition_key, places)) in groups {
             match policy.decide(&self.ask(action, Some(keyring), &pairs, purpose, asker)) {
-                Ok(permit) => permitted.push(Permitted { permit, places }),
+                Ok(permit) => {
+                    permitted.push(Permitted { permit, places, partition_key: partition_key.clone() });
+                }
                 Err(denial) => denied = Some(denial),
             }
         }
@@ -140,7 +146,7 @@ impl Service {
     ) -> Result<Permitted, Refusal> {
         let ask = self.ask(Action::Seal, Some(keyring), &[], None, asker);
         let permit = self.policy.load().decide(&ask).map_err(|denial| refused(&denial, account))?;
-        Ok(Permitted { permit, places: Vec::new() })
+        Ok(Permitted { permit, places: Vec::new(), partition_key: None })
     }
 
     pub(super) fn ask<'a>(
@@ -186,7 +192,7 @@ impl Service {
     }
 }
 
-type Groups<'a> = BTreeMap<(&'a KeyringName, Vec<(&'a str, &'a str)>), Vec<usize>>;
+type Groups<'a> = BTreeMap<(&'a KeyringName, Vec<(&'a str, &'a str)>), (&'a Option<String>, Vec<usize>)>;
 
 /// The pairs that policy looks at, in the order of their keys.
 fn relevant<'a>(keys: &[String], context: &'a Context) -> Vec<(&'a str, &'a str)> {
@@ -225,6 +231,9 @@ fn item_refusal(error: ItemError) -> Refusal {
         ItemError::Denied => Code::Denied.into(),
         ItemError::CannotOpen => Code::CannotOpen.into(),
         ItemError::KeyState(state) => Refusal::because(Code::KeyState, needed(state)),
+        ItemError::Shredded => {
+            Refusal::because(Code::KeyState, "the partition is shredded: its key is destroyed for good")
+        }
         ItemError::Unavailable | ItemError::KeyDamaged => Code::Unavailable.into(),
         ItemError::NotText => Code::NotText.into(),
     }

@@ -5,6 +5,8 @@ mod account;
 mod change;
 mod data;
 mod keys;
+mod maker;
+mod partitions;
 mod reconcile;
 mod refusal;
 mod response;
@@ -17,18 +19,22 @@ use arc_swap::ArcSwap;
 use crate::audit::{Admission, AppendError, Event, Log};
 use crate::clock::{Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
-use crate::keyring::Keyrings;
+use crate::keyring::{Keyrings, RevocationBound};
 use crate::names::{KekName, KeyringName, RequestId};
 use crate::policy::Policy;
 use crate::telemetry::Metrics;
 
 use account::Account;
+use maker::Maker;
 
 pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
-pub use crate::keyring::{KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Suite, Tally, VersionView, life};
+pub use crate::keyring::{
+    KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
+};
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
+pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
 pub use response::{Answer, Response};
 
@@ -79,6 +85,10 @@ pub enum Operation {
     ListKeyrings,
     /// Show a keyring (data and control).
     ShowKeyring(KeyringName),
+    /// Shred a partition of a keyring (control).
+    ShredPartition(ShredPartition),
+    /// Move a page of partitions to the active version (control).
+    RewrapPartitions(KeyringName),
     /// Give a keyring a new active version (control).
     Rotate(RotateKeyring),
     /// Change the limits of a keyring (control).
@@ -123,6 +133,8 @@ pub struct Service {
     log: Log,
     clock: SharedClock,
     metrics: Arc<Metrics>,
+    maker: Arc<Maker>,
+    revocation: RevocationBound,
 }
 
 /// What a service answers with; `app` has built them.
@@ -135,13 +147,17 @@ pub struct Parts {
     pub keyrings: Arc<Keyrings>,
     /// The record.
     pub log: Log,
+    /// How long a change of state takes to reach every sidecar, as a certificate says it.
+    pub revocation: RevocationBound,
 }
 
 impl Service {
     /// A service over its parts.
     pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let Parts { authenticator, policy, keyrings, log } = parts;
-        Self { authenticator, policy: ArcSwap::new(policy), keyrings, log, clock, metrics }
+        let Parts { authenticator, policy, keyrings, log, revocation } = parts;
+        let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
+        let policy = ArcSwap::new(policy);
+        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation }
     }
 
     /// Answers one request.
@@ -200,6 +216,8 @@ impl Service {
             | Operation::RewrapKeys { .. }
             | Operation::RetireKek { .. }
             | Operation::ReadInventory { .. }
+            | Operation::ShredPartition(_)
+            | Operation::RewrapPartitions(_)
             | Operation::ReadAudit { .. }
                 if account.surface != Surface::Control =>
             {
@@ -208,6 +226,8 @@ impl Service {
             Operation::Seal(seal) => self.in_time(self.seal(seal, &asker, account), deadline).await,
             Operation::Open(open) => self.in_time(self.open(open, &asker, account), deadline).await,
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
+            Operation::ShredPartition(shred) => self.shred_partition(shred, &asker, account).await,
+            Operation::RewrapPartitions(keyring) => self.rewrap_partitions(keyring, &asker, account).await,
             Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
             Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,

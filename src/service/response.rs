@@ -8,7 +8,7 @@ use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Tally};
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
-use super::Refusal;
+use super::{Certificate, Refusal};
 
 /// What a caller is told, once it may be told.
 pub enum Answer {
@@ -20,6 +20,15 @@ pub enum Answer {
     Keyrings(Vec<Arc<KeyringView>>),
     /// One keyring; also the answer to its making.
     Keyring(Arc<KeyringView>),
+    /// What a shredding did.
+    Shredded(Box<Certificate>),
+    /// A page of partitions was moved to the active version.
+    PartitionsRewrapped {
+        /// How many.
+        done: u64,
+        /// How many still are under older versions.
+        remaining: u64,
+    },
     /// A page of the inventory.
     Inventory {
         /// Keyrings by name, each with what was counted of its versions, in their order.

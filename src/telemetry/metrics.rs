@@ -22,6 +22,10 @@ pub enum Verb {
     KeyringList,
     /// Show a keyring.
     KeyringShow,
+    /// Shred a partition.
+    PartitionShred,
+    /// Move partitions to the active version.
+    PartitionRewrap,
     /// Give a keyring a new active version.
     KeyringRotate,
     /// Change the limits of a keyring.
@@ -62,6 +66,8 @@ impl Verb {
         Self::KeyringCreate,
         Self::KeyringList,
         Self::KeyringShow,
+        Self::PartitionShred,
+        Self::PartitionRewrap,
         Self::KeyringRotate,
         Self::KeyringConfigure,
         Self::KeySuspend,
@@ -87,6 +93,8 @@ impl Verb {
             Self::KeyringCreate => "keyring_create",
             Self::KeyringList => "keyring_list",
             Self::KeyringShow => "keyring_show",
+            Self::PartitionShred => "partition_shred",
+            Self::PartitionRewrap => "partition_rewrap",
             Self::KeyringRotate => "keyring_rotate",
             Self::KeyringConfigure => "keyring_configure",
             Self::KeySuspend => "key_suspend",
@@ -142,6 +150,8 @@ pub struct Metrics {
     pub key_cache_misses: IntCounter,
     /// Keys in the cache.
     pub key_cache_keys: IntGauge,
+    /// Keys of partitions in the cache.
+    pub key_cache_partitions: IntGauge,
     /// From handing a record to the log until it is durable.
     pub audit_append_seconds: Histogram,
     /// Records in the log.
@@ -180,6 +190,7 @@ impl Metrics {
             key_cache_hits,
             key_cache_misses,
             key_cache_keys: gauge(r, "key_cache_keys", "Data keys in the cache.")?,
+            key_cache_partitions: gauge(r, "key_cache_partitions", "Keys of partitions in the cache.")?,
             audit_append_seconds: histogram(r, "audit_append_duration_seconds", "Until a record is durable.", FAST)?,
             audit_records: gauge(r, "audit_records", "Records in the log.")?,
             audit_bytes: gauge(r, "audit_bytes", "Bytes of the log on the disk.")?,

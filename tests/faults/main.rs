@@ -14,5 +14,6 @@ mod tokens;
 mod kek;
 mod kill;
 mod log;
+mod partitions;
 mod store;
 mod transit;

@@ -166,6 +166,7 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "keyring::KeyLimits"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
+    ("server", "keyring::Shredded"),
     ("server", "keyring::Suite"),
     ("server", "keyring::Tally"),
     ("server", "keyring::life"),

@@ -26,6 +26,7 @@ mod life;
 mod lifecycle;
 mod lifetimes;
 mod order;
+mod partitions;
 mod requests;
 mod swap;
 mod transit;

@@ -52,6 +52,9 @@ pub(super) struct Create {
     /// The required context key that names the patient, for the log's pseudonyms
     #[arg(long, value_name = "KEY")]
     subject: Option<String>,
+    /// The required context key whose values get keys of their own, to be shredded one by one
+    #[arg(long, value_name = "KEY")]
+    partition: Option<String>,
     /// How values are sealed
     #[arg(long, default_value = "xaes-256-gcm-committed", value_parser = ["xaes-256-gcm-committed", "xaes-256-gcm"])]
     suite: String,
@@ -235,11 +238,12 @@ impl Keyring {
 
 impl Create {
     fn request(self) -> Request {
-        let Self { name, required, subject, suite, output } = self;
+        let Self { name, required, subject, partition, suite, output } = self;
         let body = given([
             ("name", Some(json!(name))),
             ("required_context", Some(json!(required))),
             ("subject_key", subject.map(Value::from)),
+            ("partition_key", partition.map(Value::from)),
             ("suite", Some(json!(suite))),
         ]);
         post(output, "/v1/keyrings".to_owned(), body)

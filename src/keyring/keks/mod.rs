@@ -82,6 +82,13 @@ impl Keks {
         Self { retiring, ..self }
     }
 
+    /// The same keys once more, with nothing known of them yet.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        let (primary, escrow) = (Arc::clone(&self.primary), self.escrow.clone());
+        Self::new(primary, escrow, self.events.clone()).with_retiring(self.retiring.clone())
+    }
+
     /// The one that is asked first.
     pub(super) fn primary(&self) -> &KekName {
         self.primary.name()

@@ -191,10 +191,10 @@ async fn a_version_is_destroyed_after_its_wait_and_its_wraps_are_gone() {
 /// What a log would pin: it names the sidecar.
 fn pinned(world_store: &Genesis, sidecar: u8) -> Pinned {
     Pinned {
+        abandoned: Vec::new(),
         store: world_store.store.to_string(),
         store_key_check: hex::encode(world_store.store_key_check),
         head: None,
-        abandoned: Vec::new(),
         log: format!("keyward/x/{}", hex::encode([sidecar; 16])),
     }
 }

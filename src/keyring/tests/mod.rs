@@ -8,6 +8,7 @@ mod counting;
 mod failover;
 mod living;
 mod offline;
+mod partitions;
 mod rewrap_job;
 mod rewrapping;
 mod tampering;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 use crate::server::status;
-use crate::service::{Answer, Code, Form, Opened, Refusal};
+use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, Shredded};
 
 use super::Shape;
 use super::keyrings::{inventory, keyring};
@@ -40,6 +40,14 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             pen.raw("}");
         }),
         Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
+        Answer::Shredded(certificate) => pen::body(|pen| certified(pen, &certificate)),
+        Answer::PartitionsRewrapped { done, remaining } => pen::body(|pen| {
+            pen.raw("{\"rewrapped\":");
+            pen.number(done);
+            pen.raw(",\"remaining\":");
+            pen.number(remaining);
+            pen.raw("}");
+        }),
         Answer::Wraps(report) => pen::body(|pen| wraps::report(pen, &report)),
         Answer::Rewrapped(step) => pen::body(|pen| wraps::step(pen, &step)),
         Answer::Inventory { keyrings, next, now } => pen::body(|pen| inventory(pen, &keyrings, next.as_ref(), now)),
@@ -147,6 +155,43 @@ fn audit_records(pen: &mut Pen, records: &[(u64, String)], next: u64) {
     });
     pen.raw(",\"next\":");
     pen.number(next);
+    pen.raw("}");
+}
+
+/// The certificate of a shredding. A list of pairs keeps the order in which a person reads it.
+fn certified(pen: &mut Pen, certificate: &Certificate) {
+    let Shredded { name, at, actor, reason, log, intent, before } = &certificate.shredded;
+    let texts = [
+        ("{\"store\":", certificate.store.to_string()),
+        (",\"keyring\":", certificate.keyring.to_string()),
+        (",\"partition\":", hex::encode(name.0)),
+        (",\"shredded\":", at.rfc3339_micros()),
+        (",\"by\":", actor.clone()),
+        (",\"reason\":", reason.clone()),
+        (",\"log\":", log.clone()),
+    ];
+    for (key, text) in &texts {
+        pen.raw(key);
+        pen.string(text);
+    }
+    pen.raw(",\"intent_record\":");
+    pen.number(*intent);
+    pen.raw(",\"shredded_before\":");
+    pen.raw(if *before { "true" } else { "false" });
+    pen.raw(",\"other_sidecars\":{\"that_reach_the_store_until\":");
+    pen.string(&certificate.heard_by().rfc3339_micros());
+    pen.raw(",\"that_do_not_until\":");
+    pen.string(&certificate.unheard_until().rfc3339_micros());
+    pen.raw("},\"backups\":{");
+    if let Some(until) = certificate.backups_until() {
+        pen.raw("\"gone_by\":");
+        pen.string(&until.rfc3339_micros());
+        pen.raw(",");
+    }
+    pen.raw("\"made_before\":");
+    pen.string(&at.rfc3339_micros());
+    pen.raw("},\"survives\":");
+    pen.list(Certificate::SURVIVES, |pen, what| pen.string(what));
     pen.raw("}");
 }
 

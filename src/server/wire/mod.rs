@@ -16,7 +16,7 @@ mod seal;
 mod wraps;
 
 pub use answer::{Encoded, encode, refuse};
-pub use control::parse_create_keyring;
+pub use control::{parse_create_keyring, parse_shred_partition};
 pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use open::parse_open;
 pub use query::{no_query, parse_audit_query, parse_inventory_query};

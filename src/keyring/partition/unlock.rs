@@ -1,0 +1,167 @@
+//! How does a permit become a partition's key? The data key that wraps it comes first, by the same rules as where there are
+//! no partitions; then the row of the partition, from the cache or by one read of the store.
+//!
+//! A row is used only if it is sealed, live, and not one whose shredding the chain of changes tells of.
+
+use std::sync::Arc;
+
+use super::cache::PartitionSlot;
+use super::rows::{self, Partition};
+use super::wrap::{self, Place};
+use super::{NewPartition, PartitionName, Unlock};
+use crate::clock::Deadline;
+use crate::crypto::{KeyClass, MessageKey};
+use crate::keyring::cache::Slot;
+use crate::keyring::follow::Open;
+use crate::keyring::rings::{Ring, Version};
+use crate::keyring::verify::Damage;
+use crate::keyring::{ApplyError, Inner, UnlockError};
+use crate::store::PartitionRow;
+
+impl Inner {
+    /// The name of the partition; None where the keyring has none. A keyring that has them is not used without.
+    pub(in crate::keyring) fn sought(
+        &self,
+        open: &Open,
+        ring: &Ring,
+        partition: Option<&str>,
+    ) -> Result<Option<(PartitionName, Box<str>)>, UnlockError> {
+        match (&ring.view.partition_key, partition) {
+            (None, _) => Ok(None),
+            (Some(_), None) => Err(UnlockError::NoPartition),
+            (Some(_), Some(value)) => {
+                let name = open.system.partitions.name(&ring.label, value);
+                let name = name.map_err(|_| UnlockError::Unavailable("the value is too large".to_owned()))?;
+                Ok(Some((name, value.into())))
+            }
+        }
+    }
+
+    /// The key of a partition, under whichever data key version wraps it.
+    pub(in crate::keyring) async fn partition_key(
+        self: &Arc<Self>,
+        open: &Open,
+        ring: &Ring,
+        name: PartitionName,
+        deadline: Deadline,
+    ) -> Result<Unlock<Arc<PartitionSlot>>, UnlockError> {
+        let now = self.clock.mono();
+        if let Some(slot) = self.partitions.look(name, now) {
+            // The data key that wraps it must be one that may be used now: then its leases are those of the partition.
+            if let Some(parent) = ring.version(slot.parent) {
+                self.parent_slot(ring, parent, deadline).await?;
+                return Ok(Unlock::Ready(slot));
+            }
+            self.partitions.evict(&[name]);
+        }
+        let read = self.read_partition(open, ring, name, deadline).await;
+        if let Err(UnlockError::Tampered) = &read {
+            tracing::error!(keyring = %ring.label, partition = hex::encode(name.0), "the partition cannot be used");
+        }
+        read
+    }
+
+    async fn read_partition(
+        self: &Arc<Self>,
+        open: &Open,
+        ring: &Ring,
+        name: PartitionName,
+        deadline: Deadline,
+    ) -> Result<Unlock<Arc<PartitionSlot>>, UnlockError> {
+        let asked = self.clock.mono();
+        let seat = match self.partitions.take_seat(name, asked).await {
+            // Whoever fetched it may have been overtaken by a shredding.
+            Ok(_) if open.directory().is_shredded(name) => return Err(UnlockError::Shredded),
+            Ok(slot) => return Ok(Unlock::Ready(slot)),
+            Err(seat) => seat,
+        };
+        let row = self.writer.partition(ring.label.to_string(), name).await.map_err(ApplyError::from)?;
+        let Some((row, created)) = self.usable(open, ring, name, row)? else {
+            return Ok(Unlock::Needs(NewPartition(name)));
+        };
+        let current;
+        let parent = match ring.version(row.parent) {
+            Some(parent) => parent,
+            // Another sidecar has rotated and moved it since this ring was read.
+            None => {
+                current = self.current_version(open, ring, &row).await?;
+                &current
+            }
+        };
+        let data_key = self.parent_slot(ring, parent, deadline).await?;
+        let store = open.system.genesis.store;
+        let place = Place { store, keyring: &ring.label, name, parent: row.parent, created };
+        let key = wrap::unwrap(data_key.key(), &row.wrap, &place).map_err(|_| self.damaged(&row))?;
+        let key = MessageKey::derive(&key, KeyClass::Field);
+        let key = key.map_err(|_| UnlockError::Unavailable("no locked memory is left for another key".to_owned()))?;
+        let slot = Arc::new(PartitionSlot { key, parent: row.parent, ends: self.partitions.ends(asked) });
+        let directory = open.directory();
+        if directory.is_shredded(name) {
+            return Err(UnlockError::Shredded);
+        }
+        // Under the directory's lock: a shredding that comes after it finds the key in the cache and drops it. Should
+        // the seat be gone, the key was dropped already and serves this request alone.
+        let _kept = seat.insert(Arc::clone(&slot));
+        drop(directory);
+        Ok(Unlock::Ready(slot))
+    }
+
+    /// The verified row and when it was made; None if there is no such partition.
+    fn usable(
+        &self,
+        open: &Open,
+        ring: &Ring,
+        name: PartitionName,
+        row: Option<PartitionRow>,
+    ) -> Result<Option<(PartitionRow, crate::clock::Wall)>, UnlockError> {
+        let shredded = open.directory().is_shredded(name);
+        let Some(row) = row else {
+            if shredded {
+                let damage = Damage::of(rows::describe(&ring.label, name), "its tombstone has been deleted");
+                return Err(self.note_partition_damage(damage));
+            }
+            return Ok(None);
+        };
+        match rows::read(&row, &open.system.rows) {
+            Ok(Partition::Shredded(_)) => Err(UnlockError::Shredded),
+            Ok(Partition::Live(_)) if shredded => {
+                let what = "it was shredded, and an older copy of its row was put back";
+                Err(self.note_partition_damage(Damage::of(rows::describe(&ring.label, name), what)))
+            }
+            Ok(Partition::Live(created)) => Ok(Some((row, created))),
+            Err(damage) => Err(self.note_partition_damage(damage)),
+        }
+    }
+
+    async fn current_version(&self, open: &Open, ring: &Ring, row: &PartitionRow) -> Result<Arc<Version>, UnlockError> {
+        self.catch_up(open).await?;
+        let newer = self.ring(open, &ring.view.name).await?;
+        newer.and_then(|ring| ring.version(row.parent).map(Arc::clone)).ok_or_else(|| self.damaged(row))
+    }
+
+    /// The unwrapped data key that wraps partitions, if its state allows that.
+    async fn parent_slot(
+        self: &Arc<Self>,
+        ring: &Ring,
+        parent: &Arc<Version>,
+        deadline: Deadline,
+    ) -> Result<Arc<Slot>, UnlockError> {
+        let state = parent.view.acting();
+        if !state.opens() {
+            return Err(UnlockError::State(state));
+        }
+        self.data_key(ring, parent, deadline).await
+    }
+
+    fn damaged(&self, row: &PartitionRow) -> UnlockError {
+        self.note_partition_damage(Damage::of(rows::describe(&row.keyring, row.name), "its wrap does not open"))
+    }
+
+    fn note_partition_damage(&self, damage: Damage) -> UnlockError {
+        let error = ApplyError::from(damage);
+        if let ApplyError::Tampered(why) = &error {
+            self.note_damage(why);
+        }
+        error.into()
+    }
+}
