@@ -30,7 +30,7 @@ pub(super) struct Retire {
     #[arg(long, value_name = "NAME")]
     kek: KekName,
     /// The version; all of them without it
-    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long = "key-version", value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
     version: Option<u32>,
     /// Print JSON
     #[arg(long)]

@@ -7,9 +7,26 @@ use serde_json::Value;
 use crate::support::{KEYWARD, Setup};
 use crate::{ours, run, told};
 
-const SUBCOMMANDS: [&str; 15] = [
-    "demo", "dev", "init", "serve", "check", "keyring", "kek", "store", "hsm", "seal", "open", "document", "policy",
-    "audit", "bench",
+const SUBCOMMANDS: [&str; 19] = [
+    "demo",
+    "dev",
+    "init",
+    "serve",
+    "check",
+    "keyring",
+    "partition",
+    "kek",
+    "store",
+    "hsm",
+    "seal",
+    "open",
+    "document",
+    "policy",
+    "audit",
+    "backup",
+    "restore",
+    "drill",
+    "bench",
 ];
 
 #[test]
@@ -23,8 +40,8 @@ fn help_lists_every_subcommand_with_a_line_and_hides_the_worker() {
         .filter(|(_, about)| !about.is_empty())
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names[..15], SUBCOMMANDS);
-    assert_eq!(names[15..], ["help"], "the worker is keyward's own business");
+    assert_eq!(names[..19], SUBCOMMANDS);
+    assert_eq!(names[19..], ["help"], "the worker is keyward's own business");
     for name in SUBCOMMANDS {
         let (code, help, _) = run(&[name, "--help"]);
         assert!(code == Some(0) && help.contains(&format!("Usage: keyward {name}")), "{help}");

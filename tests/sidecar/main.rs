@@ -28,5 +28,6 @@ mod lifetimes;
 mod order;
 mod partitions;
 mod requests;
+mod rewrap;
 mod swap;
 mod transit;

@@ -28,9 +28,10 @@ pub(super) async fn rebase(work: &Work<'_>, unfinished: bool, tell: Tell<'_>) ->
         let known = known.head.map_or(0, |head| head.changes);
         return Err(RestoreError::Lost { backup: backup.head.changes, known });
     };
-    work.begin()?;
     // Older than the log knows it, which was accepted; the head that the manifest names is compared all the same.
-    work.store(pinned_by(&backup.manifest, None), tell).await?;
+    work.admit(pinned_by(&backup.manifest, None), tell).await?;
+    work.begin()?;
+    work.store(tell).await?;
     let mut facts = work.facts();
     let event = match known.head.filter(|_| lost > 0) {
         None => Event::StoreRestored,

@@ -79,8 +79,8 @@ pub enum RestoreError {
     /// There is no log that could stay.
     #[error("there is no log in {}", .0.display())]
     NoLog(PathBuf),
-    /// A restore of another backup was cut short.
-    #[error("a restore of the backup {0} was cut short here")]
+    /// Another restore was cut short.
+    #[error("another restore was cut short here: {0}")]
     OtherUnfinished(String),
     /// The log that stayed belongs to another store.
     #[error("the log in {} belongs to another store than the backup", .0.display())]
@@ -147,7 +147,9 @@ impl RestoreError {
                 "if only the store was lost, keep the log and add --store-only; else move the log aside and keep it".to_owned()
             }
             Self::NoLog(_) => "the log was lost as well: leave --store-only out".to_owned(),
-            Self::OtherUnfinished(digest) => format!("finish that one first (--digest {digest}), or name another state_dir"),
+            Self::OtherUnfinished(which) => {
+                format!("finish that one first (keyward restore {which}), or name another state_dir")
+            }
             Self::OtherLog(_) | Self::OtherHistory(_) | Self::Forked(_) => {
                 "this backup is not one of this sidecar's: take the right one, or restore into another state_dir".to_owned()
             }
@@ -201,8 +203,9 @@ pub async fn restore(
     }
     let Verified { store_head, .. } = &verified;
     let known = store_head.as_deref().and_then(|head| head.parse().ok());
+    work.admit(pinned_by(&backup.manifest, known), tell).await?;
     work.begin()?;
-    work.store(pinned_by(&backup.manifest, known), tell).await?;
+    work.store(tell).await?;
     let log_key = work.log().await?;
     work.end()?;
     Ok(work.restored(Some(log_key), 0))
@@ -242,19 +245,23 @@ impl Work<'_> {
     fn unfinished(&self) -> Result<bool, RestoreError> {
         let marker = self.config.state.restoring();
         match std::fs::read_to_string(&marker) {
-            // An empty one was cut off before its text: then nothing else was written.
-            Ok(digest) if digest.trim() == self.backup.digest || digest.is_empty() => Ok(true),
-            Ok(digest) => Err(RestoreError::OtherUnfinished(digest.trim().to_owned())),
+            Ok(text) if text == self.marker() => Ok(true),
+            Ok(text) => Err(RestoreError::OtherUnfinished(text)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(FileError::Read { path: marker, source }.into()),
         }
     }
 
-    /// Nothing is there that could be written over.
+    /// Which restore it is: one of the same backup that keeps the log is another one.
+    fn marker(&self) -> String {
+        format!("--digest {}{}", self.backup.digest, if self.options.store_only { " --store-only" } else { "" })
+    }
+
+    /// Nothing is there that could be written over, the logs of earlier restores among it.
     fn is_empty(&self) -> Result<(), RestoreError> {
         self.has_no_store()?;
-        let log = &self.config.audit.dir;
-        if log.exists() { Err(RestoreError::HasLog(log.clone())) } else { Ok(()) }
+        let logs = [self.config.audit.dir.clone(), self.config.state.older_logs()];
+        logs.into_iter().find(|log| log.exists()).map_or(Ok(()), |log| Err(RestoreError::HasLog(log)))
     }
 
     pub(super) fn has_no_store(&self) -> Result<(), RestoreError> {
@@ -282,7 +289,7 @@ impl Work<'_> {
 
     /// Crash state: from here on no sidecar starts.
     pub(super) fn begin(&self) -> Result<(), RestoreError> {
-        Ok(self.disk.write_atomic(&self.config.state.restoring(), self.backup.digest.as_bytes(), 0o600)?)
+        Ok(self.disk.write_atomic(&self.config.state.restoring(), self.marker().as_bytes(), 0o600)?)
     }
 
     /// Crash state: after this the state is whole.
@@ -291,23 +298,36 @@ impl Work<'_> {
         Ok(self.disk.remove_file(&self.config.state.restoring())?)
     }
 
-    /// The store: admitted as it lies in the backup, then copied and compared.
-    pub(super) async fn store(&self, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
+    /// A copy of the store, admitted: before anything is put in place, so that a backup that is not admitted, or a
+    /// key-encryption key that is away, leaves nothing behind.
+    pub(super) async fn admit(&self, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
         let file = in_file(self.work_store());
         self.remove_store(&file.path)?;
         self.copy(STORE, &file.path)?;
+        let admitted = self.admit_copy(&file, pinned, tell).await;
+        if admitted.is_err() {
+            self.remove_store(&file.path)?;
+        }
+        admitted
+    }
+
+    async fn admit_copy(&self, file: &sqlite::Settings, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
         let keks = all_keks(self.config, self.clock, self.disk).await?;
         tell("verifying the store", 0, 1);
-        let admitted = admit(sqlite::open(&file).await?, keks, self.config, self.clock, pinned).await;
+        let admitted = admit(sqlite::open(file).await?, keks, self.config, self.clock, pinned).await;
         let keyrings = admitted.map_err(RestoreError::NotAdmitted)?;
         if keyrings.head() != Some(self.backup.head) {
             let path = self.backup.dir.join(STORE);
             let what = "its chain of changes does not end where the manifest says".to_owned();
             return Err(BadBackup::File { path, what }.into());
         }
-        drop(keyrings);
+        Ok(())
+    }
+
+    /// The admitted copy into its place, compared row by row.
+    pub(super) async fn store(&self, tell: Tell<'_>) -> Result<(), RestoreError> {
         let target = without_mirror(&self.config.store);
-        let (from, into) = (sqlite::open(&file).await?, store::create(&target).await?);
+        let (from, into) = (sqlite::open(&in_file(self.work_store())).await?, store::create(&target).await?);
         let mut told = |at: store::Progress| tell("restoring the store", at.done, at.all);
         store::copy(from, into, &mut told).await?;
         Ok(())

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where its preparation fails")]
 
 mod fate;
+mod fleet;
 mod postgresql;
 
 use std::collections::BTreeSet;

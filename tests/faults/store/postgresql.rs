@@ -276,7 +276,7 @@ async fn a_server_that_is_gone_is_said_to_be_and_found_again() {
 }
 
 /// A value that was sealed, as JSON, and its context.
-fn seal(setup: &Setup) -> (String, &'static str) {
+pub(super) fn seal(setup: &Setup) -> (String, &'static str) {
     let context = "{\"resource\":\"Patient/1\",\"path\":\"Patient.name\"}";
     let request = format!("{{\"context\":{context},\"text\":\"hello\"}}");
     let (status, answer) = post(&setup.data(), "/v1/keyrings/patients/seal", &request);
@@ -284,14 +284,14 @@ fn seal(setup: &Setup) -> (String, &'static str) {
     (answer["sealed"].to_string(), context)
 }
 
-fn opens(setup: &Setup, sealed: &str, context: &str) {
+pub(super) fn opens(setup: &Setup, sealed: &str, context: &str) {
     let request = format!("{{\"context\":{context},\"sealed\":{sealed},\"purpose\":\"TREAT\"}}");
     let (status, answer) = post(&setup.data(), "/v1/open", &request);
     assert_eq!((status, answer["text"].as_str()), (200, Some("hello")), "{answer}");
 }
 
 /// A development set-up whose store is this database.
-fn set_up(server: &Postgres, dbname: &str) -> Setup {
+pub(super) fn set_up(server: &Postgres, dbname: &str) -> Setup {
     let setup = Setup::new();
     std::fs::remove_dir_all(setup.root().join("state")).unwrap();
     setup.edit_config(|text| with_database(&text, server, dbname));

@@ -96,5 +96,7 @@ fn a_row_that_was_edited_in_a_backup_with_a_new_manifest_is_refused() {
         said.contains("the store in the backup is not admitted") && said.contains("its seal does not verify"),
         "{said}"
     );
-    assert!(!state(&setup).join("store.db").exists());
+    for left in ["store.db", "restoring", "restoring.sqlite", "log"] {
+        assert!(!state(&setup).join(left).exists(), "{left} was left behind: another backup can be tried");
+    }
 }

@@ -92,6 +92,14 @@ fn killed_restores(setup: &Setup, from: &str, store_only: bool, lose: impl Fn(),
         let said = refused(&["backup", "--to", &text(&at(setup, "none")), "--config", &config]);
         assert!(said.contains("a restore was cut short"), "{said}");
         assert!(refused(&["init", "--config", &config]).contains("exists already"));
+        let mut other = restore.clone();
+        if store_only {
+            other.retain(|word| *word != "--store-only")
+        } else {
+            other.push("--store-only")
+        }
+        let said = refused(&other);
+        assert!(said.contains("another restore was cut short here"), "{said}");
         keyward_ok(&restore);
         assert!(!state(setup).join("restoring").exists() && !state(setup).join("restoring.sqlite").exists());
         let serving = setup.serve();

@@ -312,7 +312,70 @@ fn a_backup_of_a_file_is_restored_into_a_database_and_a_backup_of_that_into_a_fi
     assert_ne!(manifest(&first)["log"]["origin"], manifest(&second)["log"]["origin"]);
     std::fs::remove_dir_all(state(&setup)).unwrap();
     keyward_ok(&["restore", "--from", &second, "--config", &setup.config()]);
+    for gone in ["store.db", "log"] {
+        std::fs::rename(state(&setup).join(gone), at(&setup, gone)).unwrap();
+    }
+    let said = refused(&["restore", "--from", &first, "--config", &setup.config()]);
+    assert!(said.contains("there is a log already") && said.contains("state/logs"), "{said}");
+    for back in ["store.db", "log"] {
+        std::fs::rename(at(&setup, back), state(&setup).join(back)).unwrap();
+    }
     assert_eq!(std::fs::read_dir(state(&setup).join("logs")).unwrap().count(), 2, "both logs before this one");
     let _serving = setup.serve();
     assert_eq!(open(&setup, &value), (200, json!({ "text": "Ada" })));
+}
+
+#[test]
+fn a_drill_in_which_a_canary_does_not_open_fails_and_the_log_says_so() {
+    let (setup, _) = stopped();
+    let from = backup(&setup, "backup");
+    let config = setup.config();
+    let report = text(&at(&setup, "report.json"));
+    let drill =
+        ["drill", "restore", "--kek", "primary", "--signed-off-by", "ciso", "--from", &from, "--config", &config];
+    keyward_ok(&[&drill[..], &["--sample", "2", "--reason", "incident", "--report", &report]].concat());
+    let shown: Value = serde_json::from_slice(&std::fs::read(&report).unwrap()).unwrap();
+    assert_eq!((&shown["keys"], &shown["asked"], &shown["opened"]), (&json!(3), &json!(2), &json!(2)));
+    assert_eq!(
+        (&shown["passed"], &shown["recorded"], &shown["canaries_opened"]),
+        (&json!(true), &json!(true), &json!(1))
+    );
+    let mut edited = manifest(&from);
+    let sealed = edited["canaries"][0]["sealed"].as_str().unwrap();
+    let other = if sealed.ends_with('A') { 'Q' } else { 'A' };
+    edited["canaries"][0]["sealed"] = json!(format!("{}{other}", &sealed[..sealed.len() - 1]));
+    std::fs::write(Path::new(&from).join("manifest.json"), edited.to_string()).unwrap();
+    let done = keyward(&drill);
+    assert_eq!(done.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(said.contains("FAILED") && said.contains("the canary of default/patients: CannotOpen"), "{said}");
+    let drills = events(&setup, "drill.done");
+    let outcomes: Vec<&Value> = drills.iter().map(|record| &record["outcome"]).collect();
+    assert_eq!(outcomes, [&json!("done"), &json!("failed")]);
+    assert_eq!(drills[1]["facts"]["canaries"], "0 of 1");
+}
+
+#[test]
+fn without_any_key_encryption_key_a_backup_is_unverified_and_says_so() {
+    let (setup, value) = stopped();
+    let config = setup.config();
+    let (kek, aside) = (setup.root().join("kek"), at(&setup, "kek-aside"));
+    std::fs::rename(&kek, &aside).unwrap();
+    let to = text(&at(&setup, "refused"));
+    let said = refused(&["backup", "--to", &to, "--config", &config]);
+    assert!(said.contains("key-encryption key"), "{said}");
+    assert!(!Path::new(&to).join("manifest.json").exists());
+    let to = text(&at(&setup, "unverified"));
+    let shown = keyward_ok(&["backup", "--without-kek", "--to", &to, "--config", &config]);
+    assert!(shown.contains("NOT VERIFIED"), "{shown}");
+    std::fs::rename(&aside, &kek).unwrap();
+    let verified = backup(&setup, "verified");
+    assert_eq!(manifest(&to)["head"], manifest(&verified)["head"], "the head needs no key");
+    let said =
+        refused(&["drill", "restore", "--kek", "primary", "--signed-off-by", "a", "--from", &to, "--config", &config]);
+    assert!(said.contains("the drill FAILED"), "{said}");
+    std::fs::remove_dir_all(state(&setup)).unwrap();
+    keyward_ok(&["restore", "--from", &to, "--config", &config]);
+    let _serving = setup.serve();
+    assert_eq!(open(&setup, &value).0, 200);
 }

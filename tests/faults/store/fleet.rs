@@ -1,0 +1,103 @@
+//! Several sidecars on one database: what one changes the others know, and nobody joins a store that was put back.
+
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::postgresql::{opens, seal, set_up};
+use crate::postgres::Postgres;
+use crate::support::{Setup, keyward, keyward_ok, post};
+
+/// Far above the poll; what is waited for comes by a hint within milliseconds.
+const SOON: Duration = Duration::from_secs(20);
+
+/// The newest head that a sidecar's log names.
+fn head(setup: &Setup) -> String {
+    let tail = keyward_ok(&["audit", "tail", "--json", "--lines", "100", "--config", &setup.config()]);
+    let heads = tail.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    heads.filter_map(|record| record["facts"]["store_head"].as_str().map(str::to_owned)).last().unwrap()
+}
+
+/// One more host for the same database and the same key-encryption key, without a state directory.
+fn another(first: &Setup) -> Setup {
+    let setup = Setup::new();
+    std::fs::remove_dir_all(setup.root().join("state")).unwrap();
+    std::fs::copy(first.root().join("kek"), setup.root().join("kek")).unwrap();
+    let (there, here) = (first.root().display().to_string(), setup.root().display().to_string());
+    let text = std::fs::read_to_string(first.config()).unwrap().replace(&there, &here);
+    setup.edit_config(|_| text);
+    setup
+}
+
+/// What `init` of the first one printed.
+fn check(first: &Setup) -> String {
+    let record = keyward_ok(&["audit", "tail", "--json", "--lines", "1000", "--config", &first.config()]);
+    let genesis: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
+    genesis["facts"]["store_key_check"].as_str().unwrap().to_owned()
+}
+
+fn join(setup: &Setup, head: &str, check: &str) -> (bool, String) {
+    let done = keyward(&["init", "--join", head, "--store-key-check", check, "--config", &setup.config()]);
+    (done.status.success(), String::from_utf8(done.stderr).unwrap())
+}
+
+fn active(setup: &Setup) -> String {
+    let shown = keyward_ok(&["keyring", "show", "patients", "--json", "--config", &setup.config()]);
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    let versions = shown["versions"].as_array().unwrap().iter();
+    versions.clone().find(|version| version["state"] == "active").unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_second_sidecar_joins_opens_what_the_first_sealed_and_learns_of_its_changes() {
+    let server = Postgres::new();
+    let one = set_up(&server, &server.database());
+    let first = one.serve();
+    one.keyring();
+    let (sealed, context) = seal(&one);
+    let two = another(&one);
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(joined, "{said}");
+    let second = two.serve();
+    opens(&two, &sealed, context);
+    keyward_ok(&["keyring", "rotate", "patients", "--trigger", "personnel", "--config", &one.config()]);
+    let (rotated, began) = (active(&one), Instant::now());
+    while active(&two) != rotated {
+        assert!(began.elapsed() < SOON, "the second sidecar does not learn of the rotation");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    // Both ways, and without a second version: what the one sealed the other opens.
+    let (sealed, context) = seal(&two);
+    opens(&one, &sealed, context);
+    assert_eq!((first.stop(), second.stop()), (Some(0), Some(0)));
+    for setup in [&one, &two] {
+        keyward_ok(&["audit", "verify", &setup.log()]);
+    }
+}
+
+#[test]
+fn nobody_joins_a_store_that_is_older_went_another_way_or_is_another_one() {
+    let server = Postgres::new();
+    let one = set_up(&server, &server.database());
+    let first = one.serve();
+    one.keyring();
+    let (head, check) = (head(&one), check(&one));
+    let (changes, digest) = head.split_once(':').unwrap();
+    let changes: u64 = changes.parse().unwrap();
+    let newer = format!("{}:{digest}", changes + 1);
+    let elsewhere = format!("{changes}:{}", "0".repeat(64));
+    let foreign = "0".repeat(32);
+    for (head, check, why) in
+        [(&newer, &check, "older than"), (&elsewhere, &check, "went another way"), (&head, &foreign, "not the store")]
+    {
+        let two = another(&one);
+        let (joined, said) = join(&two, head, check);
+        assert!(!joined && said.contains(why), "{said}");
+        assert!(!two.root().join("state/log").exists(), "no log of a sidecar that did not join");
+    }
+    let two = another(&one);
+    let (joined, said) = join(&two, &head, &check);
+    assert!(joined, "{said}");
+    let (status, _) = post(&one.data(), "/v1/open", "{}");
+    assert_eq!((status, first.stop()), (400, Some(0)));
+}
