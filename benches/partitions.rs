@@ -132,11 +132,15 @@ impl World {
             data_key_period: Duration::from_secs(90 * 86_400),
             usage_limits: UsageLimits { messages: 1 << 40, bytes: 1 << 46 },
         };
-        let text = "permit (principal == Service::\"bench\", action, resource);";
+        let text = "permit (principal == Service::\"bench\", action, resource);
+                    permit (principal == Operator::\"officer\", action, resource);";
         let policy = policy::Settings {
             documents: vec![("set.cedar".to_owned(), text.to_owned())],
             context_keys: vec!["patient".to_owned()],
-            principals: vec![("bench".parse().unwrap(), PrincipalKind::Service)],
+            principals: vec![
+                ("bench".parse().unwrap(), PrincipalKind::Service),
+                ("officer".parse().unwrap(), PrincipalKind::Operator),
+            ],
         };
         let store = store(dir.path());
         let clock: SharedClock = Arc::new(SystemClock);
@@ -202,14 +206,14 @@ impl World {
     }
 
     fn permit(&self, action: Action) -> Permit {
-        let known = KnownPrincipal {
-            name: "bench".parse().unwrap(),
-            kind: PrincipalKind::Service,
-            uids: vec![7],
-            token_sha256: vec![],
+        // Rotating is for people.
+        let (name, kind, door) = match action {
+            Action::KeyringRotate => ("officer", PrincipalKind::Operator, Door::Control),
+            _ => ("bench", PrincipalKind::Service, Door::Data),
         };
+        let known = KnownPrincipal { name: name.parse().unwrap(), kind, uids: vec![7], token_sha256: vec![] };
         let authenticator = Authenticator::new(&keyward::identity::Settings { principals: vec![known] }).unwrap();
-        let principal = authenticator.authenticate(Door::Data, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let principal = authenticator.authenticate(door, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
         let keyring: KeyringName = "charts".parse().unwrap();
         let ask = Ask {
             principal: &principal,

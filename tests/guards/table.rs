@@ -169,8 +169,6 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("cli", "keyring::StoreHead"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),
-    ("server", "keyring::RewrapReport"),
-    ("server", "keyring::RewrapStep"),
     ("server", "keyring::Shredded"),
     ("server", "keyring::Suite"),
     ("server", "keyring::Tally"),
