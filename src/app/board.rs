@@ -118,6 +118,9 @@ impl Watched {
     }
 
     fn keyring_part(&self) -> Part {
+        if let (KeyringHealth::Open, Some(damage)) = (self.keyrings.health(), self.keyrings.damage()) {
+            return part("keyrings", State::Degraded, &format!("the store was edited: {damage}"));
+        }
         match (self.keyrings.health(), self.keyrings.missing().first()) {
             (KeyringHealth::Open, _) if self.keyrings.store_is_silent() => self.silent_part(),
             (KeyringHealth::Open, None) => part("keyrings", State::Ok, "open"),

@@ -72,7 +72,9 @@ impl FoundError {
                 "check [kek.NAME] of that key; in a token the key is made by `keyward kek create`".to_owned()
             }
             Self::Store(StoreError::Exists(_)) => {
-                "that database has a store, whose keys may be in use: name an empty one in [store]".to_owned()
+                "that database has a store, whose keys may be in use: one more sidecar for it is made by `keyward init --join HEAD \
+                 --store-key-check HEX`; for another store name an empty database in [store]"
+                    .to_owned()
             }
             Self::Store(StoreError::Unavailable(_) | StoreError::Unsuitable(_)) => {
                 "correct [store] or the database, remove the unfinished state directory and run init again".to_owned()

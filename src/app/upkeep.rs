@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::audit::Log;
+use crate::audit::{Event, Log};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyrings, RevocationBound, STORE_POLL};
@@ -40,6 +40,7 @@ impl Upkeep<'_> {
         jobs.spawn(jobs::follow(keyrings.clone(), clock.clone(), poll(config)));
         jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));
         jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
+        jobs.spawn(note_head(service.clone(), keyrings.clone(), clock.clone()));
         let rotation = Rotation {
             settings: config.rotation,
             service: service.clone(),
@@ -51,6 +52,34 @@ impl Upkeep<'_> {
         jobs.spawn(rotation::run(rotation, opened));
     }
 }
+
+/// Names the store's head in the log when it has moved, so that a store that is put back is older than what the log knows,
+/// whoever made the changes. One's own changes name it in their own records; naming it twice does no harm.
+async fn note_head(service: Arc<Service>, keyrings: Arc<Keyrings>, clock: SharedClock) {
+    let (mut noted, mut damage) = (None, None);
+    loop {
+        let found = keyrings.damage();
+        if found.is_some() && found != damage && service.note(Event::StoreDamaged, Vec::new()).await.is_ok() {
+            damage = found;
+        }
+        let head = keyrings.head();
+        if let Some(now) = head.filter(|_| head != noted) {
+            // The first one stands in the record that says that the sidecar is ready.
+            let told = match noted {
+                None => Ok(()),
+                Some(_) => service.note(Event::StoreFollowed, vec![("store_head", now.to_string())]).await,
+            };
+            match told {
+                Ok(()) => noted = head,
+                Err(error) => tracing::error!(%error, "the audit log did not take the head of the store"),
+            }
+        }
+        clock.sleep_until(clock.mono().plus(HEAD)).await;
+    }
+}
+
+/// What a rollback can undo unseen by a sidecar that did not make the change, if it falls together with a restart.
+const HEAD: Duration = Duration::from_secs(10);
 
 /// A number of this sidecar's own: no two logs share a name.
 fn number(log: &Log) -> u64 {

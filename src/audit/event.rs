@@ -63,6 +63,8 @@ events! {
     StoreBackedUp = "store.backed_up", Control;
     StoreRestored = "store.restored", Control;
     StoreJoined = "store.joined", Control;
+    StoreFollowed = "store.followed", Control;
+    StoreDamaged = "store.damaged", Control;
     StoreRebased = "store.rebased", Control;
     DrillDone = "drill.done", Control;
     SidecarStarted = "sidecar.started", Control;

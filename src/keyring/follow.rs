@@ -143,8 +143,11 @@ impl Inner {
         for head in &body.heads {
             let known = verify::named(head)?;
             // One that has changed again since is described by a later link.
-            if let Some(rows) =
-                self.writer.ring(head.keyring.clone()).await?.filter(|rows| rows.head.generation <= known.generation)
+            if let Some(rows) = self
+                .writer
+                .ring_now(head.keyring.clone())
+                .await?
+                .filter(|rows| rows.head.generation <= known.generation)
             {
                 self.believe(open, &rows, known).await?;
                 changed.push(rows);
@@ -195,7 +198,8 @@ impl Inner {
         let mut again = false;
         for _ in 0..ATTEMPTS {
             let Some(known) = open.directory().known(name) else { return Ok(None) };
-            let Some(rows) = self.writer.ring(name.to_owned()).await? else {
+            let read = if again { self.writer.ring_now(name.to_owned()) } else { self.writer.ring(name.to_owned()) };
+            let Some(rows) = read.await? else {
                 let gone = Damage::of(describe_head(name), "its row has been deleted");
                 return Err(self.blame(open, name, None, gone).await?);
             };
@@ -211,8 +215,7 @@ impl Inner {
                 continue;
             }
             if rows.head.generation < known.generation && !again {
-                // A mirror may be behind, the store itself may not: the store is asked, and read again.
-                self.writer.last_change().await?;
+                // A mirror may be behind, the store itself may not.
                 again = true;
                 continue;
             }

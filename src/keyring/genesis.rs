@@ -152,6 +152,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let genesis = Genesis { store, environment, created: Wall(body.created), store_key_check: rows.check_value() };
     let asked = inner.clock.mono();
     let directory = replay(inner, &rows).await?;
+    let own = newer_own(inner, &directory, own).await?;
     let own = Loaded { head: believe_own(inner, &directory, &own, &rows).await?, rows: own };
     check_environment(environment, inner.settings.environment)?;
     if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.objection(&genesis, directory.head())) {
@@ -191,6 +192,25 @@ async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError
             }
         }
     }
+}
+
+/// keyward's own rows as the chain that was just read names them: a peer may have rewrapped them since they were read.
+async fn newer_own(inner: &Inner, directory: &Directory, own: RingRows) -> Result<RingRows, ApplyError> {
+    let known = directory.known(SYSTEM).map_or(own.head.generation, |known| known.generation);
+    if own.head.generation == known {
+        return Ok(own);
+    }
+    let newer = inner.writer.ring(SYSTEM.to_owned()).await?.filter(|newer| newer.head.generation == known);
+    newer.map_or_else(
+        || {
+            if own.head.generation < known {
+                Err(ApplyError::Unavailable("keyward's own keys are being rewrapped by another sidecar".to_owned()))
+            } else {
+                Ok(own)
+            }
+        },
+        Ok,
+    )
 }
 
 async fn believe_own(

@@ -242,6 +242,16 @@ impl Writer for Mirrored {
         })
     }
 
+    fn ring_now(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>> {
+        Box::pin(async move {
+            let ring = self.inner.ring(name).await?;
+            if let Some(ring) = &ring {
+                self.hand_over(Task::Keep(vec![ring.clone()]));
+            }
+            Ok(ring)
+        })
+    }
+
     fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>> {
         Box::pin(async move {
             // Never from the file: a page that lacks a keyring looks like one where there is none.

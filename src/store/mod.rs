@@ -112,6 +112,8 @@ pub trait Writer: Send + Sync {
     /// A keyring's head with all of its keys, as of one moment. While the database is away a local mirror may answer, with
     /// a keyring that is older than the newest; one that it does not have is `Unavailable`.
     fn ring(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>>;
+    /// The same, never from a mirror: what the chain's newest links are compared with.
+    fn ring_now(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>>;
     /// Keyrings whose name stands after `after`, by name, whole, each as of one moment: as many as have at most `keys`
     /// keys together, and at least one unless there is none.
     fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>>;

@@ -171,7 +171,8 @@ pub async fn back_up(
         ("keys", manifest.rows.keys.to_string()),
         ("os_user", options.uid.to_string()),
         ("records", manifest.log.records.to_string()),
-        ("store_head", manifest.head.clone()),
+        // What was not verified must not become what the log believes of the store.
+        (if options.without_kek { "backup_head" } else { "store_head" }, manifest.head.clone()),
     ];
     let unrecorded = |source| BackupError::Unrecorded { digest: digest.clone(), source };
     record(&log, &clock, (Event::StoreBackedUp, Outcome::Done), facts).await.map_err(unrecorded)?;

@@ -18,7 +18,7 @@ pub(super) async fn rebase(work: &Work<'_>, unfinished: bool, tell: Tell<'_>) ->
     if unfinished {
         work.discard(false)?;
     } else {
-        work.has_no_store()?;
+        work.has_no_store().await?;
     }
     goes_on(work, tell)?;
     let (log, opened) = open_log(config, work.clock, work.disk)?;

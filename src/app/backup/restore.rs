@@ -199,7 +199,7 @@ pub async fn restore(
     if unfinished {
         work.discard(true)?;
     } else {
-        work.is_empty()?;
+        work.is_empty().await?;
     }
     let Verified { store_head, .. } = &verified;
     let known = store_head.as_deref().and_then(|head| head.parse().ok());
@@ -258,17 +258,24 @@ impl Work<'_> {
     }
 
     /// Nothing is there that could be written over, the logs of earlier restores among it.
-    fn is_empty(&self) -> Result<(), RestoreError> {
-        self.has_no_store()?;
+    async fn is_empty(&self) -> Result<(), RestoreError> {
+        self.has_no_store().await?;
         let logs = [self.config.audit.dir.clone(), self.config.state.older_logs()];
         logs.into_iter().find(|log| log.exists()).map_or(Ok(()), |log| Err(RestoreError::HasLog(log)))
     }
 
-    pub(super) fn has_no_store(&self) -> Result<(), RestoreError> {
-        match &self.config.store {
-            Settings::Sqlite(file) if file.path.exists() => Err(RestoreError::HasStore(described(&self.config.store))),
-            _ => Ok(()),
-        }
+    /// A store that is there may be the only one that others use: nothing is begun beside it.
+    pub(super) async fn has_no_store(&self) -> Result<(), RestoreError> {
+        let there = match &self.config.store {
+            Settings::Sqlite(file) => file.path.exists(),
+            // A copy has its genesis row last: what has none is unfinished, and `create` says what to do about it.
+            Settings::Postgresql(_) => match store::open(&without_mirror(&self.config.store)).await {
+                Ok(opened) => opened.reader().genesis().await?.is_some(),
+                Err(error @ (StoreError::Unavailable(_) | StoreError::Unsuitable(_))) => return Err(error.into()),
+                Err(_) => false,
+            },
+        };
+        if there { Err(RestoreError::HasStore(described(&self.config.store))) } else { Ok(()) }
     }
 
     /// Takes away what a restore that was cut short has written: all of it comes from the backup that is here.

@@ -87,7 +87,14 @@ impl Link {
              WHERE current_setting('synchronous_commit') <> 'remote_apply'",
             idle = limit.saturating_mul(2)
         );
-        self.run(&set).await
+        self.run(&set).await?;
+        // What a standby says may be older than what this process knows, which would pass for an edit.
+        let row = self.client.query_one("SELECT pg_is_in_recovery()", &[]).await?;
+        if row.try_get::<_, bool>(0)? {
+            let why = "this server is a standby: it may be behind, and takes no change";
+            return Err(StoreError::Unavailable(why.to_owned()).into());
+        }
+        Ok(())
     }
 
     /// Statements without values and without an answer.

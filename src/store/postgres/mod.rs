@@ -334,6 +334,10 @@ impl Writer for Store {
         Box::pin(async move { Ok(self.core.read(rows::RING, &[&name], rows::rings).await?.pop()) })
     }
 
+    fn ring_now(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>> {
+        self.ring(name)
+    }
+
     fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>> {
         Box::pin(async move {
             let (after, most) = (after.unwrap_or_default(), i64::from(keys));

@@ -116,6 +116,10 @@ impl Writer for SqliteWriter {
         })
     }
 
+    fn ring_now(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>> {
+        self.ring(name)
+    }
+
     fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>> {
         self.0.read(move |connection| {
             let moment = connection.transaction().map_err(wrong)?;
