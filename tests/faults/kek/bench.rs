@@ -213,6 +213,8 @@ impl Bench {
         };
         let mut took = std::thread::scope(|scope| {
             let callers = [scope.spawn(open), scope.spawn(open)];
+            // Also when it panics: the callers would go on for ever.
+            let _ends = Ends(&over);
             during();
             over.store(true, Ordering::Relaxed);
             callers.map(|caller| caller.join().unwrap()).concat()
@@ -289,8 +291,13 @@ impl Bench {
 
     /// The process that holds the token's library.
     pub fn worker(&self) -> Option<u32> {
+        self.workers().first().copied()
+    }
+
+    /// While one takes over from another there are two.
+    pub fn workers(&self) -> Vec<u32> {
         let found = Command::new("pgrep").args(["-P", &self.serving.child.id().to_string()]).output().unwrap();
-        String::from_utf8(found.stdout).unwrap().lines().next().map(|line| line.parse().unwrap())
+        String::from_utf8(found.stdout).unwrap().lines().map(|line| line.parse().unwrap()).collect()
     }
 
     /// Kills the worker, as a crash of its library does.
@@ -370,6 +377,15 @@ fn heard(setup: &Setup, value: &str, deadline_ms: u32) -> Heard {
         }
         (503, Some("unavailable")) => Unavailable,
         _ => panic!("{status} {answer}"),
+    }
+}
+
+/// Ends what looks at it.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }
 

@@ -31,7 +31,9 @@ fn a_worker_stopped_under_load_slows_no_cached_key_and_is_replaced() {
     };
     let mut stopped = Vec::new();
     let stop = || {
-        signal(first, "STOP");
+        for worker in bench.workers() {
+            signal(worker, "STOP");
+        }
         stopped = bench.load(|| assert_eq!(bench.open_uncached_within(2 * HASTY), Unavailable));
     };
     fault.befalls(&bench, stop, || ());
