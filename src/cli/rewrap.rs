@@ -30,8 +30,8 @@ pub(super) struct Retire {
     #[arg(long, value_name = "NAME")]
     kek: KekName,
     /// The version; all of them without it
-    #[arg(long = "key-version", value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
-    version: Option<u32>,
+    #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
+    key_version: Option<u32>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -70,14 +70,14 @@ impl Retire {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         block_on(async {
             let mut sidecar = self.target.connect(Listener::Control).await?;
-            let body = self.version.map_or_else(|| json!({}), |version| json!({ "version": version }));
+            let body = self.key_version.map_or_else(|| json!({}), |version| json!({ "version": version }));
             let path = format!("/v1/keks/{}/retire", self.kek);
             let report = sidecar.ask("POST", &path, Some(&body)).await?;
             if self.json {
                 println!("{report:#}");
                 return Ok(ExitCode::SUCCESS);
             }
-            let which = self.version.map_or_else(String::new, |version| format!(" version {version}"));
+            let which = self.key_version.map_or_else(String::new, |version| format!(" version {version}"));
             println!("no key is wrapped by {}{which}; the log says so", self.kek);
             println!("keep it in its token until the last backup of the store that needs it has aged out");
             Ok(ExitCode::SUCCESS)

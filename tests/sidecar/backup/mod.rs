@@ -289,7 +289,7 @@ fn a_backup_of_a_file_is_restored_into_a_database_and_a_backup_of_that_into_a_fi
     let database = in_postgresql(&setup, "shared", &dbname);
     keyward_ok(&["restore", "--from", &first, "--config", &database]);
     let said = refused(&["restore", "--from", &first, "--config", &database]);
-    assert!(said.contains("there is a log already"), "{said}");
+    assert!(said.contains("there is a store already"), "{said}");
     let elsewhere = in_postgresql(&setup, "elsewhere", &dbname);
     let said = refused(&["restore", "--from", &first, "--config", &elsewhere]);
     assert!(said.contains("there is a store already") && !said.contains("DROP"), "{said}");
