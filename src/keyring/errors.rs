@@ -28,7 +28,7 @@ pub enum ApplyError {
     /// The KEK or the store is not available.
     #[error("{0}")]
     Unavailable(String),
-    /// The change may or may not be there after a restart: its intent stays open until [`Keyrings::settle`] can tell.
+    /// The change may or may not be there after a restart: its intent stays open until [`super::Keyrings::settle`] can tell.
     #[error("{0}")]
     Unsettled(String),
     /// A sealed row did not verify: the database was edited.

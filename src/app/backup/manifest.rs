@@ -30,7 +30,7 @@ pub const CONFIG: &str = "config";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
-    /// See [`SCHEMA`].
+    /// The number of this format.
     pub schema: u32,
     /// The version that wrote it.
     pub keyward: String,
