@@ -52,9 +52,14 @@ mod tests {
 
     // The settings cannot be taken back, so they are made in a process of their own.
     #[test]
+    #[expect(clippy::disallowed_methods, reason = "the child learns by its environment that it is one")]
     fn a_hardened_process_reports_every_setting() {
+        if std::env::var_os(CHILD).is_some() {
+            return in_a_process_of_its_own();
+        }
         let child = std::process::Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "secret::harden::tests::in_a_process_of_its_own", "--ignored", "--test-threads=1"])
+            .args(["--exact", "secret::harden::tests::a_hardened_process_reports_every_setting", "--test-threads=1"])
+            .env(CHILD, "1")
             .output()
             .unwrap();
         let said = String::from_utf8_lossy(&child.stdout).into_owned();
@@ -62,8 +67,9 @@ mod tests {
         assert!(said.contains("1 passed"), "the inner test did not run: {said}");
     }
 
-    #[test]
-    #[ignore = "run by a_hardened_process_reports_every_setting in a process of its own"]
+    /// Set for the process of the test's own.
+    const CHILD: &str = "KEYWARD_TEST_HARDENED";
+
     fn in_a_process_of_its_own() {
         assert_eq!(verify(), Err(HardenError::NotInForce(DUMPABLE)), "before hardening nothing holds");
         harden_process().unwrap();

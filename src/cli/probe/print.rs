@@ -9,7 +9,7 @@ use crate::kek::probe::{Answer, Report, Slot, Token, Trial};
 /// The whole report.
 pub(super) fn text(report: &Report) -> String {
     let mut out = String::new();
-    let library = &report.library;
+    let Report { library, .. } = report;
     say(&mut out, &format!("library   {} {} {}", library.manufacturer, library.description, library.version));
     say(&mut out, &format!("          {} (PKCS#11 {})", library.path, library.cryptoki));
     say(&mut out, &format!("          SHA-256 {}", library.sha256));

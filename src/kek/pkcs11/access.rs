@@ -28,7 +28,7 @@ pub(super) struct Access {
     /// What new wraps are made by.
     pub(super) table: WrapMethod,
     pub(super) recipe: Recipe,
-    pub(super) library: Library,
+    pub(super) vendors: Library,
     login: Option<Arc<Login>>,
 }
 
@@ -158,7 +158,7 @@ impl Access {
             Some(pin) => Some(Arc::new(Login::read(&kek, pin, &profile.login, &settings.state_dir, disk)?)),
             None => None,
         };
-        Ok(Self { settings, profile, clock, table, recipe, library, login })
+        Ok(Self { settings, profile, clock, table, recipe, vendors: library, login })
     }
 
     /// Every problem that shows without a token: a setting, the profile, the library, the PIN's file.
@@ -244,7 +244,7 @@ impl Access {
             Process::start(&self.settings.worker, &self.settings.env, self.clock.clone()).map_err(troubled)?;
         let mut link = process.lane(limit).await.map_err(troubled)?;
         let load = Request::Load {
-            module: &self.library.path,
+            module: &self.vendors.path,
             reserved: self.settings.reserved.as_deref().unwrap_or(&self.profile.module.reserved),
             os_locking: self.profile.module.os_locking,
             read_write: self.profile.session.read_write,
@@ -389,9 +389,9 @@ pub(super) fn facts(access: &Access, token: &TokenFacts) -> KekFacts {
         manufacturer: token.manufacturer.clone(),
         model: token.model.clone(),
         serial: token.serial.clone(),
-        version: format!("firmware {}, library {}", token.firmware, token.library),
-        module: access.library.path.clone(),
-        module_sha256: access.library.sha256.clone(),
+        version: format!("firmware {}, library {}", token.firmware, token.library_version),
+        module: access.vendors.path.clone(),
+        module_sha256: access.vendors.sha256.clone(),
         certificate: access.settings.certificate.clone().unwrap_or_default(),
         key: String::new(),
         development_only: false,

@@ -24,7 +24,7 @@ use super::survey::{LibraryFacts, MechanismFacts, SlotFacts};
 
 /// A library on the disk and how it is started, for a look without a login.
 pub(in crate::kek) struct Module {
-    library: Library,
+    vendors: Library,
     reserved: String,
     worker: PathBuf,
     env: Vec<(String, String)>,
@@ -62,12 +62,12 @@ impl Module {
         }
         let library = Library::find(named, profile, Deployment::Production)?;
         let reserved = reserved.unwrap_or(&profile.module.reserved).to_owned();
-        Ok(Self { library, reserved, worker, env, limit: profile.calls.start_after(), clock })
+        Ok(Self { vendors: library, reserved, worker, env, limit: profile.calls.start_after(), clock })
     }
 
     /// Where it lies, and the SHA-256 of its file.
     pub(in crate::kek) fn file(&self) -> (&str, &str) {
-        (&self.library.path, &self.library.sha256)
+        (&self.vendors.path, &self.vendors.sha256)
     }
 
     /// Loads the library in a worker that does nothing else, looks, and lets it leave in order.
@@ -87,7 +87,7 @@ impl Module {
         link: &mut Link,
         os_locking: bool,
     ) -> Result<(LibraryFacts, Vec<(SlotFacts, Vec<MechanismFacts>)>), Trouble> {
-        let survey = Request::Survey { module: &self.library.path, reserved: &self.reserved, os_locking };
+        let survey = Request::Survey { module: &self.vendors.path, reserved: &self.reserved, os_locking };
         let Answer::Library(library) = link.call(&survey, self.limit).await? else { return Err(nonsense()) };
         let mut slots = Vec::new();
         for index in 0..library.slots {

@@ -136,11 +136,12 @@ pub(super) fn draft(token: &mut Token, all: &[Tried], begun: &Profile, seen: &Re
     if all.iter().any(|tried| !tried.gone) {
         token.notes.push("temporary keys were left in the token: remove the keys named keyward-probe-*".into());
     }
+    let Report { library, .. } = seen;
     let slot = seen.slots.iter().find(|slot| slot.label == token.label && slot.serial == token.serial);
     let (product, model, pins) = slot.map_or_else(Default::default, |slot| {
         let firmware = &slot.firmware;
-        let product =
-            format!("{} {}, firmware {firmware}, library {}", slot.manufacturer, slot.model, seen.library.version);
+        let version = &library.version;
+        let product = format!("{} {}, firmware {firmware}, library {version}", slot.manufacturer, slot.model);
         (product, slot.model.clone(), format!("{} to {} bytes", slot.pin_min, slot.pin_max))
     });
     let source = format!("probed on {}", seen.date);
@@ -150,7 +151,7 @@ pub(super) fn draft(token: &mut Token, all: &[Tried], begun: &Profile, seen: &Re
     let draft = Draft {
         id: format!("{}-draft", slug(&model)),
         product,
-        library: seen.library.path.clone(),
+        library: library.path.clone(),
         os_locking: begun.module.os_locking,
         reserved: begun.module.reserved.clone(),
         env: begun.module.env.clone(),

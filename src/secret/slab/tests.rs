@@ -115,17 +115,23 @@ fn bytes_are_filled_in_place_and_debug_says_nothing() {
 
 // The slab of a process is installed once, so this is done in a process of its own.
 #[test]
+#[expect(clippy::disallowed_methods, reason = "the child learns by its environment that it is one")]
 fn an_installed_slab_has_as_many_slots_as_asked_for() {
+    if std::env::var_os(CHILD).is_some() {
+        return installing_in_a_process_of_its_own();
+    }
     let child = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "secret::slab::tests::installing_in_a_process_of_its_own", "--ignored", "--test-threads=1"])
+        .args(["--exact", "secret::slab::tests::an_installed_slab_has_as_many_slots_as_asked_for", "--test-threads=1"])
+        .env(CHILD, "1")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&child.stdout).into_owned();
     assert!(child.status.success() && said.contains("1 passed"), "{said}");
 }
 
-#[test]
-#[ignore = "run by an_installed_slab_has_as_many_slots_as_asked_for in a process of its own"]
+/// Set for the process of the test's own.
+const CHILD: &str = "KEYWARD_TEST_INSTALLED";
+
 fn installing_in_a_process_of_its_own() {
     let settings = Settings { slots: 2, on_lock_failure: OnLockFailure::Refuse };
     assert_eq!(install(&settings), Ok(Usage { slots: 2, used: 0, peak: 0, locked: true }));

@@ -21,7 +21,11 @@ const NAME: &str = "KEYWARD_TEST_STORE_CHILD_NAME";
 const DATABASE: &str = "KEYWARD_TEST_STORE_CHILD_DATABASE";
 
 #[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "a child finds its place in the environment")]
 async fn a_killed_process_loses_no_committed_row_and_leaves_no_half_batch() {
+    if let Some(dir) = std::env::var_os(DIR) {
+        return child_that_commits(dir).await;
+    }
     let dir = tempfile::tempdir().unwrap();
     drop(sqlite::create(&settings(dir.path())).await.unwrap());
     let mut acknowledged = BTreeSet::new();
@@ -91,12 +95,10 @@ async fn a_full_disk_is_an_error_that_loses_nothing_and_ends_with_the_shortage()
     check(&image(dir.path()).await, &acknowledged);
 }
 
-/// Not a test of its own: the process that the tests above kill or limit.
-#[tokio::test]
-#[ignore = "run by a_killed_process_loses_no_committed_row_and_leaves_no_half_batch in a process of its own"]
+/// The process that the tests above kill or limit: the first of them, started with a place in its environment.
 #[expect(clippy::disallowed_methods, reason = "the parent passes its place in the environment")]
-async fn child_that_commits() {
-    let Some(dir) = std::env::var_os(DIR) else { return };
+#[expect(clippy::print_stdout, reason = "what the parent reads")]
+async fn child_that_commits(dir: std::ffi::OsString) {
     let name = std::env::var(NAME).unwrap();
     let dir = Path::new(&dir);
     let settings = match std::env::var(DATABASE) {
@@ -131,7 +133,12 @@ fn spawn(dir: &Path, round: usize, name: &str) -> Child {
 }
 
 fn start(mut command: Command, dir: &Path, round: usize, name: &str) -> Child {
-    command.args(["--exact", "store::child_that_commits", "--ignored", "--nocapture", "--test-threads=1"]);
+    command.args([
+        "--exact",
+        "store::a_killed_process_loses_no_committed_row_and_leaves_no_half_batch",
+        "--nocapture",
+        "--test-threads=1",
+    ]);
     command.env(DIR, dir).env(NAME, format!("{round}-{name}")).stdout(Stdio::piped()).spawn().unwrap()
 }
 

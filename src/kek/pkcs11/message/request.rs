@@ -1,23 +1,15 @@
-//! What do the sidecar and its worker say to each other? Requests, replies and faults, parsed strictly.
-//! This module never copies a secret: requests and replies borrow from the frame that is wiped after use.
+//! What does the sidecar ask of its worker?
 
-#![deny(clippy::indexing_slicing)]
-
-use super::attributes::KeyAttributes;
-use super::fault::Fault;
-use super::frame::{Fields, Frame, Malformed};
-use super::recipe::{KeyRole, Recipe};
-use super::survey::{LibraryFacts, MechanismFacts, SlotFacts};
-
-/// The version of this protocol; both sides are the same binary, so any other one is an error.
-pub const PROTOCOL: u16 = 4;
+use super::super::frame::{Fields, Frame, Malformed};
+use super::super::recipe::{KeyRole, Recipe};
+use super::take_version;
 
 /// What the sidecar asks.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request<'a> {
     /// Shakes hands.
     Hello {
-        /// [`PROTOCOL`].
+        /// [`super::PROTOCOL`].
         protocol: u16,
     },
     /// Loads the library and finds the token.
@@ -102,7 +94,7 @@ pub enum Request<'a> {
     },
     /// Looks for versions of a key, in a session of its own.
     Versions {
-        /// The KEK's label, with [`super::VERSION_MARK`] where the version stands.
+        /// The KEK's label, with [`super::super::VERSION_MARK`] where the version stands.
         label: &'a str,
         /// Which of its keys.
         role: KeyRole,
@@ -288,10 +280,6 @@ impl<'a> Request<'a> {
     }
 }
 
-fn take_version(fields: &mut Fields<'_>) -> Result<u32, Malformed> {
-    u32::try_from(fields.u64()?).map_err(|_| Malformed)
-}
-
 fn put_crypt(frame: &mut Frame, kind: u8, recipe: Recipe, texts: [&[u8]; 3]) -> Result<(), Malformed> {
     frame.put_u8(kind)?;
     recipe.put(frame)?;
@@ -336,259 +324,4 @@ pub struct NewKey<'a> {
     pub id: &'a [u8],
     /// Whether MODIFIABLE=false may stand in the template.
     pub unmodifiable: bool,
-}
-
-/// What the token says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct TokenFacts {
-    /// The maker.
-    pub manufacturer: String,
-    /// The model.
-    pub model: String,
-    /// The serial number.
-    pub serial: String,
-    /// The firmware's version.
-    pub firmware: String,
-    /// The library's version.
-    pub library: String,
-}
-
-/// What the worker answers.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Reply<'a> {
-    /// It shakes hands.
-    Hello {
-        /// [`PROTOCOL`].
-        protocol: u16,
-    },
-    /// Done, nothing to say.
-    Done,
-    /// The token was found.
-    Token(TokenFacts),
-    /// The KEK was found or made.
-    Key(KeyAttributes),
-    /// A blob, a data key, randomness.
-    Bytes(&'a [u8]),
-    /// It did not work.
-    Failed(Fault),
-    /// How long repeated unwraps took, in nanoseconds.
-    Took(u64),
-    /// How many sessions could be opened, and what ended it; 0: nothing did.
-    Sessions {
-        /// Beside those that were open.
-        opened: u16,
-        /// The return code of the one too many.
-        code: u64,
-    },
-    /// The library, looked at.
-    Library(LibraryFacts),
-    /// A slot.
-    Slot(SlotFacts),
-    /// Mechanisms of a slot; none when there are no more.
-    Mechanisms(Vec<MechanismFacts>),
-    /// Versions of a key, ascending.
-    Versions(Vec<u32>),
-}
-
-impl<'a> Reply<'a> {
-    /// Writes the reply into an empty frame.
-    pub fn put(&self, frame: &mut Frame) -> Result<(), Malformed> {
-        frame.clear();
-        match self {
-            Self::Hello { protocol } => {
-                frame.put_u8(1)?;
-                frame.put_u16(*protocol)
-            }
-            Self::Done => frame.put_u8(2),
-            Self::Token(facts) => {
-                frame.put_u8(3)?;
-                let texts = [&facts.manufacturer, &facts.model, &facts.serial, &facts.firmware, &facts.library];
-                texts.into_iter().try_for_each(|text| frame.put_bytes(text.as_bytes()))
-            }
-            Self::Key(attributes) => {
-                frame.put_u8(4)?;
-                attributes.put(frame)
-            }
-            Self::Bytes(bytes) => {
-                frame.put_u8(5)?;
-                frame.put_bytes(bytes)
-            }
-            Self::Failed(fault) => {
-                frame.put_u8(6)?;
-                fault.put(frame)
-            }
-            Self::Took(nanos) => {
-                frame.put_u8(7)?;
-                frame.put_u64(*nanos)
-            }
-            Self::Sessions { opened, code } => {
-                frame.put_u8(8)?;
-                frame.put_u16(*opened)?;
-                frame.put_u64(*code)
-            }
-            Self::Library(facts) => {
-                frame.put_u8(9)?;
-                facts.put(frame)
-            }
-            Self::Slot(facts) => {
-                frame.put_u8(10)?;
-                facts.put(frame)
-            }
-            Self::Mechanisms(list) => {
-                frame.put_u8(11)?;
-                frame.put_u16(u16::try_from(list.len()).map_err(|_| Malformed)?)?;
-                list.iter().try_for_each(|mechanism| mechanism.put(frame))
-            }
-            Self::Versions(list) => {
-                frame.put_u8(12)?;
-                frame.put_u16(u16::try_from(list.len()).map_err(|_| Malformed)?)?;
-                list.iter().try_for_each(|version| frame.put_u64(u64::from(*version)))
-            }
-        }
-    }
-
-    /// Reads a reply.
-    pub fn take(body: &'a [u8]) -> Result<Self, Malformed> {
-        let mut fields = Fields::of(body);
-        let reply = match fields.u8()? {
-            1 => Self::Hello { protocol: fields.u16()? },
-            2 => Self::Done,
-            3 => Self::Token(TokenFacts {
-                manufacturer: fields.text()?.into(),
-                model: fields.text()?.into(),
-                serial: fields.text()?.into(),
-                firmware: fields.text()?.into(),
-                library: fields.text()?.into(),
-            }),
-            4 => Self::Key(KeyAttributes::take(&mut fields)?),
-            5 => Self::Bytes(fields.bytes()?),
-            6 => Self::Failed(Fault::take(&mut fields)?),
-            7 => Self::Took(fields.u64()?),
-            8 => Self::Sessions { opened: fields.u16()?, code: fields.u64()? },
-            9 => Self::Library(LibraryFacts::take(&mut fields)?),
-            10 => Self::Slot(SlotFacts::take(&mut fields)?),
-            11 => {
-                let count = fields.u16()?;
-                Self::Mechanisms((0..count).map(|_| MechanismFacts::take(&mut fields)).collect::<Result<_, _>>()?)
-            }
-            12 => {
-                let count = fields.u16()?;
-                Self::Versions((0..count).map(|_| take_version(&mut fields)).collect::<Result<_, _>>()?)
-            }
-            _ => return Err(Malformed),
-        };
-        fields.end()?;
-        Ok(reply)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn requests() -> Vec<Request<'static>> {
-        let recipe = Recipe::KeyWrap { mechanism: 0x210B };
-        vec![
-            Request::Hello { protocol: PROTOCOL },
-            Request::Load {
-                module: "/m.so",
-                reserved: "",
-                os_locking: true,
-                read_write: false,
-                label: "t",
-                serial: "42",
-            },
-            Request::Login { pin: b"1234" },
-            Request::Find { label: "kek-1", role: KeyRole::Mac },
-            Request::Renew,
-            Request::Wrap { recipe, label: "kek-1", plain: &[1; 32], aad: b"binding" },
-            Request::Unwrap { recipe, label: "kek-1", blob: &[2; 60], aad: b"" },
-            Request::Random { len: 32 },
-            Request::PublicKey { label: "kek-1" },
-            Request::Create(NewKey {
-                role: KeyRole::Cipher,
-                mechanism: 0x1080,
-                key_type: 0x1F,
-                bits: 256,
-                label: "kek-1",
-                id: &[3; 16],
-                unmodifiable: true,
-            }),
-            Request::Temporary(NewKey {
-                role: KeyRole::Wrapper,
-                mechanism: 0x1080,
-                key_type: 0x1F,
-                bits: 256,
-                label: "t",
-                id: &[],
-                unmodifiable: false,
-            }),
-            Request::Discard,
-            Request::Repeat { recipe, label: "kek-1", blob: &[2; 60], aad: b"", times: 500 },
-            Request::Sessions { most: 65 },
-            Request::Survey { module: "/m.so", reserved: "", os_locking: false },
-            Request::Slot { index: 1 },
-            Request::Mechanisms { index: 1, from: 100 },
-            Request::Versions { label: "kek-{version}", role: KeyRole::Private, from: 3, gap: 32 },
-        ]
-    }
-
-    fn replies() -> Vec<Reply<'static>> {
-        let facts = TokenFacts { serial: "42".into(), ..TokenFacts::default() };
-        vec![
-            Reply::Hello { protocol: PROTOCOL },
-            Reply::Done,
-            Reply::Token(facts),
-            Reply::Key(KeyAttributes { local: Some(true), ..KeyAttributes::default() }),
-            Reply::Bytes(&[4; 60]),
-            Reply::Failed(Fault::Code { call: "C_Decrypt".into(), code: 5 }),
-            Reply::Failed(Fault::Module("no such file".into())),
-            Reply::Failed(Fault::ManyKeys("kek-1".into())),
-            Reply::Failed(Fault::NoKey("kek-2.mac".into())),
-            Reply::Failed(Fault::NotOurs),
-            Reply::Failed(Fault::OtherTokens("kek (serial 1)".into())),
-            Reply::Failed(Fault::IvMode),
-            Reply::Took(7),
-            Reply::Sessions { opened: 63, code: 0xB1 },
-            Reply::Library(LibraryFacts { slots: 2, version: "2.6".into(), ..LibraryFacts::default() }),
-            Reply::Slot(SlotFacts { label: "t".into(), initialized: true, ..SlotFacts::default() }),
-            Reply::Mechanisms(vec![MechanismFacts { number: 0x1087, min: 16, max: 32, flags: 0x300 }; 2]),
-            Reply::Versions(vec![1, 7, u32::MAX]),
-        ]
-    }
-
-    #[test]
-    fn every_request_and_every_reply_is_read_as_it_was_written() {
-        let mut frame = Frame::new();
-        for request in requests() {
-            request.put(&mut frame).unwrap();
-            assert_eq!(Request::take(frame.body()), Ok(request));
-        }
-        for reply in replies() {
-            reply.put(&mut frame).unwrap();
-            assert_eq!(Reply::take(frame.body()), Ok(reply));
-        }
-    }
-
-    #[test]
-    fn every_truncation_and_every_trailing_byte_is_refused() {
-        let mut frame = Frame::new();
-        let mut bodies = Vec::new();
-        for request in requests() {
-            request.put(&mut frame).unwrap();
-            bodies.push((frame.body().to_vec(), true));
-        }
-        for reply in replies() {
-            reply.put(&mut frame).unwrap();
-            bodies.push((frame.body().to_vec(), false));
-        }
-        let refused =
-            |body: &[u8], request| if request { Request::take(body).is_err() } else { Reply::take(body).is_err() };
-        for (body, request) in bodies {
-            for len in 0..body.len() {
-                assert!(refused(&body[..len], request), "{body:?} cut to {len}");
-            }
-            assert!(refused(&[body.as_slice(), &[0]].concat(), request), "{body:?} and a zero");
-        }
-    }
 }
