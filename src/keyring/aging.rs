@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use super::follow::Open;
 use super::rings::Ring;
-use super::{Inner, KeyState, Keyrings, SYSTEM, Tally, UnlockError, UsageLimits};
+use super::{ApplyError, Inner, KeyState, Keyrings, SYSTEM, Tally, UnlockError, UsageLimits};
 use crate::clock::Wall;
 use crate::names::{KeyVersionId, KeyringName};
 
@@ -55,9 +55,14 @@ impl Keyrings {
             if found.len() >= limit {
                 break;
             }
-            if let Some(loaded) = self.inner.load(&open, &name.to_string()).await? {
+            // One that was edited is not rotated; it is told of elsewhere and holds up no other.
+            let loaded = match self.inner.load(&open, &name.to_string()).await {
+                Err(ApplyError::Tampered(_)) => continue,
+                loaded => loaded?,
+            };
+            if let Some(loaded) = loaded {
                 let ring = Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)
-                    .map_err(super::ApplyError::from)?;
+                    .map_err(ApplyError::from)?;
                 found.extend(self.inner.aging(&ring));
             }
         }

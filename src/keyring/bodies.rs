@@ -37,6 +37,9 @@ pub(super) struct HeadBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partitions: Option<PartitionsBody>,
     pub required_context: Vec<String>,
+    /// Of keyward's own head: key-encryption keys by which no key may be wrapped any more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub retired: Vec<Retired>,
     /// Hex digest over its key rows' ids and tags.
     pub root: String,
     pub schema: u32,
@@ -45,6 +48,22 @@ pub(super) struct HeadBody {
     /// Of new values; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+}
+
+/// A key-encryption key, or one version of it, that was retired: nothing was wrapped by it then.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retired {
+    pub kek: String,
+    /// All versions without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+}
+
+impl Retired {
+    pub(super) fn is(&self, wrap: &crate::kek::Wrap) -> bool {
+        self.kek == wrap.kek.as_str() && self.version.is_none_or(|version| version == wrap.kek_version)
+    }
 }
 
 /// What a keyring asks for beyond the configuration's defaults.

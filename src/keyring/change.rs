@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::directory::Intent;
-use super::draft::{Draft, Drafted, NewKey};
+use super::draft::{Draft, Drafted, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::life::{By, Cause, Facts, KeyState, Now, Reason, Step};
 use super::plan::{self, Plan};
-use super::rings::Ring;
+use super::rings::{Ring, wraps_of};
 use super::verify::{self, Damage};
 use super::wraps::WrapError;
-use super::{Applied, ApplyError, Change, Inner, KeyringView, Keyrings, UnlockError};
+use super::{Applied, ApplyError, Change, Inner, KeyringView, Keyrings, StoreHead, UnlockError};
 use crate::audit::IntentReceipt;
 use crate::clock::{Deadline, Wall};
 use crate::crypto;
@@ -80,6 +80,29 @@ impl Keyrings {
             return Ok(None);
         }
         Ok(self.inner.ring(&open, keyring).await?.map(|ring| Arc::clone(&ring.view)))
+    }
+}
+
+impl Keyrings {
+    /// The same for an intent that names no keyring: how many keys its changes wrote; None if there is no change by it.
+    pub async fn settle_keys(&self, intent: u64) -> Result<Option<u64>, UnlockError> {
+        let open = self.inner.opened()?;
+        let intent = Intent { log: self.inner.log_name(), index: intent };
+        let (mut after, mut found) = (StoreHead::default(), None);
+        loop {
+            let links = self.inner.reader.changes(after.changes, verify::PAGE).await.map_err(ApplyError::from)?;
+            if links.is_empty() {
+                return Ok(found);
+            }
+            for link in &links {
+                let (body, end) = verify::link(link, after, &open.system.rows)?;
+                after = end;
+                if body.intent == Some(intent.index) && body.log.as_ref() == Some(&intent.log) {
+                    let keys: usize = body.heads.iter().map(|head| head.keys.len()).sum();
+                    found = Some(found.unwrap_or(0) + u64::try_from(keys).unwrap_or(u64::MAX));
+                }
+            }
+        }
     }
 }
 
@@ -221,8 +244,25 @@ impl Inner {
     /// Seals a draft behind the chain as it is known, commits it, and from then on everybody sees it. The caller has
     /// the turn.
     pub(super) async fn commit(&self, open: &Open, draft: Draft) -> Result<Drafted, CommitError> {
+        self.commit_after(open, draft, open.head()).await
+    }
+
+    /// The same for a draft that rests on what was read while the chain ended here.
+    pub(super) async fn commit_after(
+        &self,
+        open: &Open,
+        draft: Draft,
+        head: StoreHead,
+    ) -> Result<Drafted, CommitError> {
         let failed = |error: ApplyError| CommitError::Other(error);
-        let drafted = draft.seal(&open.system.rows, open.head());
+        for key in draft.rings.iter().flat_map(RingDraft::written) {
+            let wraps = wraps_of(key).map_err(|damage| failed(damage.into()))?;
+            if let Some(kek) = open.retired(&wraps) {
+                let why = format!("{kek} is retired: this sidecar has to wrap by a newer version, restart it");
+                return Err(failed(ApplyError::Unavailable(why)));
+            }
+        }
+        let drafted = draft.seal(&open.system.rows, head);
         let mut drafted = drafted.map_err(|error| failed(ApplyError::Unavailable(error.to_string())))?;
         match self.writer.commit(std::mem::take(&mut drafted.writes)).await {
             Ok(()) => {}

@@ -120,6 +120,11 @@ impl RingDraft {
         }
     }
 
+    /// The keys that the change writes.
+    pub(super) fn written(&self) -> impl Iterator<Item = &SealedKey> {
+        self.keys.iter().filter(|(_, touch)| *touch == Touch::Changed).map(|(key, _)| key)
+    }
+
     /// Its keys as they will be.
     pub(super) fn keys(&self) -> impl Iterator<Item = &SealedKey> {
         self.keys.iter().map(|(key, _)| key)

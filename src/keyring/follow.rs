@@ -4,15 +4,17 @@
 //! Only what the chain proves replaces what was known: a store that has become shorter, or a row that is not the newest
 //! one, is an edit and is never used.
 
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::bodies::{ChangeBody, HeadBody};
+use super::bodies::{self, ChangeBody, HeadBody, Retired};
 use super::directory::{Directory, Intent, Known};
 use super::fleet::Time;
 use super::lives;
 use super::rings::{self, HotRings, Ring, Version};
 use super::verify::{self, Damage, PAGE, describe_head};
 use super::{ApplyError, Inner, KeyState, SYSTEM, StoreHead, System, UnlockError};
+use crate::kek::{Wrap, WrapRole};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::store::RingRows;
 
@@ -25,7 +27,13 @@ pub(super) struct Open {
     pub hot: HotRings,
     pub time: Time,
     directory: RwLock<Directory>,
+    /// By what no key may be wrapped any more.
+    retired: RwLock<Vec<Retired>>,
+    /// Keyrings that were found edited, and which row it is.
+    blamed: Mutex<Blamed>,
 }
+
+type Blamed = HashMap<String, (Known, ApplyError)>;
 
 /// The verified rows of a keyring.
 pub(super) struct Loaded {
@@ -35,7 +43,30 @@ pub(super) struct Loaded {
 
 impl Open {
     pub(super) fn new(system: System, directory: Directory, time: Time, limit: usize) -> Self {
-        Self { system, hot: HotRings::new(limit), time, directory: RwLock::new(directory) }
+        Self {
+            system,
+            hot: HotRings::new(limit),
+            time,
+            directory: RwLock::new(directory),
+            retired: RwLock::default(),
+            blamed: Mutex::default(),
+        }
+    }
+
+    /// The version of a key-encryption key among these wraps that was retired.
+    pub(super) fn retired(&self, wraps: &[(WrapRole, Wrap)]) -> Option<String> {
+        let retired = self.retired.read().unwrap_or_else(PoisonError::into_inner);
+        let found = wraps.iter().find(|(_, wrap)| retired.iter().any(|one| one.is(wrap)));
+        found.map(|(_, wrap)| format!("{} v{}", wrap.kek, wrap.kek_version))
+    }
+
+    fn blamed(&self) -> MutexGuard<'_, Blamed> {
+        self.blamed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What keyward's own head says of them.
+    pub(super) fn retire(&self, own: &HeadBody) {
+        self.retired.write().unwrap_or_else(PoisonError::into_inner).clone_from(&own.retired);
     }
 
     pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
@@ -69,6 +100,9 @@ impl Open {
         for head in &body.heads {
             shredded.append(&mut verify::shredded(head)?);
         }
+        let own = changed.iter().find(|rows| rows.head.name == SYSTEM);
+        let own = own.map(|rows| bodies::decode::<HeadBody>(&rows.head.body));
+        let own = own.transpose().map_err(|why| Damage::unreadable(describe_head(SYSTEM), why))?;
         let mut directory = self.directory_mut();
         if directory.head().changes >= after.changes {
             return Ok(());
@@ -80,6 +114,9 @@ impl Open {
             // Values name no key of keyward's own.
             let ids = rows.keys.iter().filter(|key| key.row.keyring != SYSTEM).map(|key| key.row.id);
             directory.describe(&rows.head.name, ids, facts);
+        }
+        if let Some(own) = &own {
+            self.retire(own);
         }
         directory.shred(&shredded);
         // While the directory is locked: whoever keeps a key looks there first.
@@ -169,10 +206,19 @@ impl Inner {
 
     /// Rows that are not what the chain names are an edit; the error says which row.
     pub(super) async fn believe(&self, open: &Open, rows: &RingRows, known: Known) -> Result<HeadBody, ApplyError> {
-        match verify::ring(rows, known, &open.system.rows) {
-            Ok(body) => Ok(body),
-            Err(damage) => Err(self.blame(open, &rows.head.name, Some(rows), damage).await?),
+        let damage = match verify::ring(rows, known, &open.system.rows) {
+            Ok(body) => return Ok(body),
+            Err(damage) => damage,
+        };
+        // Who is to blame stands in the whole chain, which is read once for each keyring and what it should be.
+        let name = &rows.head.name;
+        let told = |blamed: &Blamed| blamed.get(name).filter(|(of, _)| *of == known).map(|(_, error)| error.clone());
+        if let Some(error) = told(&open.blamed()) {
+            return Err(error);
         }
+        let error = self.blame(open, name, Some(rows), damage).await?;
+        open.blamed().insert(name.clone(), (known, error.clone()));
+        Err(error)
     }
 
     async fn blame(

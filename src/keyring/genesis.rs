@@ -102,6 +102,7 @@ fn founding(at: Wall, keys: [SealedKey; 2]) -> Draft {
         partition_key: None,
         partitions: None,
         required_context: Vec::new(),
+        retired: Vec::new(),
         root: String::new(),
         schema: SCHEMA,
         subject_key: None,
@@ -162,6 +163,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let time = inner.begin_time(&rows, directory.head()).await?;
     let system = System { genesis: genesis.clone(), rows, pseudonyms, partitions };
     let open = Open::new(system, directory, time, inner.settings.cache_keys);
+    open.retire(&own.head);
     describe_all(inner, &open).await?;
     inner.lease.confirm(asked);
     inner.show(open);

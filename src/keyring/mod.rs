@@ -67,7 +67,7 @@ pub use partition::{
     BATCH as PARTITION_BATCH, NewPartition, PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded,
     Unlock,
 };
-pub use rewrap::{RewrapReport, RewrapStep};
+pub use rewrap::{Retirement, RewrapReport, RewrapStep};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{

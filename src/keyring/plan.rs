@@ -102,6 +102,7 @@ fn create(order: &Order, loaded: Option<&Loaded>, now: Now) -> Result<Plan, Appl
         partition_key: partition_key.clone(),
         partitions: None,
         required_context: required_context.clone(),
+        retired: Vec::new(),
         root: String::new(),
         schema: SCHEMA,
         subject_key: subject_key.clone(),

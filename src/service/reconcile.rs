@@ -18,10 +18,12 @@ impl Service {
 
     /// The outcome of an intent; None while the keyrings cannot tell, and then it stays open.
     async fn settled(&self, intent: &Dangling) -> Option<Record> {
-        let found = match &intent.keyring {
-            None => None,
-            Some(name) => self.keyrings.settle(name, intent.index).await.ok()?,
+        let (found, keys) = match &intent.keyring {
+            None => (None, self.keyrings.settle_keys(intent.index).await.ok()?),
+            Some(name) => (self.keyrings.settle(name, intent.index).await.ok()?, None),
         };
+        let mut facts = told(intent);
+        facts.extend(keys.filter(|keys| *keys > 0).map(|keys| ("rewrapped", keys.to_string())));
         let event = Event::ALL.iter().copied().find(|event| event.name() == intent.event);
         let version = match (event, &found) {
             (Some(Event::KeyCreated), Some(view)) => view.versions.first().map(|version| version.id),
@@ -35,7 +37,7 @@ impl Service {
         });
         Some(Record {
             event: event.unwrap_or(Event::KeyCreated),
-            outcome: if found.is_some() { Outcome::Done } else { Outcome::Failed },
+            outcome: if found.is_some() || keys.is_some() { Outcome::Done } else { Outcome::Failed },
             reason: Some("reconciled"),
             actor: Actor::Sidecar,
             source: Source::Internal,
@@ -47,7 +49,7 @@ impl Service {
             items_digest: None,
             policy: Some(self.policy.load().digest()),
             intent: Some(intent.index),
-            facts: told(intent),
+            facts,
         })
     }
 }

@@ -1,11 +1,11 @@
 //! By what are keys wrapped, and how do they move to the current versions of the key-encryption keys? A survey, parts of a
 //! rewrapping each with its intent and outcome, and the end of a version that wraps nothing any more.
 
-use crate::audit::{Event, Outcome, Record, Source};
+use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
 use crate::clock::Deadline;
-use crate::keyring::ApplyError;
+use crate::keyring::{ApplyError, Retirement};
 use crate::names::KekName;
-use crate::policy::Action;
+use crate::policy::{Action, Authority};
 
 use super::account::Account;
 use super::change::change_refused;
@@ -25,26 +25,15 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
-        let permit = self.permit(Action::KeysRewrap, None, asker, account)?;
-        let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
+        let (authority, intent) = self.begin(Event::KeyRewrapped, Vec::new(), asker, account).await?;
         let now = self.clock.mono();
         let until = now.plus(asker.deadline.left(now).unwrap_or_default() / 2);
-        let facts = vec![("authority", authority.code().to_owned())];
-        let intent = intent(account, asker, facts.clone());
-        let by = Deadline(now.plus(super::APPEND_TIME)).max(asker.deadline);
-        let intent = self.log.intent(intent, by).await.map_err(|error| {
-            tracing::error!(%error, "the audit log did not take an intent");
-            Refusal::because(Code::Unavailable, super::NO_RECORD)
-        })?;
-        account.intent = Some(intent.index());
-        account.intended = true;
-        account.facts.extend(facts);
         let worked = self.keyrings.rewrap(&authority, intent, after, until).await;
-        if matches!(worked, Err(ApplyError::Unsettled(_))) {
+        let step = worked.map_err(change_refused)?;
+        if matches!(step.stopped, Some(ApplyError::Unsettled(_))) {
             account.intent = None;
         }
         account.facts.extend(self.keyrings.head().map(|head| ("store_head", head.to_string())));
-        let step = worked.map_err(change_refused)?;
         account.facts.push(("rewrapped", step.report.rewrapped.to_string()));
         if step.report.failed > 0 {
             account.facts.push(("failed", step.report.failed.to_string()));
@@ -52,10 +41,13 @@ impl Service {
         if step.report.mended > 0 {
             account.facts.push(("mended", step.report.mended.to_string()));
         }
-        Ok(Answer::Rewrapped(step))
+        match step.stopped {
+            Some(error) => Err(change_refused(error)),
+            None => Ok(Answer::Rewrapped(step)),
+        }
     }
 
-    /// Records that a version wraps nothing any more; refused while there is one wrap by it.
+    /// Nothing can be wrapped by it any more, in the whole fleet; refused while there is one wrap by it.
     pub(super) async fn retire_kek(
         &self,
         kek: KekName,
@@ -63,23 +55,52 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
-        let _permit = self.permit(Action::KeysRewrap, None, asker, account)?;
-        account.facts.push(("kek", kek.to_string()));
-        account.facts.extend(version.map(|version| ("kek_key_version", version.to_string())));
-        let report = self.keyrings.wraps().await.map_err(change_refused)?;
-        let left = report.wraps_by(&kek, version);
-        if left > 0 {
-            let which = version.map_or_else(String::new, |version| format!(" v{version}"));
-            let why = format!("{left} keys are wrapped by {kek}{which}: `keyward kek rewrap` moves them");
-            return Err(Refusal::because(Code::InUse, why));
+        let mut facts = vec![("kek", kek.to_string())];
+        facts.extend(version.map(|version| ("kek_key_version", version.to_string())));
+        let (authority, intent) = self.begin(Event::KekRetired, facts, asker, account).await?;
+        let retired = self.keyrings.retire(&authority, intent, kek.clone(), version).await;
+        if matches!(retired, Err(ApplyError::Unsettled(_))) {
+            account.intent = None;
         }
-        Ok(Answer::Wraps(report))
+        account.facts.extend(self.keyrings.head().map(|head| ("store_head", head.to_string())));
+        match retired.map_err(change_refused)? {
+            Retirement::Done(report) => Ok(Answer::Wraps(report)),
+            Retirement::Needed(left) => {
+                let which = version.map_or_else(String::new, |version| format!(" v{version}"));
+                let why = format!("{left} keys are wrapped by {kek}{which}: `keyward kek rewrap` moves them");
+                Err(Refusal::because(Code::InUse, why))
+            }
+        }
+    }
+
+    /// The authority, and the durable intent that names it.
+    async fn begin(
+        &self,
+        event: Event,
+        mut facts: Vec<(&'static str, String)>,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<(Authority, IntentReceipt), Refusal> {
+        let permit = self.permit(Action::KeysRewrap, None, asker, account)?;
+        let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
+        facts.push(("authority", authority.code().to_owned()));
+        let intent = intent(event, account, asker, facts.clone());
+        let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
+        let intent = self.log.intent(intent, by).await.map_err(|error| {
+            tracing::error!(%error, "the audit log did not take an intent");
+            Refusal::because(Code::Unavailable, super::NO_RECORD)
+        })?;
+        account.intent = Some(intent.index());
+        account.intended = true;
+        account.happens(event);
+        account.facts.extend(facts);
+        Ok((authority, intent))
     }
 }
 
-fn intent(account: &Account, asker: &Asker<'_>, facts: Vec<(&'static str, String)>) -> Record {
+fn intent(event: Event, account: &Account, asker: &Asker<'_>, facts: Vec<(&'static str, String)>) -> Record {
     Record {
-        event: Event::KeyRewrapped,
+        event,
         outcome: Outcome::Intent,
         reason: None,
         actor: account.actor(),

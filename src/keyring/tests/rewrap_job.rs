@@ -30,6 +30,9 @@ async fn job(keyrings: &Arc<Keyrings>, intent: u64) -> Result<RewrapReport, Appl
     let inner = Arc::clone(&keyrings.inner);
     let far = inner.clock.mono().plus(Duration::from_secs(3_600));
     let step = rewrap::step(inner, intent, None, far).await?;
+    if let Some(error) = step.stopped {
+        return Err(error);
+    }
     assert_eq!(step.next, None);
     let after = keyrings.wraps().await?;
     let behind = step.report.rewrapped + after.behind;
@@ -160,5 +163,39 @@ async fn a_part_ends_at_its_time_after_a_whole_page_and_says_where_to_go_on() {
     assert_eq!((part.report.rewrapped, part.next.as_deref()), (5, Some("kw.system")));
     let rest = rewrap::step(Arc::clone(&keyrings.inner), 51, part.next, now).await.unwrap();
     assert_eq!((rest.report.rewrapped, rest.next), (0, None));
+    world.unlock_all(&world.admitted().await, &names).await;
+}
+
+#[tokio::test]
+async fn a_sidecar_that_is_behind_stores_no_key_under_a_retired_version() {
+    let world = World::new();
+    world.found().await.unwrap();
+    let one = world.admitted().await;
+    world.create(&one, "patients", 10).await.unwrap();
+    world.create(&one, "staff", 11).await.unwrap();
+    // A second sidecar that does not take up version 2: its key-encryption key is a copy from before the rotation.
+    std::fs::copy(world.dir.path().join("kek"), world.dir.path().join("older")).unwrap();
+    let older = software(&world.dir.path().join("older"), "primary");
+    let keks = world.keks_of(&older, None, &[]);
+    let two = Keyrings::open(world.store().await, keks, world.shared_clock(), world.settings.clone());
+    two.admit().await.unwrap();
+    assert_eq!(world.rotate("kek"), 2);
+    let retire = |version| rewrap::retire(&one.inner, 60, "primary".parse().unwrap(), version);
+    assert_eq!(retire(Some(1)).await.unwrap(), Retirement::Needed(4));
+    assert!(job(&one, 50).await.unwrap().is_complete());
+    for (version, why) in [(Some(2), "wraps by version 2"), (Some(7), "wraps by version 2"), (None, "older versions")] {
+        let refused = retire(version).await.unwrap_err();
+        assert!(matches!(&refused, ApplyError::Invalid(told) if told.contains(why)), "{refused:?}");
+    }
+    let foreign = rewrap::retire(&one.inner, 61, "primry".parse().unwrap(), Some(1)).await.unwrap_err();
+    assert!(matches!(foreign, ApplyError::Unknown(_)), "{foreign:?}");
+    assert!(matches!(retire(Some(1)).await.unwrap(), Retirement::Done(report) if report.keys == 4));
+    let changes = one.head().unwrap().changes;
+    assert!(matches!(retire(Some(1)).await.unwrap(), Retirement::Done(_)));
+    assert_eq!(one.head().unwrap().changes, changes, "retired once");
+    let refused = world.create(&two, "late", 70).await.unwrap_err();
+    assert!(matches!(&refused, ApplyError::Unavailable(why) if why.contains("primary v1 is retired")), "{refused:?}");
+    world.create(&one, "late", 71).await.unwrap();
+    let names = ["patients", "staff", "late"].map(str::to_owned);
     world.unlock_all(&world.admitted().await, &names).await;
 }

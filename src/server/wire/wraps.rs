@@ -42,7 +42,7 @@ pub fn parse_retire_kek(body: &[u8]) -> Result<Option<u32>, Refusal> {
 fn cursor(reader: &mut Reader<'_>) -> Result<String, Fault> {
     let token = reader.string()?;
     let text = token.text();
-    if text.is_empty() || text.len() > MAX_CURSOR_BYTES {
+    if text.len() > MAX_CURSOR_BYTES {
         return Err(Fault::malformed("give what the last answer said as next", token.at()));
     }
     Ok(text.into_owned())
@@ -70,7 +70,7 @@ pub(super) fn report(pen: &mut Pen, report: &RewrapReport) {
 }
 
 /// `{rewrapped, mended, failed, failures: [{key, why}], next?}`
-pub(super) fn step(pen: &mut Pen, RewrapStep { report, next }: &RewrapStep) {
+pub(super) fn step(pen: &mut Pen, RewrapStep { report, next, stopped: _ }: &RewrapStep) {
     pen.raw("{\"rewrapped\":");
     pen.number(report.rewrapped);
     pen.raw(",\"mended\":");
