@@ -50,7 +50,6 @@ events! {
     KekUnreachable = "kek.unreachable", Control;
     KekRecovered = "kek.recovered", Control;
     KekFailedOver = "kek.failed_over", Control;
-    KekRotated = "kek.rotated", Control;
     KekRetired = "kek.retired", Control;
     CacheHealthy = "cache.healthy", Control;
     CacheDegraded = "cache.degraded", Control;

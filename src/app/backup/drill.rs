@@ -11,11 +11,12 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::durable::{Disk, DurableError, Lock, TemporaryDir};
 use crate::kek::{self, Settings};
-use crate::keyring::{ApplyError, Keyrings, Proof};
+use crate::keyring::{ApplyError, Keyrings, Proof, StoreHead};
 use crate::names::{KekName, KeyVersionId, PrincipalName};
 use crate::operations::canary;
 use crate::store::{StoreError, sqlite};
 
+use super::super::start::{StartError, pinned};
 use super::files::{self, FileError};
 use super::manifest::{Backup, BadBackup, Manifest, STORE};
 use super::restore::{RestoreError, fits};
@@ -106,6 +107,17 @@ pub enum DrillError {
     /// The configuration has no such key.
     #[error("there is no [kek.{0}]")]
     NoKek(KekName),
+    /// The backup is of another store than the log.
+    #[error("the drill was of store {drilled}, and this log is that of store {ours}")]
+    OtherStore {
+        /// Whose backup it was.
+        drilled: String,
+        /// Whose log it is.
+        ours: String,
+    },
+    /// The log does not say which store it belongs to.
+    #[error(transparent)]
+    Unpinned(#[from] StartError),
     /// The result could not be recorded at once.
     #[error("the result cannot be recorded now: {0}")]
     CannotRecord(String),
@@ -148,6 +160,8 @@ impl DrillError {
             Self::Unfit(_) => "drill with the configuration of the store that was backed up",
             Self::NoEscrow => "name an escrow in [keyring], rewrap, and back up anew; or try one key with --kek NAME",
             Self::NoKek(_) => "name one of the configuration",
+            Self::OtherStore { .. } => "record it in the log of its own store",
+            Self::Unpinned(_) => "`keyward audit verify` says what is wrong with the log",
             Self::CannotRecord(_) => {
                 "give --report FILE, and record it while the sidecar is stopped: keyward drill record FILE"
             }
@@ -183,21 +197,19 @@ pub async fn drill(
     fits(config, &backup.manifest)?;
     let verified = backup.check(&mut |done, all| tell("checking the backup", done, all))?;
     let known = verified.store_head.as_deref().and_then(|head| head.parse().ok());
-    let work = TemporaryDir::make("keyward-drill")?;
-    let settings = apart(config, settings, &disk, work.path())?;
     let kek = settings.name().clone();
-    let file = in_file(work.path().join(STORE));
-    files::copy(&disk, &backup.path(STORE)?, &file.path)?;
-    let keks = one_kek(config, settings, &clock, &disk).await?;
-    tell("verifying the store", 0, 1);
-    let admitted = admit(sqlite::open(&file).await?, keks, config, &clock, pinned_by(&backup.manifest, known)).await;
-    let keyrings = admitted.map_err(|error| DrillError::NotAdmitted(kek.clone(), error))?;
-    let all = backup.manifest.rows.keys;
-    let proof = keyrings.prove(options.every, &mut |done| tell("unwrapping keys", done, all)).await;
-    let proof = proof.map_err(|error| DrillError::NotAdmitted(kek.clone(), error))?;
-    let canaries = open_canaries(&keyrings, &backup.manifest, tell).await;
-    let mut report = report(&backup, options, &kek, proof, canaries);
-    report.passed &= keyrings.head() == Some(backup.head);
+    let shown = show(config, options, &backup, (settings, known), &clock, tell).await;
+    // What did not come back is the result that matters most: it is recorded like any other.
+    let (mut report, failed) = match shown {
+        Ok(report) => (report, None),
+        Err(DrillError::NotAdmitted(kek, error)) => {
+            let mut report = report(&backup, options, &kek, Proof::default(), (0, vec![error.to_string()]));
+            report.passed = false;
+            (report, Some(DrillError::NotAdmitted(kek, error)))
+        }
+        Err(error) => return Err(error),
+    };
+    report.kek = kek.to_string();
     report.done = clock.wall().rfc3339_millis();
     report.duration_ms = u64::try_from(clock.mono().since(began).as_millis()).unwrap_or(u64::MAX);
     if let Ok(_lock) = production(config, &disk) {
@@ -209,6 +221,33 @@ pub async fn drill(
         let text = text.map_err(|error| DrillError::NoReport { path: path.clone(), why: error.to_string() })?;
         disk.write_new(path, &text, 0o600)?;
     }
+    failed.map_or(Ok(report), Err)
+}
+
+/// The store of the backup, opened by one key-encryption key alone, in a directory that goes away.
+async fn show(
+    config: &Config,
+    options: &DrillOptions,
+    backup: &Backup,
+    (settings, known): (Settings, Option<StoreHead>),
+    clock: &SharedClock,
+    tell: Tell<'_>,
+) -> Result<DrillReport, DrillError> {
+    let (disk, work) = (Disk::real(), TemporaryDir::make("keyward-drill")?);
+    let settings = apart(config, settings, &disk, work.path())?;
+    let kek = settings.name().clone();
+    let file = in_file(work.path().join(STORE));
+    files::copy(&disk, &backup.path(STORE)?, &file.path)?;
+    let keks = one_kek(config, settings, clock, &disk).await?;
+    tell("verifying the store", 0, 1);
+    let admitted = admit(sqlite::open(&file).await?, keks, config, clock, pinned_by(&backup.manifest, known)).await;
+    let keyrings = admitted.map_err(|error| DrillError::NotAdmitted(kek.clone(), error))?;
+    let all = backup.manifest.rows.keys;
+    let proof = keyrings.prove(options.every, &mut |done| tell("unwrapping keys", done, all)).await;
+    let proof = proof.map_err(|error| DrillError::NotAdmitted(kek.clone(), error))?;
+    let canaries = open_canaries(&keyrings, &backup.manifest, tell).await;
+    let mut report = report(backup, options, &kek, proof, canaries);
+    report.passed &= keyrings.head() == Some(backup.head);
     Ok(report)
 }
 
@@ -222,6 +261,11 @@ pub async fn record_drill(config: &Config, path: &Path, clock: SharedClock) -> R
     }
     let disk = Disk::real();
     let _lock = disk.lock_exclusive(&config.state.lock())?;
+    if report.schema != SCHEMA {
+        return Err(none(format!("it has schema {}, this keyward knows {SCHEMA}", report.schema)));
+    }
+    // A passed drill has opened what it asked for, whatever the file says of itself.
+    report.passed &= report.asked > 0 && report.opened == report.asked && report.canaries_opened == report.canaries;
     append(config, &report, &clock, &disk).await?;
     report.recorded = true;
     let mut text = serde_json::to_vec_pretty(&report).map_err(|error| none(error.to_string()))?;
@@ -323,7 +367,12 @@ fn report(
 
 /// The head of the backup has a name of its own among the facts: `store_head` would make an older store acceptable.
 async fn append(config: &Config, report: &DrillReport, clock: &SharedClock, disk: &Disk) -> Result<(), DrillError> {
-    let (log, _) = open_log(config, clock, disk)?;
+    let (log, opened) = open_log(config, clock, disk)?;
+    let ours = pinned(&log, &opened)?.store;
+    if report.store != ours {
+        log.drain().await?;
+        return Err(DrillError::OtherStore { drilled: report.store.clone(), ours });
+    }
     let outcome = if report.passed { Outcome::Done } else { Outcome::Failed };
     let facts = vec![
         ("backup_digest", report.backup.clone()),

@@ -21,8 +21,6 @@ use crate::names::KeyVersionId;
 pub struct Settings {
     /// How long a data key version seals.
     pub data_key: Duration,
-    /// How long a version of a key-encryption key wraps.
-    pub kek: Duration,
     /// How long any version may seal at the very most, whatever a keyring asks for.
     pub hard_limit: Duration,
     /// Values that one version may seal.

@@ -174,7 +174,8 @@ async fn a_sidecar_that_is_behind_stores_no_key_under_a_retired_version() {
     world.create(&one, "patients", 10).await.unwrap();
     world.create(&one, "staff", 11).await.unwrap();
     // A second sidecar that does not take up version 2: its key-encryption key is a copy from before the rotation.
-    std::fs::copy(world.dir.path().join("kek"), world.dir.path().join("older")).unwrap();
+    let file = std::fs::read(world.dir.path().join("kek")).unwrap();
+    Disk::real().write_new(&world.dir.path().join("older"), &file, 0o600).unwrap();
     let older = software(&world.dir.path().join("older"), "primary");
     let keks = world.keks_of(&older, None, &[]);
     let two = Keyrings::open(world.store().await, keks, world.shared_clock(), world.settings.clone());

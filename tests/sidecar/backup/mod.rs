@@ -261,7 +261,16 @@ fn a_drill_by_a_key_that_has_not_wrapped_every_key_fails_and_that_is_recorded() 
     pair.setup.edit_config(|_| both);
     let said = refused(&drill);
     assert!(said.contains("the store does not open by backup alone") && said.contains("primary"), "{said}");
+    let outcomes = || {
+        let serving = pair.setup.serve();
+        let all = crate::requests::records(&pair.setup);
+        assert_eq!(serving.stop(), Some(0));
+        let of = all.into_iter().filter(|record| record["event"] == "drill.done");
+        of.map(|record| (record["outcome"].clone(), record["facts"]["kek"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(outcomes(), [(serde_json::json!("failed"), serde_json::json!("backup"))]);
     let shown = keyward_ok(&[&drill[..], &["--kek", "primary"]].concat());
+    assert_eq!(outcomes().len(), 2);
     assert!(shown.contains("PASSED") && shown.contains("in the production log"), "{shown}");
 }
 
