@@ -71,7 +71,7 @@ enum Command {
     /// Open one value
     Open(value::Open),
     Rewrap(rewrap_values::RewrapValues),
-    /// Seal, open and explain whole FHIR documents
+    /// Seal, open, rewrap and explain whole FHIR documents
     #[command(subcommand)]
     Document(document::Document),
     /// Check and test policies

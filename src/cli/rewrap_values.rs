@@ -11,16 +11,16 @@ use super::connect::{Listener, Sidecar, Target, block_on, problem};
 use super::failure::{Context, Exit, Failure, exit};
 use super::value::{object, pair};
 
-/// Bring sealed values under the active key version of their keyring, optionally with another context.
+/// Bring sealed values under the active key version, or into another context.
 ///
 /// Reads one value a line from standard input and prints one line for each, in order: the sealed value that takes its place. A
-/// line may also be a JSON object with "sealed" and, if they differ from the options, "context" and "new_context"; its other
-/// members are printed as they were, beside "unchanged" or "error". A line that could not be rewrapped is printed with the value
-/// that it had, the reason stands on standard error, and the exit code is 1. Plaintext never leaves the sidecar.
+/// line may also be a JSON object with "sealed" and, beside what the options give for all, pairs of its own in "context" and
+/// "new_context"; its other members are printed as they were, beside "unchanged" or "error". A line that could not be rewrapped
+/// is printed with the value that it had, the reason stands on standard error, and the exit code is 1. Plaintext never leaves
+/// the sidecar.
 ///
 /// Lines are printed as batches are answered: whatever was interrupted goes on behind the last line that was printed.
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
 pub(super) struct RewrapValues {
     /// One sealed value (kw1....) instead of standard input
     sealed: Option<String>,

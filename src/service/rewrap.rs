@@ -36,7 +36,7 @@ impl Service {
         let located = self.locate(&mut rewrap.items, RewrapItem::version).await?;
         self.note_subjects(both_places(&located, &rewrap), account)?;
         account.items_digest = Some(operations::items_digest(rewrap.values()));
-        let permitted = self.authorise_rewrapping(&located, &rewrap, asker, account).inspect_err(|_| {
+        let permitted = self.authorise_rewrapping(&located, &rewrap, asker, account).await.inspect_err(|_| {
             for (view, version) in located.iter().flatten() {
                 account.item(&view.name, Some(*version), Some(ItemError::Denied));
             }
@@ -57,14 +57,14 @@ impl Service {
 
     /// The permits of each group of items that share keyring and policy-relevant contexts. If nothing at all is
     /// permitted, the whole request is denied, as for opening.
-    fn authorise_rewrapping(
+    async fn authorise_rewrapping(
         &self,
         located: &[Located],
         rewrap: &Rewrap,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Vec<PermittedRewrap>, Refusal> {
-        let policy = self.policy.load();
+        let policy = self.policy.load_full();
         let mut groups: BTreeMap<Moves<'_>, (&Option<String>, Vec<usize>)> = BTreeMap::new();
         for (place, (at, item)) in located.iter().zip(&rewrap.items).enumerate() {
             let (Some((view, _)), Ok(item)) = (at, item) else { continue };
@@ -80,6 +80,8 @@ impl Service {
                 }
                 Err(denial) => denied = Some(denial),
             }
+            // A move asks some dozens of questions: a thousand of them must not hold others up.
+            tokio::task::yield_now().await;
         }
         let asked = rewrap.items.iter().any(Result::is_ok);
         match denied {

@@ -436,3 +436,27 @@ fn the_command_line_rewraps_line_by_line_and_a_bad_line_stays_as_it_was() {
     let one = keyward_ok(&[&["rewrap", &name, "--config", &config], &whole[..]].concat());
     assert_eq!(open(&setup, &place("name"), one.trim_end()), (200, json!({ "text": SECRET })));
 }
+
+#[test]
+fn a_document_comes_under_the_active_version_and_opens_byte_for_byte() {
+    let setup = Setup::new();
+    let _serving = setup.serve();
+    setup.keyring();
+    let config = setup.config();
+    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/fhir-bundle.json");
+    let at = |name: &str| setup.dir.path().join(name).display().to_string();
+    let (sealed, newer) = (at("sealed.json"), at("newer.json"));
+    keyward_ok(&["document", "seal", "--keyring", "patients", chart, "--output", &sealed, "--config", &config]);
+    rotate(&setup, "patients");
+    keyward_ok(&["document", "rewrap", &sealed, "--output", &newer, "--config", &config]);
+    let values = |file: &str| {
+        let text = std::fs::read_to_string(file).unwrap();
+        text.match_indices("\"kw1.").map(|(at, _)| version_of(&text[at + 1..])).collect::<Vec<_>>()
+    };
+    let (before, after) = (values(&sealed), values(&newer));
+    assert!(before.len() == after.len() && before.len() > 10, "{} {}", before.len(), after.len());
+    let second = active(&setup, "patients");
+    assert!(before.iter().all(|version| *version != second) && after.iter().all(|version| *version == second));
+    let opened = keyward_ok(&["document", "open", "--purpose", "TREAT", &newer, "--config", &config]);
+    assert!(opened.as_bytes() == std::fs::read(chart).unwrap());
+}
