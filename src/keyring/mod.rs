@@ -29,6 +29,7 @@ mod pseudonym;
 mod rewrap;
 mod rings;
 mod seal;
+mod shards;
 mod transfer;
 mod unlock;
 mod usage;
