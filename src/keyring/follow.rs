@@ -18,8 +18,9 @@ use crate::kek::{Wrap, WrapRole};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::store::RingRows;
 
-/// How often a keyring is read again because somebody else keeps changing it.
-const ATTEMPTS: usize = 8;
+/// How often a keyring is read again because somebody else keeps changing it. A read is several times faster than a
+/// change, so that one after another in vain is a fleet gone mad.
+const ATTEMPTS: usize = 32;
 
 /// An admitted store.
 pub(super) struct Open {
@@ -147,11 +148,19 @@ impl Inner {
         followed
     }
 
+    /// To where the chain ended when it was asked first: what comes later is for the next look, and there may be no end
+    /// of it.
     async fn follow(&self, open: &Open) -> Result<(), ApplyError> {
+        let mut goal = None;
         loop {
             let before = open.head();
+            // Each link that was followed names the one before it: nothing is left to compare.
+            if goal.is_some_and(|goal| before.changes >= goal) {
+                return Ok(());
+            }
             let end = self.writer.last_change().await?;
             let seq = end.as_ref().map_or(0, |end| end.seq);
+            goal = goal.or(Some(seq));
             if seq < before.changes {
                 // A change of our own may have been noted between the two reads: then the head has moved on.
                 if open.head().changes != before.changes {

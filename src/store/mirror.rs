@@ -294,6 +294,10 @@ impl Writer for Mirrored {
         self.inner.snapshot()
     }
 
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.settled()
+    }
+
     fn hint(&self) -> BoxFuture<'_, ()> {
         self.inner.hint()
     }

@@ -140,6 +140,9 @@ pub trait Writer: Send + Sync {
     fn sidecars(&self) -> BoxFuture<'_, Result<Vec<SidecarRow>, StoreError>>;
     /// The store as it is now, for as long as it takes to read it. Never from a mirror.
     fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn Snapshot>, StoreError>>;
+    /// Resolves when every commit that was under way before, of this process or of one that is gone, is there for
+    /// everybody or never will be. `Unavailable` while one of them still waits in the database, for a standby say.
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Resolves when somebody else may have changed something: a hint to look sooner than the next poll, never a
     /// promise. A store without such hints never resolves.
     fn hint(&self) -> BoxFuture<'_, ()>;

@@ -20,9 +20,6 @@ use crate::keyring::{Applied, ApplyError, Inner, KeyState};
 use crate::names::KeyVersionId;
 use crate::store::PartitionRow;
 
-/// How often a change starts over because somebody else was first: as any change of keys.
-const ATTEMPTS: usize = 8;
-
 /// A planned change of one keyring's partitions.
 struct Work<'a> {
     inner: &'a Arc<Inner>,
@@ -42,10 +39,11 @@ pub(in crate::keyring) async fn carry_out(
     order: Order,
     change: PartitionChange,
 ) -> Result<Applied, ApplyError> {
-    let _turn = inner.turn.lock().await;
+    let mut turn = inner.turn.lock().await;
     let name = change.keyring.to_string();
     let intent = Intent { log: inner.log_name(), index: order.intent };
-    for attempt in 0..ATTEMPTS {
+    let (mut race, mut contested) = (order.race(&inner.clock), false);
+    loop {
         let open = inner.opened_to_change()?;
         let unknown = || ApplyError::Unknown(format!("there is no keyring {name}"));
         let loaded = inner.load(&open, &name).await?.ok_or_else(unknown)?;
@@ -62,7 +60,7 @@ pub(in crate::keyring) async fn carry_out(
             now: inner.clock.wall(),
             totals,
             rows: Vec::new(),
-            contested: attempt > 0,
+            contested,
         };
         let (kind, shredded) = work.plan(&change.step).await?;
         let outcome = PartitionsApplied {
@@ -80,11 +78,16 @@ pub(in crate::keyring) async fn carry_out(
                 let rows = rows.ok_or_else(|| ApplyError::Unsettled("the change touched no keyring".to_owned()))?;
                 return applied(&inner, &rows, &open, outcome);
             }
-            Err(CommitError::Conflict) => inner.catch_up(&open).await?,
+            Err(CommitError::Conflict) => {
+                drop(turn);
+                race.lost().await?;
+                turn = inner.turn.lock().await;
+                inner.catch_up(&open).await?;
+                contested = true;
+            }
             Err(CommitError::Other(error)) => return Err(error),
         }
     }
-    Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
 fn applied(

@@ -238,6 +238,16 @@ impl Core {
         Err(StoreError::Unsettled(format!("{why}; and the database stays away")))
     }
 
+    /// A committer holds its lock until its commit is there for everybody; whoever had it alone once comes after all.
+    async fn settled(&self) -> Result<(), StoreError> {
+        let lease = self.take().await?;
+        lease.set_broken(true);
+        let alone = format!("BEGIN READ ONLY; {}; COMMIT", lock(Lock::Alone));
+        lease.timed(lease.run(&alone)).await.map_err(Fault::harmless)?;
+        lease.set_broken(false);
+        Ok(())
+    }
+
     async fn look(&self, batch: &[Write]) -> Result<Fate, StoreError> {
         let lease = self.take().await?;
         lease.set_broken(true);
@@ -395,6 +405,10 @@ impl Writer for Store {
             drop(self.core.take().await?);
             Ok(Box::new(Moment::begin(&self.core.pool).await?) as Box<dyn Snapshot>)
         })
+    }
+
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.core.settled())
     }
 
     fn hint(&self) -> BoxFuture<'_, ()> {

@@ -166,6 +166,11 @@ impl Writer for SqliteWriter {
         Box::pin(async move { Ok(Box::new(moment.await?) as Box<dyn Snapshot>) })
     }
 
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        // A commit ends with its process; one of this process stands in the queue before us.
+        self.worker.read(|_| Ok(()))
+    }
+
     fn hint(&self) -> BoxFuture<'_, ()> {
         // One process has the file at a time (`state/lock`): nobody else changes it.
         Box::pin(std::future::pending())
