@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its preparation fails")]
 
 mod place;
+mod races;
+mod waiting;
 mod writer;
 
 use std::sync::atomic::Ordering;
@@ -270,7 +272,7 @@ async fn interrupted(verb: Verb, place: &Place, values: &Values, (kind, n): (Kin
     }
     sidecar.stop();
     let restarted = place.start().await;
-    assert_eq!(restarted.left, 0, "{at}");
+    assert_eq!(restarted.left, [], "{at}");
     outcomes_are_true(&restarted.records().split_off(before), (kind, kept, fired), &at);
     let done = verb.is_done(&restarted).await;
     assert!(done || !(fired && matches!(kind, Kind::Refused | Kind::Lost)), "{at}: asking again completed it");

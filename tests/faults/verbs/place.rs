@@ -6,23 +6,26 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyward::audit::{self, Log};
+use keyward::audit::{self, Dangling, Log};
 use keyward::clock::{Clock, Deadline, ManualClock, SharedClock, Wall};
 use keyward::durable::Disk;
 use keyward::identity::{self, Authenticator, Credentials, KnownPrincipal, PrincipalKind};
 use keyward::kek::{Deployment, DevelopmentOnly, EventSink, Kek, SoftwareKek, SoftwareSettings};
-use keyward::keyring::{Environment, Keks, KeyState, Keyrings, Pinned, RevocationBound, Settings, UsageLimits};
+use keyward::keyring::{
+    Environment, Genesis, Keks, KeyState, Keyrings, Pinned, RevocationBound, Settings, UsageLimits,
+};
 use keyward::names::{Context, KeyVersionId, Purpose, RequestId};
 use keyward::policy::{self, Policy};
 use keyward::secret::SecretBytes;
 use keyward::service::{
     Answer, Call, Form, KeyringView, Open, OpenItem, Operation, Parts, Seal, SealItem, Service, Surface,
 };
-use keyward::store::{Opened, Writer, sqlite};
+use keyward::store::{self, Opened, Writer, sqlite};
 use keyward::telemetry::{Build, Metrics};
 use serde_json::Value;
 
 use super::writer::{Faults, tempered};
+use crate::postgres::Postgres;
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const SERVICE: u32 = 7;
@@ -30,7 +33,8 @@ const OPERATOR: u32 = 8;
 
 /// What a sidecar leaves on the disk.
 pub struct Place {
-    dir: tempfile::TempDir,
+    dir: Arc<tempfile::TempDir>,
+    store: store::Settings,
     pub clock: Arc<ManualClock>,
 }
 
@@ -39,7 +43,7 @@ pub struct Sidecar {
     pub keyrings: Arc<Keyrings>,
     pub faults: Arc<Faults>,
     /// Intents that its start could not close.
-    pub left: usize,
+    pub left: Vec<Dangling>,
     service: Arc<Service>,
     log: Log,
     store: Arc<dyn Writer>,
@@ -47,23 +51,73 @@ pub struct Sidecar {
 }
 
 impl Place {
-    /// A founded store with its log.
+    /// A founded store in a file, with its log.
     pub async fn founded() -> Self {
-        let place = Self { dir: tempfile::tempdir().unwrap(), clock: ManualClock::at(NOON) };
+        let dir = tempfile::tempdir().unwrap();
+        let store = store::Settings::Sqlite(in_dir(dir.path()));
+        Self::founded_in(dir, store).await
+    }
+
+    /// The same in a database of a server that the tests share.
+    pub async fn founded_in_postgresql(statement_timeout: Duration) -> Self {
+        let server = Postgres::shared();
+        let mut settings = server.settings(&server.database());
+        settings.statement_timeout = statement_timeout;
+        Self::founded_in(tempfile::tempdir().unwrap(), store::Settings::Postgresql(Box::new(settings))).await
+    }
+
+    async fn founded_in(dir: tempfile::TempDir, store: store::Settings) -> Self {
+        let place = Self { dir: Arc::new(dir), store, clock: ManualClock::at(NOON) };
         SoftwareKek::create_file(&Disk::real(), &place.path("kek")).unwrap();
-        let store = sqlite::create(&place.sqlite()).await.unwrap();
-        let genesis = Keyrings::found(store, &place.keks(), place.shared_clock(), &settings()).await.unwrap();
+        let opened = store::create(&place.store).await.unwrap();
+        let genesis = Keyrings::found(opened, &place.keks(), place.shared_clock(), &settings()).await.unwrap();
+        place.begin_log(&genesis);
+        place
+    }
+
+    fn begin_log(&self, genesis: &Genesis) {
         let founding = audit::Founding {
             store: genesis.store,
             environment: genesis.environment.name(),
             store_key_check: genesis.store_key_check,
         };
-        let (log, limits) = (place.log(), audit::Limits::default());
-        drop(Log::create(&log, &founding, place.shared_clock(), &Disk::real(), limits).unwrap());
-        place
+        let (log, limits) = (self.log(), audit::Limits::default());
+        drop(Log::create(&log, &founding, self.shared_clock(), &Disk::real(), limits).unwrap());
     }
 
-    /// The same once more, of which nothing runs.
+    /// One more sidecar of the same store, with a log of its own.
+    pub async fn peer(&self) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let copied = Command::new("cp").arg("-a").arg(self.path("kek")).arg(dir.path()).status();
+        assert!(copied.unwrap().success());
+        let peer = Self { dir: Arc::new(dir), store: self.store.clone(), clock: Arc::clone(&self.clock) };
+        let opened = store::open(&self.store).await.unwrap();
+        let genesis = Keyrings::open(opened, peer.keks(), peer.shared_clock(), settings()).admit().await.unwrap();
+        peer.begin_log(&genesis);
+        peer
+    }
+
+    /// The database, where it is one.
+    pub fn database(&self) -> String {
+        match &self.store {
+            store::Settings::Postgresql(settings) => settings.dbname.clone(),
+            store::Settings::Sqlite(_) => panic!("it is a file"),
+        }
+    }
+
+    /// Time passes as it does outside, from now until it is dropped: whoever waits goes on.
+    pub fn let_time_pass(&self) -> Ticking {
+        let clock = Arc::clone(&self.clock);
+        let tick = Duration::from_millis(1);
+        Ticking(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(tick).await;
+                clock.advance(tick);
+            }
+        }))
+    }
+
+    /// The same file once more, of which nothing runs.
     pub fn copy(&self) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let copied = Command::new("cp").arg("-a").args([self.path("kek"), self.path("log")]).arg(dir.path()).status();
@@ -73,8 +127,8 @@ impl Place {
         drop(Disk::real().create_new(&store, 0o600).unwrap());
         let from = rusqlite::Connection::open(self.path("store.sqlite")).unwrap();
         from.execute("VACUUM INTO ?1", [store.display().to_string()]).unwrap();
-        let clock = ManualClock::at(self.clock.wall());
-        Self { dir, clock }
+        let (clock, store) = (ManualClock::at(self.clock.wall()), store::Settings::Sqlite(in_dir(dir.path())));
+        Self { dir: Arc::new(dir), store, clock }
     }
 
     pub fn rotate_kek(&self) {
@@ -86,7 +140,7 @@ impl Place {
         let limits = audit::Limits::default();
         let (log, opened) = Log::open(&self.log(), self.shared_clock(), &Disk::real(), limits).unwrap();
         let faults = Arc::new(Faults::default());
-        let opened_store = sqlite::open(&self.sqlite()).await.unwrap();
+        let opened_store = store::open(&self.store).await.unwrap();
         let reader = opened_store.reader();
         let store = tempered(opened_store.into_writer(), &faults);
         let keyrings =
@@ -103,16 +157,12 @@ impl Place {
         };
         let metrics = Metrics::new(keyward::server::RESULTS, &Build { version: "0" }).unwrap();
         let service = Arc::new(Service::new(parts, self.shared_clock(), Arc::new(metrics)));
-        let left = service.reconcile(opened.dangling).await.len();
+        let left = service.reconcile(opened.dangling).await;
         Sidecar { keyrings, faults, left, service, log, store, clock: Arc::clone(&self.clock) }
     }
 
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
-    }
-
-    fn sqlite(&self) -> sqlite::Settings {
-        sqlite::Settings { path: self.path("store.sqlite"), busy_timeout: Duration::from_secs(10) }
     }
 
     fn log(&self) -> audit::Settings {
@@ -179,6 +229,12 @@ impl Sidecar {
         self.keyrings.find(&keyring.parse().unwrap()).await.unwrap().unwrap()
     }
 
+    /// Tries again to close what its start could not.
+    pub async fn reconcile(&mut self) -> usize {
+        self.left = self.service.reconcile(std::mem::take(&mut self.left)).await;
+        self.left.len()
+    }
+
     /// What the sealed head of a keyring says.
     pub async fn body(&self, keyring: &str) -> String {
         self.store.ring(keyring.to_owned()).await.unwrap().unwrap().head.body
@@ -201,6 +257,19 @@ impl Sidecar {
             records.extend(page.into_iter().map(read));
         }
     }
+}
+
+/// Ends the passing of time.
+pub struct Ticking(tokio::task::JoinHandle<()>);
+
+impl Drop for Ticking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+fn in_dir(dir: &Path) -> sqlite::Settings {
+    sqlite::Settings { path: dir.join("store.sqlite"), busy_timeout: Duration::from_secs(10) }
 }
 
 /// What an answer without a value says.
