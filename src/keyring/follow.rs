@@ -97,9 +97,10 @@ impl Open {
         for rows in changed {
             facts.push((rows, rings::facts(rows, &names, inner.settings.data_key_period)?));
         }
-        let mut shredded = Vec::new();
+        let (mut shredded, mut made) = (Vec::new(), Vec::new());
         for head in &body.heads {
             shredded.append(&mut verify::shredded(head)?);
+            made.append(&mut verify::made(head)?);
         }
         let own = changed.iter().find(|rows| rows.head.name == SYSTEM);
         let own = own.map(|rows| bodies::decode::<HeadBody>(&rows.head.body));
@@ -119,6 +120,7 @@ impl Open {
         if let Some(own) = &own {
             self.retire(own);
         }
+        directory.live(&made);
         directory.shred(&shredded);
         // While the directory is locked: whoever keeps a key looks there first.
         inner.partitions.evict(&shredded);
@@ -166,7 +168,7 @@ impl Inner {
                 if open.head().changes != before.changes {
                     continue;
                 }
-                return Err(Damage::of("the chain of changes".to_owned(), "it has become shorter").into());
+                return Err(shorter());
             }
             let Some(end) = end else { return Ok(()) };
             if seq == before.changes {
@@ -344,7 +346,11 @@ impl Inner {
     }
 }
 
-fn another(seq: u64) -> ApplyError {
+pub(super) fn shorter() -> ApplyError {
+    Damage::of("the chain of changes".to_owned(), "it has become shorter").into()
+}
+
+pub(super) fn another(seq: u64) -> ApplyError {
     Damage::of(format!("change {seq}"), "it is not the one that was there before").into()
 }
 

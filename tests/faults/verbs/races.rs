@@ -8,7 +8,7 @@ use std::time::Duration;
 use keyward::keyring::{KeyState, StoreHead};
 use keyward::service::{Answer, Code};
 
-use super::place::{Place, Sidecar, told};
+use super::place::{Place, Sidecar, sealing, told};
 use super::{Values, Verb, finish};
 
 /// Of a statement, on a loaded machine.
@@ -125,41 +125,93 @@ async fn agree(at: &str, sidecars: [&Sidecar; 2], place: &Place, values: &Values
 }
 
 /// Sidecars that make partitions as fast as they can.
-const MAKERS: usize = 7;
-const ROUNDS: usize = 12;
+struct Makers {
+    enough: Arc<AtomicBool>,
+    made: Arc<AtomicU64>,
+    at_work: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Makers {
+    async fn start(place: &Place, makers: usize) -> Self {
+        let (enough, made, mut at_work) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Vec::new());
+        for maker in 0..makers {
+            let peer = place.peer().await;
+            let sidecar = peer.start().await;
+            let (enough, made) = (Arc::clone(&enough), Arc::clone(&made));
+            at_work.push(tokio::spawn(async move {
+                for number in 0.. {
+                    if enough.load(Ordering::Relaxed) {
+                        sidecar.stop();
+                        return drop(peer);
+                    }
+                    let sealed = sidecar.seal("charts", &format!("patient {maker} {number}")).await;
+                    made.fetch_add(u64::from(sealed.is_ok()), Ordering::Relaxed);
+                }
+            }));
+        }
+        Self { enough, made, at_work }
+    }
+
+    fn made(&self) -> u64 {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    async fn end(self) {
+        assert_ne!(self.made(), 0, "there was no race");
+        self.enough.store(true, Ordering::Relaxed);
+        for maker in self.at_work {
+            maker.await.unwrap();
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_compromise_is_not_starved_by_a_fleet_that_makes_partitions_without_a_pause() {
     let place = Place::founded_in_postgresql(PATIENCE).await;
     let one = place.start().await;
     Values::sealed(&one).await;
-    let (enough, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let _passing = place.let_time_pass();
-    let mut makers = Vec::new();
-    for maker in 0..MAKERS {
-        let (enough, made) = (Arc::clone(&enough), Arc::clone(&made));
-        let peer = place.peer().await;
-        let sidecar = peer.start().await;
-        makers.push(tokio::spawn(async move {
-            for number in 0.. {
-                if enough.load(Ordering::Relaxed) {
-                    sidecar.stop();
-                    return drop(peer);
-                }
-                let patient = format!("patient {maker} {number}");
-                made.fetch_add(u64::from(sidecar.seal("charts", &patient).await.is_ok()), Ordering::Relaxed);
-            }
-        }));
-    }
-    for _ in 0..ROUNDS {
+    let makers = Makers::start(&place, 7).await;
+    for _ in 0..12 {
         finish(&one, Verb::Suspend).await;
         finish(&one, Verb::Resume).await;
     }
     finish(&one, Verb::Compromise).await;
-    enough.store(true, Ordering::Relaxed);
-    for maker in makers {
-        maker.await.unwrap();
+    makers.end().await;
+    one.stop();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_of_a_database_is_admitted_while_its_peers_make_partitions_without_a_pause() {
+    is_admitted_meanwhile(&Place::founded_in_postgresql(PATIENCE).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sidecar_of_a_file_is_admitted_while_its_peers_make_partitions_without_a_pause() {
+    is_admitted_meanwhile(&Place::founded().await).await;
+}
+
+/// So many that reading them takes longer than making one.
+async fn is_admitted_meanwhile(place: &Place) {
+    let one = place.start().await;
+    Values::sealed(&one).await;
+    for page in 0..8 {
+        let patients: Vec<String> = (0..500).map(|n| format!("old patient {page} {n}")).collect();
+        let patients: Vec<&str> = patients.iter().map(String::as_str).collect();
+        assert!(matches!(one.ask(sealing("charts", &patients)).await, Answer::Sealed(_)));
     }
-    assert!(made.load(Ordering::Relaxed) > 0, "there was no race");
+    let _passing = place.let_time_pass();
+    let late = place.peer().await;
+    let makers = Makers::start(place, 3).await;
+    for _ in 0..4 {
+        let before = makers.made();
+        let admitted = late.start().await;
+        assert!(makers.made() > before, "nothing changed meanwhile");
+        admitted.keyrings.catch_up().await.unwrap();
+        let sealed = admitted.seal("charts", "old patient 3 3").await.unwrap();
+        assert_eq!(admitted.open("old patient 3 3", &sealed).await.as_deref(), Ok("old patient 3 3"));
+        admitted.stop();
+    }
+    makers.end().await;
     one.stop();
 }
