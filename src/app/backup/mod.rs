@@ -1,10 +1,11 @@
 //! How do store and log survive the loss of the machine? A backup holds both, restore puts them back, a drill proves that
 //! the escrow alone would do. All three work on a stopped sidecar's state and never unwrap what they do not compare.
 //!
-//! Reading order: `manifest` (what a backup is, and when it is one), `make`, `restore`, `rebase`, `drill`.
+//! Reading order: `manifest` (what a backup is, and when it is one), `make`, `restore`, `rebase`, `in_place`, `drill`.
 
 mod drill;
 mod files;
+mod in_place;
 mod make;
 mod manifest;
 mod rebase;
@@ -22,6 +23,7 @@ use crate::store::{Opened, sqlite};
 
 pub use drill::{DrillError, DrillOptions, DrillReport, drill, record_drill};
 use files::FileError;
+pub use in_place::{Declared, InPlaceError, declare};
 pub use make::{BackupError, BackupOptions, Made, back_up};
 pub use manifest::Manifest;
 pub use restore::{RestoreError, RestoreOptions, Restored, restore};

@@ -4,6 +4,7 @@
 mod fate;
 mod fleet;
 mod postgresql;
+mod set_back;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
