@@ -80,9 +80,6 @@ impl MoveError {
                     emptied(to)
                 )
             }
-            Self::Copy(CopyError::Moved) => {
-                format!("stop every sidecar that uses the store, empty {target} ({}), and begin again", emptied(to))
-            }
             Self::Copy(_) => format!(
                 "the old store is untouched; if {target} holds an unfinished copy and nothing else, empty it ({}) and begin again",
                 emptied(to)
@@ -109,6 +106,7 @@ pub async fn migrate_store(
     let disk = Disk::real();
     let _lock = disk.lock_exclusive(&config.state.lock()).map_err(MoveError::State)?;
     let from = store::open(&source).await.map_err(CopyError::From)?;
+    let from = from.snapshot().await.map_err(CopyError::From)?;
     let into = store::create(&target).await.map_err(CopyError::To)?;
     let counts = store::copy(from, into, tell).await?;
     let old = match &source {

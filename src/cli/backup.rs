@@ -12,7 +12,8 @@ use crate::config::Config;
 
 use super::failure::{Exit, Failure, chain};
 
-/// Copy the log and the store, verify both, and write the manifest.
+/// Copy the log and the store, verify both, and write the manifest. The sidecar may run: it goes on meanwhile, and so do the
+/// others of a fleet.
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
     #[command(flatten)]
@@ -62,7 +63,10 @@ impl Backup {
         });
         let made = made.map_err(|error| Failure::new(backup_exit(&error), chain(&error)).hint(error.hint()))?;
         if self.json {
-            println!("{:#}", serde_json::json!({ "digest": made.digest, "manifest": made.manifest }));
+            println!(
+                "{:#}",
+                serde_json::json!({ "digest": made.digest, "manifest": made.manifest, "recorded": made.recorded })
+            );
             return Ok(ExitCode::SUCCESS);
         }
         println!("backed up to {}", self.to.display());
@@ -73,7 +77,11 @@ impl Backup {
                 "NOT VERIFIED: no row was checked, and a drill finds no canaries; back up again when a KEK is back"
             );
         }
-        println!("keep the digest apart from the backup; it stands in the log as store.backed_up");
+        if made.recorded {
+            println!("keep the digest apart from the backup; it stands in the log as store.backed_up");
+        } else {
+            println!("keep the digest apart from the backup; the sidecar that runs here has not recorded it yet");
+        }
         println!("next: keyward drill restore --from {} --signed-off-by NAME", self.to.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -184,7 +192,7 @@ impl Drop for Steps {
 const fn backup_exit(error: &BackupError) -> Exit {
     match error {
         BackupError::Exists(_) | BackupError::Write(_) => Exit::CannotCreate,
-        BackupError::LogCopy(_) | BackupError::Log(_) | BackupError::Unrecorded { .. } => Exit::AuditLog,
+        BackupError::LogCopy(_) | BackupError::Unrecorded { .. } => Exit::AuditLog,
         _ => Exit::Unavailable,
     }
 }

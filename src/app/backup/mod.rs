@@ -1,13 +1,15 @@
 //! How do store and log survive the loss of the machine? A backup holds both, restore puts them back, a drill proves that
-//! the escrow alone would do. All three work on a stopped sidecar's state and never unwrap what they do not compare.
+//! the escrow alone would do. A backup also copies what runs; a restore wants the sidecar stopped. None unwraps what it does
+//! not compare.
 //!
-//! Reading order: `manifest` (what a backup is, and when it is one), `make`, `restore`, `rebase`, `in_place`, `drill`.
+//! Reading order: `manifest` (what a backup is, and when it is one), `make`, `notice`, `restore`, `rebase`, `in_place`, `drill`.
 
 mod drill;
 mod files;
 mod in_place;
 mod make;
 mod manifest;
+mod notice;
 mod rebase;
 mod restore;
 
@@ -26,6 +28,7 @@ use files::FileError;
 pub use in_place::{Declared, InPlaceError, declare};
 pub use make::{BackupError, BackupOptions, Made, back_up};
 pub use manifest::Manifest;
+pub(super) use notice::record_notices;
 pub use restore::{RestoreError, RestoreOptions, Restored, restore};
 
 /// Tells what is being done: a word, how far, of how much.
