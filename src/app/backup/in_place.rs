@@ -19,7 +19,7 @@ use crate::store::{self, Reader, StoreError};
 
 use super::super::start::{StartError, pinned};
 use super::super::store::{described, without_mirror};
-use super::{Tell, admit, all_keks, open_log, record};
+use super::{Tell, admit, all_keks, each_record, open_log, record};
 
 /// The store that is in force from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -170,13 +170,9 @@ struct Heads(Vec<StoreHead>);
 
 impl Heads {
     fn of(log: &Log) -> Result<Self, InPlaceError> {
-        let (mut heads, mut next) = (Self::default(), 0);
-        loop {
-            let page = log.read(next, PAGE)?;
-            let Some((last, _)) = page.last() else { return Ok(heads) };
-            next = last.saturating_add(1);
-            page.iter().for_each(|(_, record)| heads.note(record));
-        }
+        let mut heads = Self::default();
+        each_record(log, |record| heads.note(record))?;
+        Ok(heads)
     }
 
     fn note(&mut self, record: &[u8]) {
@@ -215,8 +211,7 @@ impl Heads {
 }
 
 const NAMED: &[u8] = b"\"store_head\"";
-/// Records, and links of the chain, that are read at once.
-const PAGE: usize = 1_000;
+/// Links of the chain that are read at once.
 const LINKS: u32 = 1_000;
 
 #[cfg(test)]

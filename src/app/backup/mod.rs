@@ -99,6 +99,20 @@ fn open_log(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<(Log, a
     Log::open(&config.audit, clock.clone(), disk, audit::Limits::default())
 }
 
+/// Every committed record of a log, oldest first.
+fn each_record(log: &Log, mut tell: impl FnMut(&[u8])) -> Result<(), audit::ReadError> {
+    let mut next = 0;
+    loop {
+        let page = log.read(next, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        next = last.saturating_add(1);
+        page.iter().for_each(|(_, record)| tell(record));
+    }
+}
+
+/// Records that are read at once.
+const PAGE: usize = 1_000;
+
 /// A record of what an operator of this machine did, who is no principal of the sidecar: the operating system knows them.
 async fn record(
     log: &Log,
