@@ -127,7 +127,7 @@ fn declare(config: &Config, accept: Option<u64>) -> Result<ExitCode, Failure> {
     });
     let failed = |error: InPlaceError| {
         let exit = match error {
-            InPlaceError::Lost { .. } | InPlaceError::NotAdmitted(_) => Exit::Finding,
+            InPlaceError::Lost { .. } | InPlaceError::Moved { .. } | InPlaceError::NotAdmitted(_) => Exit::Finding,
             InPlaceError::Log(_) | InPlaceError::Append(_) => Exit::AuditLog,
             _ => Exit::Unavailable,
         };
@@ -136,9 +136,12 @@ fn declare(config: &Config, accept: Option<u64>) -> Result<ExitCode, Failure> {
     let declared = declared.map_err(failed)?;
     println!("store       {}", declared.store);
     println!("head        {}", declared.head);
-    if declared.lost == 0 {
+    if declared.reopened {
+        println!("it is in service again: nothing may serve the place that it was moved to");
+    } else if declared.lost == 0 {
         println!("it has every change that this log knows: nothing was given up, and nothing had to be declared");
-    } else {
+    }
+    if declared.lost > 0 {
         println!("{} changes were given up, as the log records", declared.lost);
         println!("every other sidecar of this store declares the same before it serves");
     }

@@ -177,6 +177,7 @@ impl Inner {
             return Ok(());
         }
         let (body, after) = verify::link(link, before, &open.system.rows)?;
+        self.still_here(&body)?;
         let mut changed = Vec::with_capacity(body.heads.len());
         for head in &body.heads {
             let known = verify::named(head)?;

@@ -60,6 +60,16 @@ pub async fn look(settings: &Settings) -> Result<Box<dyn Snapshot>, StoreError> 
     }
 }
 
+/// Opens a store that exists so that nobody else changes it as long as the value, or what was made of it, is there. Whoever
+/// tries is refused as by a database that does not answer in time.
+pub async fn hold(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        // The state directory's lock keeps others away.
+        Settings::Sqlite(settings) => sqlite::open(settings).await,
+        Settings::Postgresql(settings) => postgres::hold(settings).await,
+    }
+}
+
 async fn with_mirror(opened: Opened, settings: &postgres::Settings) -> Opened {
     match &settings.mirror {
         Some(path) => mirror::mirrored(opened, path).await,

@@ -14,12 +14,12 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::durable::{Disk, DurableError};
 use crate::kek;
-use crate::keyring::{self, ApplyError, Pinned, StoreHead};
+use crate::keyring::{self, ApplyError, Keyrings, Pinned, StoreHead};
 use crate::store::{self, Reader, StoreError};
 
 use super::super::start::{StartError, pinned};
 use super::super::store::{described, without_mirror};
-use super::{Tell, admit, all_keks, each_record, open_log, record};
+use super::{Tell, all_keks, each_record, open_log, record};
 
 /// The store that is in force from now on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct Declared {
     pub head: StoreHead,
     /// How many changes that the log knows are given up; 0 if none is missing, and then nothing was recorded.
     pub lost: u64,
+    /// Whether it had been moved away.
+    pub reopened: bool,
 }
 
 /// Why the store that is there was not declared.
@@ -72,6 +74,17 @@ pub enum InPlaceError {
         /// The newest that the log knows.
         known: u64,
     },
+    /// It was moved, and nobody said that the place is lost.
+    #[error("this store was moved to {to}, where it may be in use")]
+    Moved {
+        /// The place.
+        to: String,
+        /// How many changes that this log knows would be given up.
+        lost: u64,
+    },
+    /// It could not be taken into service again.
+    #[error("cannot take the store into service again")]
+    Closed(#[source] ApplyError),
     /// The log takes no records.
     #[error("cannot write the audit log")]
     Append(#[from] AppendError),
@@ -97,6 +110,11 @@ impl InPlaceError {
                  backup (docs/recovery.md)"
                     .to_owned()
             }
+            Self::Moved { to, lost } => format!(
+                "name that place in [store]. Two stores that both serve contradict each other for good: only if {to} is lost, \
+                 with every backup of it, go on with --accept-lost-changes {lost}"
+            ),
+            Self::Closed(_) => "nothing was declared: run the same command again".to_owned(),
             Self::Lost { common, known, .. } => format!(
                 "look for a newer copy of the store first: the old primary, its disk, a standby, a backup. What was changed \
                  in {} to {known} is gone: keys made there with everything sealed under them; destructions and shreddings \
@@ -130,28 +148,40 @@ pub async fn declare(
     tell("verifying the store", 0, 1);
     let keks = all_keks(config, &clock, &disk).await?;
     // Older than the log knows it is what shall be declared; a store that was given up before stays refused.
-    let admitted = admit(found, keks, config, &clock, Pinned { head: None, ..known }).await;
-    let head = admitted.map_err(InPlaceError::NotAdmitted)?.head().unwrap_or_default();
-    let verdict = heads.verdict(&reader).await?;
-    let declared = |lost| Declared { store: described(&config.store), head, lost };
-    let Some(Missing { common, first, newest }) = verdict else {
+    let keyrings = Keyrings::open(found, keks, clock.clone(), config.keyring.clone());
+    keyrings.pin(Pinned { head: None, ..known });
+    keyrings.reopening();
+    keyrings.admit().await.map_err(InPlaceError::NotAdmitted)?;
+    let mut head = keyrings.head().unwrap_or_default();
+    let (missing, moved) = (heads.verdict(&reader).await?, keyrings.moved_to());
+    let lost = missing.as_ref().map_or(0, |Missing { common, newest, .. }| newest.saturating_sub(*common));
+    if (missing.is_some() || moved.is_some()) && accept != Some(lost) {
         log.drain().await?;
-        return Ok(declared(0));
-    };
-    let lost = newest.saturating_sub(common);
-    if accept != Some(lost) {
-        log.drain().await?;
-        return Err(InPlaceError::Lost { head: head.changes, common, known: newest });
+        return Err(refusal(head, missing, moved, lost));
     }
-    let facts = vec![
-        ("abandoned_head", first.to_string()),
-        ("generation", format!("{}..{newest}", common.saturating_add(1))),
-        ("os_user", uid.to_string()),
-        ("store_head", head.to_string()),
-    ];
-    record(&log, &clock, (Event::StoreRebased, Outcome::Done), facts).await?;
+    if moved.is_some() {
+        head = keyrings.reopen().await.map_err(InPlaceError::Closed)?;
+    }
+    if missing.is_some() || moved.is_some() {
+        let mut facts = vec![("os_user", uid.to_string()), ("store_head", head.to_string())];
+        if let Some(Missing { common, first, newest }) = missing {
+            facts.push(("abandoned_head", first.to_string()));
+            facts.push(("generation", format!("{}..{newest}", common.saturating_add(1))));
+        }
+        record(&log, &clock, (Event::StoreRebased, Outcome::Done), facts).await?;
+    }
     log.drain().await?;
-    Ok(declared(lost))
+    Ok(Declared { store: described(&config.store), head, lost, reopened: moved.is_some() })
+}
+
+fn refusal(head: StoreHead, missing: Option<Missing>, moved: Option<String>, lost: u64) -> InPlaceError {
+    match (moved, missing) {
+        (Some(to), _) => InPlaceError::Moved { to, lost },
+        (None, Some(Missing { common, newest, .. })) => {
+            InPlaceError::Lost { head: head.changes, common, known: newest }
+        }
+        (None, None) => InPlaceError::Lost { head: head.changes, common: head.changes, known: head.changes },
+    }
 }
 
 /// What the log knows and the store lacks.

@@ -41,7 +41,7 @@ const APPEND_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// All configured key-encryption keys; one that is away starts too.
-async fn all_keks(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<Keks, kek::StartError> {
+pub(super) async fn all_keks(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<Keks, kek::StartError> {
     let primary = start(config, config.keks.primary.clone(), clock, disk).await?;
     let escrow = match &config.keks.escrow {
         Some(settings) => Some(start(config, settings.clone(), clock, disk).await?),
@@ -77,7 +77,7 @@ async fn start(
 }
 
 /// Opens the keyrings of a store and verifies every row.
-async fn admit(
+pub(super) async fn admit(
     store: Opened,
     keks: Keks,
     config: &Config,
@@ -95,7 +95,11 @@ fn in_file(path: std::path::PathBuf) -> sqlite::Settings {
     sqlite::Settings { path, busy_timeout: BUSY }
 }
 
-fn open_log(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<(Log, audit::Opened), audit::OpenError> {
+pub(super) fn open_log(
+    config: &Config,
+    clock: &SharedClock,
+    disk: &Disk,
+) -> Result<(Log, audit::Opened), audit::OpenError> {
     Log::open(&config.audit, clock.clone(), disk, audit::Limits::default())
 }
 
@@ -114,7 +118,7 @@ fn each_record(log: &Log, mut tell: impl FnMut(&[u8])) -> Result<(), audit::Read
 const PAGE: usize = 1_000;
 
 /// A record of what an operator of this machine did, who is no principal of the sidecar: the operating system knows them.
-async fn record(
+pub(super) async fn record(
     log: &Log,
     clock: &SharedClock,
     (event, outcome): (Event, Outcome),

@@ -3,6 +3,7 @@
 
 mod fate;
 mod fleet;
+mod moving;
 mod postgresql;
 mod set_back;
 

@@ -22,7 +22,7 @@ const DECLARE: &str = "keyward restore --store-only --in-place";
 
 /// Waits until a sidecar said this on its standard error.
 #[track_caller]
-fn says(setup: &Setup, words: &str) -> String {
+pub(super) fn says(setup: &Setup, words: &str) -> String {
     let began = Instant::now();
     loop {
         let said = std::fs::read_to_string(setup.dir.path().join("stderr")).unwrap();
@@ -36,7 +36,7 @@ fn says(setup: &Setup, words: &str) -> String {
 
 /// A start that must be refused with these words, and that the way out is among them.
 #[track_caller]
-fn refuses_to_start(setup: &Setup, words: &str) {
+pub(super) fn refuses_to_start(setup: &Setup, words: &str) {
     let errors = std::fs::File::create(setup.dir.path().join("stderr")).unwrap();
     let serve = ["serve", "--config", &setup.config()];
     let mut child = Command::new(KEYWARD).args(serve).stderr(errors).stdout(Stdio::null()).spawn().unwrap();
@@ -46,7 +46,7 @@ fn refuses_to_start(setup: &Setup, words: &str) {
     assert!(said.contains(words) && said.contains(DECLARE), "{said}");
 }
 
-fn declare(setup: &Setup, accept: Option<u64>) -> (bool, String) {
+pub(super) fn declare(setup: &Setup, accept: Option<u64>) -> (bool, String) {
     let (config, number) = (setup.config(), accept.map(|number| number.to_string()));
     let mut arguments = vec!["restore", "--store-only", "--in-place", "--config", &config];
     if let Some(number) = &number {
@@ -72,7 +72,7 @@ fn give_up(setup: &Setup) -> u64 {
     number
 }
 
-fn create(setup: &Setup, name: &str) -> bool {
+pub(super) fn create(setup: &Setup, name: &str) -> bool {
     keyward(&["keyring", "create", name, "--require", "x", "--config", &setup.config()]).status.success()
 }
 
