@@ -142,7 +142,7 @@ struct Store {
 struct Core {
     pool: Arc<Pool>,
     hints: Arc<Hints>,
-    /// Set once server and schema were looked at: nothing is read or written before.
+    /// Set once server and schema were looked at: nothing is read or written before. Each new connection looks again.
     admitted: OnceCell<()>,
     /// Whether the one connection holds the lock of all committers: another one would not.
     alone: bool,
@@ -159,6 +159,9 @@ impl Core {
         if self.alone && !lease.stale {
             let why = "the connection that kept others from changing the store was lost";
             return Err(StoreError::Unavailable(why.to_owned()));
+        }
+        if self.admitted.initialized() && !lease.stale {
+            schema::look_again(&lease).await.map_err(Fault::harmless)?;
         }
         self.admitted.get_or_try_init(|| admit(&lease, self.pool.settings())).await.map_err(Fault::harmless)?;
         Ok(lease)

@@ -315,6 +315,32 @@ async fn a_standby_is_not_read_from_and_serves_once_it_is_promoted() {
     assert_eq!(store.reader.counts().await.unwrap().genesis, 1);
 }
 
+/// An older sidecar of a fleet, after a newer one has migrated; and one whose address leads to another server now.
+#[tokio::test]
+async fn each_new_connection_looks_whether_schema_and_server_are_still_fit() {
+    let (name, settings, store) = fresh().await;
+    store.commit(vec![genesis(1)]).await;
+    let again = || async {
+        cut(&name);
+        store.writer.last_change().await.err()
+    };
+    assert_eq!(again().await, None);
+    let server = Postgres::shared();
+    server.sql(&name, "UPDATE keyward.needs SET schema = 99, keyward = '9.9.9'");
+    let refused = again().await;
+    assert!(
+        matches!(&refused, Some(StoreError::NewerSchema { found: 99, needs, .. }) if needs == "9.9.9"),
+        "{refused:?}"
+    );
+    server.sql(&name, "UPDATE keyward.needs SET schema = 0");
+    let refused = again().await.unwrap().to_string();
+    assert!(refused.contains("was an older database put back"), "{refused}");
+    server.sql(&name, "UPDATE keyward.needs SET schema = 1");
+    assert_eq!(again().await, None, "{settings}");
+    server.sql(&name, &format!("ALTER DATABASE {name} SET synchronous_commit = 'local'"));
+    assert_eq!(again().await, None, "keyward sets it for its own sessions");
+}
+
 #[tokio::test]
 async fn a_slow_database_is_an_error_in_time_and_nothing_stays() {
     let (name, settings, store) = fresh().await;
