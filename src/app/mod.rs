@@ -28,8 +28,8 @@ use crate::service::Service;
 
 pub use crate::keyring::StoreHead;
 pub use backup::{
-    BackupError, BackupOptions, DrillError, DrillOptions, DrillReport, Made, Manifest, RestoreError, RestoreOptions,
-    Restored, back_up, drill, record_drill, restore,
+    BackupError, BackupOptions, Declared, DrillError, DrillOptions, DrillReport, InPlaceError, Made, Manifest,
+    RestoreError, RestoreOptions, Restored, back_up, declare, drill, record_drill, restore,
 };
 pub use found::{FoundError, Founded, found, join};
 pub use keks::{

@@ -2,9 +2,16 @@
 
 use std::path::PathBuf;
 
+use crate::audit::{self, AppendError, Event, Outcome};
+use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::durable::{Disk, DurableError};
+use crate::kek;
+use crate::keyring::ApplyError;
 use crate::store::{self, Settings, StoreError, postgres};
+
+use super::start::{StartError, pinned};
+use super::{backup, events};
 
 pub use crate::store::{CopyError, Counts, Progress};
 
@@ -36,8 +43,8 @@ pub struct Moved {
 pub enum Old {
     /// The file has another name: no sidecar opens it by accident.
     Renamed(PathBuf),
-    /// The database is as it was; keyward has no right to take it out of service.
-    Unmarked(String),
+    /// The database holds the old store still; its chain ends with a link that says where it is now.
+    Closed(String),
 }
 
 /// Why a store was not moved.
@@ -55,8 +62,26 @@ pub enum MoveError {
     /// The copy failed; the old store is as it was.
     #[error(transparent)]
     Copy(#[from] CopyError),
-    /// The copy is whole, but the old file still has its name.
-    #[error("the new store is whole, but the old one could not be renamed")]
+    /// The log does not open.
+    #[error("cannot open the audit log")]
+    Log(#[from] audit::OpenError),
+    /// It does not say which store it belongs to.
+    #[error(transparent)]
+    Unpinned(#[from] StartError),
+    /// A key-encryption key is configured wrongly or insecure.
+    #[error("the key-encryption key is refused")]
+    Kek(#[from] kek::StartError),
+    /// It is another store than the log's, an older one, or one that was moved already.
+    #[error("the store to be moved is not admitted")]
+    NotAdmitted(#[source] ApplyError),
+    /// The copy is whole, but the old store does not say that it is one.
+    #[error("the new store is whole, but the old one could not be closed")]
+    Close(#[source] ApplyError),
+    /// The log takes no records.
+    #[error("the store was moved, but the audit log did not take the record")]
+    Append(#[from] AppendError),
+    /// The old store is closed, but its file still has its name.
+    #[error("the store was moved, but the old file could not be renamed")]
     Mark(#[source] DurableError),
 }
 
@@ -68,7 +93,7 @@ impl MoveError {
             Self::Same => "change [store] in the configuration that --to names".to_owned(),
             Self::Environment => "the environment of a store never changes".to_owned(),
             Self::State(DurableError::AlreadyLocked { .. }) => {
-                "stop the sidecar first; with a shared database, every sidecar of the fleet".to_owned()
+                "stop the sidecar first; the others of a fleet stop by themselves when the store has moved".to_owned()
             }
             Self::State(_) => "check the state directory of the configuration".to_owned(),
             Self::Copy(CopyError::From(_) | CopyError::Unfounded) => {
@@ -80,23 +105,33 @@ impl MoveError {
                     emptied(to)
                 )
             }
-            Self::Copy(CopyError::Moved) => {
-                format!("stop every sidecar that uses the store, empty {target} ({}), and begin again", emptied(to))
-            }
             Self::Copy(_) => format!(
                 "the old store is untouched; if {target} holds an unfinished copy and nothing else, empty it ({}) and begin again",
                 emptied(to)
             ),
-            Self::Mark(_) => format!("rename it by hand before any sidecar starts; {target} is the store now"),
+            Self::Log(_) | Self::Unpinned(_) => {
+                "nothing was changed: `keyward audit verify` says what is wrong with the log".to_owned()
+            }
+            Self::Kek(_) => "check [kek.NAME] of that key: closing the old store needs one".to_owned(),
+            Self::NotAdmitted(ApplyError::Unavailable(_)) => {
+                "make one of the key-encryption keys reachable, and the store; nothing was changed".to_owned()
+            }
+            Self::NotAdmitted(_) => "nothing was changed; see what the error says to do".to_owned(),
+            Self::Close(_) => {
+                format!("the old store is the one that counts: empty {target} ({}), and begin again", emptied(to))
+            }
+            Self::Append(_) | Self::Mark(_) => format!("{target} is the store now, and the old one is closed"),
         }
     }
 }
 
-/// Copies the store of one configuration into the empty one of another, compares them, and takes the old one out of service
-/// where keyward can. If we stop in between, the old store is as it was and the new one is none yet.
+/// Copies the store of one configuration into the empty one of another, compares them, and closes the old one: nobody
+/// changes it meanwhile, and no sidecar serves it afterwards. If we stop before the end of the copy, the new one is none
+/// yet; if we stop between the two, the old one counts, and the new one is emptied and made again.
 pub async fn migrate_store(
     config: &Config,
     to: &Config,
+    clock: SharedClock,
     tell: &mut (dyn FnMut(Progress) + Send),
 ) -> Result<Moved, MoveError> {
     let (source, target) = (without_mirror(&config.store), without_mirror(&to.store));
@@ -108,12 +143,27 @@ pub async fn migrate_store(
     }
     let disk = Disk::real();
     let _lock = disk.lock_exclusive(&config.state.lock()).map_err(MoveError::State)?;
-    let from = store::open(&source).await.map_err(CopyError::From)?;
+    let (log, opened) = backup::open_log(config, &clock, &disk)?;
+    let pinned = pinned(&log, &opened)?;
+    let from = store::hold(&source).await.map_err(CopyError::From)?;
+    let moment = from.snapshot().await.map_err(CopyError::From)?;
+    let keks = backup::all_keks(config, &clock, &disk).await?;
+    let keyrings = backup::admit(from, keks, config, &clock, pinned).await.map_err(MoveError::NotAdmitted)?;
     let into = store::create(&target).await.map_err(CopyError::To)?;
-    let counts = store::copy(from, into, tell).await?;
+    let counts = store::copy(moment, into, tell).await?;
+    let (place, head) = (described(&target), keyrings.head().unwrap_or_default());
+    keyrings.move_to(&place).await.map_err(MoveError::Close)?;
+    drop(keyrings);
+    let facts = vec![events::fact("moved_to", place), ("store_head", head.to_string())];
+    backup::record(&log, &clock, (Event::StoreMoved, Outcome::Done), facts).await?;
+    log.drain().await?;
     let old = match &source {
-        Settings::Sqlite(file) => Old::Renamed(rename(&disk, &file.path).map_err(MoveError::Mark)?),
-        Settings::Postgresql(database) => Old::Unmarked(database.to_string()),
+        Settings::Sqlite(file) => {
+            // What closes it lies in its WAL: opening moves that into the file.
+            drop(store::open(&source).await.map_err(CopyError::From)?);
+            Old::Renamed(rename(&disk, &file.path).map_err(MoveError::Mark)?)
+        }
+        Settings::Postgresql(database) => Old::Closed(database.to_string()),
     };
     Ok(Moved { counts, old })
 }

@@ -65,6 +65,7 @@ events! {
     StoreFollowed = "store.followed", Control;
     StoreDamaged = "store.damaged", Control;
     StoreRebased = "store.rebased", Control;
+    StoreMoved = "store.moved", Control;
     DrillDone = "drill.done", Control;
     SidecarStarted = "sidecar.started", Control;
     SidecarReady = "sidecar.ready", Control;
@@ -149,6 +150,7 @@ pub const FACTS: &[&str] = &[
     "mended",
     "module_digest",
     "moved",
+    "moved_to",
     "offline_seconds",
     "old_origin",
     "old_records",

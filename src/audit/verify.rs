@@ -12,7 +12,7 @@ use super::history::{self, HistoryError, NEWEST, Stored};
 use super::note::{Checkpoint, Origin, VerifierKey};
 use super::recover::torn_files;
 use super::rule::{Fault, Finding, Rule};
-use super::scan::{Chain, FrameReader, NextError, PartsCheck, Segment, name_bad_record, segments};
+use super::scan::{Chain, FrameReader, NextError, PartsCheck, Segment, WAL, name_bad_record, segments};
 use super::tree::{Hash, Tree};
 use super::view::{self, View};
 
@@ -46,6 +46,8 @@ pub struct Verified {
     pub store_key_check: Option<String>,
     /// The newest head of the store that a record names.
     pub store_head: Option<String>,
+    /// Heads that restores gave up.
+    pub abandoned: Vec<String>,
 }
 
 /// How far a verification is.
@@ -131,20 +133,45 @@ pub fn verify(
         times: proof.first_time.map(|first| (first, proof.chain.time)),
         store_key_check: proof.store_key_check,
         store_head: proof.store_head,
+        abandoned: proof.abandoned,
     })
 }
 
 /// The files that a copy for verification needs (LOG-1), relative to the log's directory: everything but the key that
-/// signs and the lock.
+/// signs and the lock. Of a log that is written meanwhile they are copied in this order, the segments listed again when
+/// the others are there: a newest checkpoint is in the history that was copied after it, and what the history covers was
+/// written before it. Then [`whole`] says where the copy ends.
 pub fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> =
-        [history::PUBLIC, history::ALL, history::NEWEST].into_iter().map(PathBuf::from).collect();
+        [history::PUBLIC, history::NEWEST, history::ALL].into_iter().map(PathBuf::from).collect();
     files.extend(torn_files(dir)?.into_iter().map(PathBuf::from));
     for segment in segments(dir)? {
         files.extend(segment.path.strip_prefix(dir).map(Path::to_path_buf));
     }
     Ok(files)
 }
+
+/// Where the files of such a copy are to be cut, so that they end with a whole checkpoint and a whole frame. A frame that
+/// was being written had not been acknowledged.
+pub fn whole(dir: &Path) -> Result<Vec<(PathBuf, u64)>, VerifyError> {
+    let stored = history::load(dir, &history::public_key(dir)?)?;
+    let mut ends = vec![(dir.join(history::ALL), stored.length)];
+    if let Some(last) = segments(dir).map_err(VerifyError::read(dir.to_path_buf()))?.pop() {
+        let mut reader = FrameReader::open(&last.path, 0).map_err(VerifyError::read(last.path.clone()))?;
+        loop {
+            match reader.next() {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(NextError::Frame(_)) => break,
+                Err(NextError::Io(source)) => return Err(VerifyError::Read { path: last.path, source }),
+            }
+        }
+        ends.push((last.path, reader.offset()));
+    }
+    Ok(ends)
+}
+
+/// The folder of the segments, relative to the log's directory.
+pub const SEGMENTS: &str = WAL;
 
 fn outside(dir: &Path, key: &VerifierKey, note: &str) -> Result<Checkpoint, Finding> {
     key.open(note).map_err(|error| {
@@ -166,6 +193,7 @@ struct Proof<'a> {
     first_time: Option<u64>,
     store_key_check: Option<String>,
     store_head: Option<String>,
+    abandoned: Vec<String>,
     progress: &'a mut dyn FnMut(Progress),
 }
 
@@ -185,6 +213,7 @@ impl<'a> Proof<'a> {
             first_time: None,
             store_key_check: None,
             store_head: None,
+            abandoned: Vec::new(),
             progress,
         }
     }
@@ -228,7 +257,9 @@ impl<'a> Proof<'a> {
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> Result<(), Fault> {
-        let Self { chain, expected, next_expected, open, torn, first_time, store_key_check, store_head, .. } = self;
+        let Self {
+            chain, expected, next_expected, open, torn, first_time, store_key_check, store_head, abandoned, ..
+        } = self;
         let mut parts = PartsCheck::default();
         let mut intents = Vec::new();
         chain.follow(frame, |index, record, tree| {
@@ -245,6 +276,7 @@ impl<'a> Proof<'a> {
             if let Some(head) = view.facts.get("store_head") {
                 *store_head = Some(head.to_string());
             }
+            abandoned.extend(view.facts.get("abandoned_head").map(ToString::to_string));
             if view.event == "log.recovered" {
                 torn.push(torn_facts(&view));
             }

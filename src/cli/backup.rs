@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::app::{self, BackupError, BackupOptions, Manifest, RestoreError, RestoreOptions};
+use crate::app::{self, BackupError, BackupOptions, InPlaceError, Manifest, RestoreError, RestoreOptions};
 use crate::clock::SystemClock;
+use crate::config::Config;
 
 use super::failure::{Exit, Failure, chain};
 
-/// Copy the log and the store, verify both, and write the manifest.
+/// Copy the log and the store, verify both, and write the manifest. The sidecar may run: it goes on meanwhile, and so do the
+/// others of a fleet.
 #[derive(Debug, clap::Args)]
 pub(super) struct Backup {
     #[command(flatten)]
@@ -33,14 +35,18 @@ pub(super) struct Restore {
     #[command(flatten)]
     config: super::ConfigPath,
     /// The backup's directory
-    #[arg(long, value_name = "DIR")]
-    from: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "in_place")]
+    from: Option<PathBuf>,
     /// The digest that `keyward backup` printed and the log recorded: any other backup is refused
     #[arg(long, value_name = "HEX")]
     digest: Option<String>,
     /// Only the store was lost: keep the log that is there, which goes on
     #[arg(long)]
     store_only: bool,
+    /// With --store-only: nothing is copied; the store that is there (a promoted standby, a dump that was put back) is
+    /// verified and declared to be the one in force, in this sidecar's log; every sidecar of a fleet does the same
+    #[arg(long, requires = "store_only", conflicts_with_all = ["from", "digest"])]
+    in_place: bool,
     /// With --store-only: how many changes may be lost, as the refusal without it says
     #[arg(long, value_name = "NUMBER", requires = "store_only")]
     accept_lost_changes: Option<u64>,
@@ -57,7 +63,10 @@ impl Backup {
         });
         let made = made.map_err(|error| Failure::new(backup_exit(&error), chain(&error)).hint(error.hint()))?;
         if self.json {
-            println!("{:#}", serde_json::json!({ "digest": made.digest, "manifest": made.manifest }));
+            println!(
+                "{:#}",
+                serde_json::json!({ "digest": made.digest, "manifest": made.manifest, "recorded": made.recorded })
+            );
             return Ok(ExitCode::SUCCESS);
         }
         println!("backed up to {}", self.to.display());
@@ -68,7 +77,11 @@ impl Backup {
                 "NOT VERIFIED: no row was checked, and a drill finds no canaries; back up again when a KEK is back"
             );
         }
-        println!("keep the digest apart from the backup; it stands in the log as store.backed_up");
+        if made.recorded {
+            println!("keep the digest apart from the backup; it stands in the log as store.backed_up");
+        } else {
+            println!("keep the digest apart from the backup; the sidecar that runs here has not recorded it yet");
+        }
         println!("next: keyward drill restore --from {} --signed-off-by NAME", self.to.display());
         Ok(ExitCode::SUCCESS)
     }
@@ -79,6 +92,7 @@ impl Restore {
         let config = super::check::load(&self.config.config)?;
         super::serve::protect(&config)?;
         let Self { from, digest, store_only, accept_lost_changes, .. } = self;
+        let Some(from) = from else { return declare(&config, accept_lost_changes) };
         let options = RestoreOptions { from, digest, store_only, accept_lost_changes, uid: uid() };
         let restored = super::serve::runtime()?.block_on(async {
             let bar = Steps::new();
@@ -104,6 +118,34 @@ impl Restore {
         println!("next: keyward serve --config {}", self.config.config.display());
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn declare(config: &Config, accept: Option<u64>) -> Result<ExitCode, Failure> {
+    let declared = super::serve::runtime()?.block_on(async {
+        let bar = Steps::new();
+        app::declare(config, accept, uid(), Arc::new(SystemClock), &mut |what, done, of| bar.tell(what, done, of)).await
+    });
+    let failed = |error: InPlaceError| {
+        let exit = match error {
+            InPlaceError::Lost { .. } | InPlaceError::Moved { .. } | InPlaceError::NotAdmitted(_) => Exit::Finding,
+            InPlaceError::Log(_) | InPlaceError::Append(_) => Exit::AuditLog,
+            _ => Exit::Unavailable,
+        };
+        Failure::new(exit, chain(&error)).hint(error.hint(config))
+    };
+    let declared = declared.map_err(failed)?;
+    println!("store       {}", declared.store);
+    println!("head        {}", declared.head);
+    if declared.reopened {
+        println!("it is in service again: nothing may serve the place that it was moved to");
+    } else if declared.lost == 0 {
+        println!("it has every change that this log knows: nothing was given up, and nothing had to be declared");
+    }
+    if declared.lost > 0 {
+        println!("{} changes were given up, as the log records", declared.lost);
+        println!("every other sidecar of this store declares the same before it serves");
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(manifest: &Manifest) {
@@ -153,7 +195,7 @@ impl Drop for Steps {
 const fn backup_exit(error: &BackupError) -> Exit {
     match error {
         BackupError::Exists(_) | BackupError::Write(_) => Exit::CannotCreate,
-        BackupError::LogCopy(_) | BackupError::Log(_) | BackupError::Unrecorded { .. } => Exit::AuditLog,
+        BackupError::LogCopy(_) | BackupError::Unrecorded { .. } => Exit::AuditLog,
         _ => Exit::Unavailable,
     }
 }

@@ -90,7 +90,10 @@ impl Restore {
         } else {
             print(&report);
             if let Some(path) = options.report.as_ref().filter(|_| !report.recorded) {
-                println!("not recorded yet: stop the sidecar, then keyward drill record {}", path.display());
+                println!(
+                    "not recorded yet: with the sidecar that made the backup stopped, keyward drill record {}",
+                    path.display()
+                );
             }
         }
         ended(&report)
@@ -119,7 +122,7 @@ fn ended(report: &DrillReport) -> Result<ExitCode, Failure> {
 
 fn failed(error: &DrillError) -> Failure {
     let exit = match error {
-        DrillError::Bad(_) | DrillError::NotAdmitted(..) => Exit::Finding,
+        DrillError::Bad(_) | DrillError::NotAdmitted(..) | DrillError::UnknownBackup(_) => Exit::Finding,
         DrillError::NoEscrow | DrillError::NoKek(_) | DrillError::Unfit(_) => Exit::Config,
         DrillError::CannotRecord(_) | DrillError::NoReport { .. } => Exit::Usage,
         DrillError::Log(_) | DrillError::Append(_) => Exit::AuditLog,

@@ -80,7 +80,7 @@ enum Command {
     /// Verify and follow the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
-    /// Copy store and log of a stopped sidecar into a new directory, verified
+    /// Copy store and log into a new directory, verified; the sidecar may run
     Backup(backup::Backup),
     /// Put store and log back from a backup
     Restore(backup::Restore),

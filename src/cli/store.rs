@@ -2,25 +2,27 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::app::{self, CopyError, MoveError, Old};
+use crate::clock::SystemClock;
 use crate::config::Config;
 
-use super::connect::block_on;
 use super::failure::{Exit, Failure, chain};
 
 /// Move the store, and write out the schema of its database.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum StoreCommand {
-    /// Move the store of a stopped sidecar to where another configuration has it, and compare every row
+    /// Move the store to where another configuration has it, compare every row, and close the old one
     Migrate(Migrate),
     /// Print the SQL that makes the schema in PostgreSQL, for the owner of the database to run
     Schema(Schema),
 }
 
-/// Copy every row into the empty store of another configuration, compare every row, and rename the old file.
+/// Copy every row into the empty store of another configuration, compare every row, and close the old store: a sealed link
+/// names the new place, and every sidecar that still has the old one shuts. This sidecar is stopped; the log records it.
 #[derive(Debug, clap::Args)]
 pub(super) struct Migrate {
     #[command(flatten)]
@@ -65,7 +67,8 @@ impl Migrate {
     fn run(self) -> Result<ExitCode, Failure> {
         let config = super::check::load(&self.config.config)?;
         let to = super::check::load(&self.to)?;
-        let moved = block_on(migrate(&config, &to))?;
+        super::serve::protect(&config)?;
+        let moved = super::serve::runtime()?.block_on(migrate(&config, &to))?;
         let app::Counts { keyrings, keys, partitions, changes, .. } = moved.counts;
         let target = app::described(&to.store);
         println!("moved {keyrings} keyrings, {keys} keys, {partitions} partitions and {changes} changes to {target}");
@@ -75,10 +78,11 @@ impl Migrate {
                 println!("the old store is now {}: no sidecar opens it", file.display());
                 println!("keep it until a backup of the new one exists, then destroy it: it holds wrapped keys");
             }
-            Old::Unmarked(place) => {
-                println!("the old store is still in {place}: nothing keeps a sidecar from serving it");
-                println!("take the right to connect from its role now, and drop the schema when a backup exists:");
-                println!("  REVOKE CONNECT ON DATABASE ... FROM ...;   DROP SCHEMA keyward CASCADE;");
+            Old::Closed(place) => {
+                println!("the old store is still in {place}, and closed: every sidecar that has it shuts by itself");
+                println!(
+                    "when a backup of the new one exists, drop it, since it holds wrapped keys: DROP SCHEMA keyward CASCADE"
+                );
             }
         }
         println!("next: give every sidecar the [store] of {}, then start it", self.to.display());
@@ -93,7 +97,7 @@ async fn migrate(config: &Config, to: &Config) -> Result<app::Moved, Failure> {
         bar.set_length(progress.all);
         bar.set_position(progress.done);
     };
-    let moved = app::migrate_store(config, to, &mut tell).await;
+    let moved = app::migrate_store(config, to, Arc::new(SystemClock), &mut tell).await;
     bar.finish_and_clear();
     moved.map_err(|error| Failure::new(exit(&error), chain(&error)).hint(error.hint(to)))
 }
@@ -103,6 +107,7 @@ const fn exit(error: &MoveError) -> Exit {
         MoveError::Same | MoveError::Environment => Exit::Config,
         MoveError::Copy(CopyError::Different(_)) => Exit::Finding,
         MoveError::Copy(CopyError::To(_) | CopyError::NotEmpty(_)) | MoveError::Mark(_) => Exit::CannotCreate,
-        MoveError::State(_) | MoveError::Copy(_) => Exit::Unavailable,
+        MoveError::Log(_) | MoveError::Append(_) => Exit::AuditLog,
+        _ => Exit::Unavailable,
     }
 }

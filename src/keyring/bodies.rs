@@ -168,6 +168,9 @@ pub(super) struct ChangeBody {
     /// Which log has the intent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log: Option<String>,
+    /// Where the store is after a move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
     pub schema: u32,
 }
 

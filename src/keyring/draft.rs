@@ -218,7 +218,8 @@ impl Draft {
             Some(Intent { log, index }) => (Some(index), Some(log)),
             None => (None, None),
         };
-        let change = ChangeBody { at: self.at.0, heads, intent, kind: self.kind.to_owned(), log, schema: SCHEMA };
+        let (at, kind) = (self.at.0, self.kind.to_owned());
+        let change = ChangeBody { at, heads, intent, kind, log, place: None, schema: SCHEMA };
         let body = bodies::encode(&change).ok_or(CryptoError)?;
         let seq = last.changes.checked_add(1).ok_or(CryptoError)?;
         let mut link = ChangeRow { seq, previous: last.digest, body, tag: UNSEALED };

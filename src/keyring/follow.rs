@@ -13,6 +13,7 @@ use super::fleet::Time;
 use super::lives;
 use super::rings::{self, HotRings, Ring, Version};
 use super::verify::{self, Damage, PAGE, describe_head};
+use super::views::DECLARE;
 use super::{ApplyError, Inner, KeyState, SYSTEM, StoreHead, System, UnlockError};
 use crate::kek::{Wrap, WrapRole};
 use crate::names::{KeyVersionId, KeyringName};
@@ -168,7 +169,7 @@ impl Inner {
                 if open.head().changes != before.changes {
                     continue;
                 }
-                return Err(shorter());
+                return Err(shorter(before.changes, seq));
             }
             let Some(end) = end else { return Ok(()) };
             if seq == before.changes {
@@ -187,6 +188,7 @@ impl Inner {
             return Ok(());
         }
         let (body, after) = verify::link(link, before, &open.system.rows)?;
+        self.still_here(&body)?;
         let mut changed = Vec::with_capacity(body.heads.len());
         for head in &body.heads {
             let known = verify::named(head)?;
@@ -346,12 +348,20 @@ impl Inner {
     }
 }
 
-pub(super) fn shorter() -> ApplyError {
-    Damage::of("the chain of changes".to_owned(), "it has become shorter").into()
+/// Also a standby that was promoted without the last commits, so that nobody need have edited anything.
+pub(super) fn shorter(known: u64, found: u64) -> ApplyError {
+    set_back(format!("the chain of changes: it has become shorter, and ends at change {found} instead of {known}"))
 }
 
 pub(super) fn another(seq: u64) -> ApplyError {
-    Damage::of(format!("change {seq}"), "it is not the one that was there before").into()
+    set_back(format!("change {seq}: it is not the one that was there before"))
+}
+
+fn set_back(what: String) -> ApplyError {
+    ApplyError::Tampered(format!(
+        "{what}; put back the newest copy of the store and restart, or, if what is missing is lost for good, declare it: \
+         {DECLARE}"
+    ))
 }
 
 impl From<ApplyError> for UnlockError {

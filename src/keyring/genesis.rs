@@ -156,6 +156,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let own = newer_own(inner, &directory, own).await?;
     let own = Loaded { head: believe_own(inner, &directory, &own, &rows).await?, rows: own };
     check_environment(environment, inner.settings.environment)?;
+    inner.moved.check()?;
     if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.objection(&genesis, directory.head())) {
         return Err(ApplyError::Tampered(objection));
     }
@@ -180,6 +181,7 @@ async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError
         let last = u32::try_from(links.len()).is_ok_and(|links| links < verify::PAGE);
         for link in &links {
             let (body, after) = verify::link(link, directory.head(), rows)?;
+            inner.moved.follow(&body);
             for head in &body.heads {
                 directory.note(&head.keyring, verify::named(head)?);
                 directory.shred(&verify::shredded(head)?);

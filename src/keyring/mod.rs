@@ -22,6 +22,7 @@ mod lease;
 pub mod life;
 mod lives;
 mod metering;
+mod moving;
 mod offline;
 mod partition;
 mod plan;
@@ -220,6 +221,8 @@ struct Inner {
     damage: Mutex<Option<String>>,
     /// Set once, by [`Keyrings::shut`].
     shut: AtomicBool,
+    /// Where the store is, if it was moved.
+    moved: moving::Moved,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
     /// Admission and changes take turns.
@@ -257,6 +260,7 @@ impl Keyrings {
             damage: Mutex::new(None),
             waiting,
             shut: AtomicBool::new(false),
+            moved: moving::Moved::default(),
             pinned: OnceLock::new(),
             turn: tokio::sync::Mutex::new(()),
         };

@@ -209,7 +209,7 @@ impl Pinned {
         (head.changes < known.changes).then(|| {
             format!(
                 "the store is older than the audit log knows it: it ends at change {}, the log has seen {}; put back the \
-                 newest copy of the store",
+                 newest copy of the store, or, if what is missing is lost for good, declare it: {DECLARE}",
                 head.changes, known.changes
             )
         })
@@ -230,11 +230,14 @@ impl Pinned {
         let known = self.head.filter(|known| known.changes == passed.changes && known.digest != passed.digest)?;
         Some(format!(
             "change {} is not the one that the audit log knows: this store went another way; put back the newest copy of \
-             the store that the log belongs to",
+             the store that the log belongs to, or, if that is lost for good, declare this one: {DECLARE}",
             known.changes
         ))
     }
 }
+
+/// How a store that was set back, and stays so, comes into force.
+pub(super) const DECLARE: &str = "keyward restore --store-only --in-place";
 
 /// How the keyrings are doing, for readiness.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,9 @@
-//! How does a store move to another place? Row by row as they are, compared row by row afterwards, page by page.
+//! How does a store move to another place? Row by row as they are, compared row by row afterwards, page by page, all of it
+//! as of one moment of the source, which others may change meanwhile.
 //! This module never changes the source, and never makes a target that could be taken for a whole store before it is one:
 //! the genesis row comes last.
 
-use super::{Counts, Opened, Reader, RingRows, StoreError, Write, Writer};
+use super::{Counts, Opened, Reader, RingRows, Snapshot, StoreError, Write, Writer};
 
 use std::sync::Arc;
 
@@ -24,9 +25,6 @@ pub enum CopyError {
     /// The target has rows: another store, or an unfinished copy.
     #[error("the new store is not empty: it has {0} rows")]
     NotEmpty(u64),
-    /// Somebody changed the source in the meantime.
-    #[error("the store was changed while it was copied")]
-    Moved,
     /// A row is not in the target as it is in the source.
     #[error("the copy differs from the store in {0}")]
     Different(&'static str),
@@ -41,27 +39,27 @@ pub struct Progress {
     pub all: u64,
 }
 
-/// Copies a whole store into an empty one and compares the two.
-pub async fn copy(from: Opened, to: Opened, tell: &mut (dyn FnMut(Progress) + Send)) -> Result<Counts, CopyError> {
-    let (from, to) = (Side::of(from), Side::of(to));
-    let counts = from.reader.counts().await.map_err(CopyError::From)?;
+/// Copies a whole store, as it was at one moment, into an empty one and compares the two.
+pub async fn copy(
+    from: Box<dyn Snapshot>,
+    to: Opened,
+    tell: &mut (dyn FnMut(Progress) + Send),
+) -> Result<Counts, CopyError> {
+    let to = Side::of(to);
+    let counts = from.counts().await.map_err(CopyError::From)?;
     let there = rows(&to.reader.counts().await.map_err(CopyError::To)?);
-    let genesis = from.reader.genesis().await.map_err(CopyError::From)?.ok_or(CopyError::Unfounded)?;
+    let genesis = from.genesis().await.map_err(CopyError::From)?.ok_or(CopyError::Unfounded)?;
     if there > 0 {
         return Err(CopyError::NotEmpty(there));
     }
-    let last = from.writer.last_change().await.map_err(CopyError::From)?;
     let mut steps = Steps { tell, progress: Progress { done: 0, all: rows(&counts).saturating_mul(2) } };
     for pass in [Pass::Copy, Pass::Compare] {
-        let mut work = Work { from: &from, to: &to, pass, counts: &counts, steps: &mut steps };
+        let mut work = Work { from: &*from, to: &to, pass, counts: &counts, steps: &mut steps };
         work.keyrings().await?;
         work.sidecars().await?;
         work.changes().await?;
     }
-    let moved = from.writer.last_change().await.map_err(CopyError::From)? != last;
-    if moved || from.reader.counts().await.map_err(CopyError::From)? != counts {
-        return Err(CopyError::Moved);
-    }
+    drop(from);
     let copied = Counts { genesis: counts.genesis, ..to.reader.counts().await.map_err(CopyError::To)? };
     if copied != counts {
         return Err(CopyError::Different("the number of rows"));
@@ -80,6 +78,7 @@ fn rows(counts: &Counts) -> u64 {
     [genesis, keyrings, keys, partitions, usage, sidecars, changes].into_iter().sum()
 }
 
+/// The target.
 struct Side {
     reader: Arc<dyn Reader>,
     writer: Arc<dyn Writer>,
@@ -111,7 +110,7 @@ enum Pass {
 
 /// One pass over the source: each page goes to the target, or is compared with the target's.
 struct Work<'a, 'b> {
-    from: &'a Side,
+    from: &'a dyn Snapshot,
     to: &'a Side,
     pass: Pass,
     counts: &'a Counts,
@@ -122,10 +121,9 @@ impl Work<'_, '_> {
     async fn keyrings(&mut self) -> Result<(), CopyError> {
         let mut after = None;
         loop {
-            let read = async |side: &Side| side.writer.rings(after.clone(), PAGE).await;
-            let page = read(self.from).await.map_err(CopyError::From)?;
+            let page = self.from.rings(after.clone(), PAGE).await.map_err(CopyError::From)?;
             let writes = |page: &[RingRows]| page.iter().flat_map(ring_writes).collect();
-            let theirs = self.theirs(read(self.to)).await?;
+            let theirs = self.theirs(self.to.writer.rings(after.clone(), PAGE)).await?;
             self.page(&page, theirs, "keyrings and keys", writes).await?;
             for ring in &page {
                 self.partitions(&ring.head.name).await?;
@@ -142,9 +140,8 @@ impl Work<'_, '_> {
         }
         let mut after = None;
         loop {
-            let read = async |side: &Side| side.writer.partitions(keyring.to_owned(), None, after, PAGE).await;
-            let page = read(self.from).await.map_err(CopyError::From)?;
-            let theirs = self.theirs(read(self.to)).await?;
+            let page = self.from.partitions(keyring.to_owned(), after, PAGE).await.map_err(CopyError::From)?;
+            let theirs = self.theirs(self.to.writer.partitions(keyring.to_owned(), None, after, PAGE)).await?;
             self.page(&page, theirs, "partitions", |page| page.iter().cloned().map(Write::Partition).collect()).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.name);
@@ -157,16 +154,15 @@ impl Work<'_, '_> {
             return Ok(());
         }
         for key in &ring.keys {
-            let read = async |side: &Side| side.writer.usage(Some(key.row.id)).await;
-            let page = read(self.from).await.map_err(CopyError::From)?;
-            let theirs = self.theirs(read(self.to)).await?;
+            let page = self.from.usage(Some(key.row.id)).await.map_err(CopyError::From)?;
+            let theirs = self.theirs(self.to.writer.usage(Some(key.row.id))).await?;
             self.page(&page, theirs, "counts of use", |page| page.iter().cloned().map(Write::Usage).collect()).await?;
         }
         Ok(())
     }
 
     async fn sidecars(&mut self) -> Result<(), CopyError> {
-        let page = self.from.writer.sidecars().await.map_err(CopyError::From)?;
+        let page = self.from.sidecars().await.map_err(CopyError::From)?;
         let theirs = self.theirs(self.to.writer.sidecars()).await?;
         self.page(&page, theirs, "sidecars", |page| page.iter().cloned().map(Write::Sidecar).collect()).await
     }
@@ -174,7 +170,7 @@ impl Work<'_, '_> {
     async fn changes(&mut self) -> Result<(), CopyError> {
         let mut after = 0;
         loop {
-            let page = self.from.reader.changes(after, PAGE).await.map_err(CopyError::From)?;
+            let page = self.from.changes(after, PAGE).await.map_err(CopyError::From)?;
             let theirs = self.theirs(self.to.reader.changes(after, PAGE)).await?;
             self.page(&page, theirs, "changes", |page| page.iter().cloned().map(Write::Change).collect()).await?;
             let Some(last) = page.last() else { return Ok(()) };

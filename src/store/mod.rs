@@ -52,6 +52,24 @@ pub async fn attach(settings: &Settings) -> Result<Opened, StoreError> {
     }
 }
 
+/// The store as it is now, beside a sidecar that serves it: nothing is migrated and nobody is kept from writing.
+pub async fn look(settings: &Settings) -> Result<Box<dyn Snapshot>, StoreError> {
+    match settings {
+        Settings::Sqlite(settings) => sqlite::look(settings).await,
+        Settings::Postgresql(settings) => postgres::open(settings).await?.snapshot().await,
+    }
+}
+
+/// Opens a store that exists so that nobody else changes it as long as the value, or what was made of it, is there. Whoever
+/// tries is refused as by a database that does not answer in time.
+pub async fn hold(settings: &Settings) -> Result<Opened, StoreError> {
+    match settings {
+        // The state directory's lock keeps others away.
+        Settings::Sqlite(settings) => sqlite::open(settings).await,
+        Settings::Postgresql(settings) => postgres::hold(settings).await,
+    }
+}
+
 async fn with_mirror(opened: Opened, settings: &postgres::Settings) -> Opened {
     match &settings.mirror {
         Some(path) => mirror::mirrored(opened, path).await,
@@ -80,6 +98,11 @@ impl Opened {
     /// How the local mirror of a shared store fares, if there is one.
     pub fn mirror(&self) -> Option<Arc<MirrorState>> {
         self.mirror.clone()
+    }
+
+    /// The store as it is now, for as long as it takes to read it. Never from a mirror.
+    pub async fn snapshot(&self) -> Result<Box<dyn Snapshot>, StoreError> {
+        self.writer.snapshot().await
     }
 
     /// The half that only `keyring` takes; spends the value, so that a store has one writer.

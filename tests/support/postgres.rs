@@ -54,6 +54,47 @@ impl Postgres {
 
     /// A server of one's own.
     pub fn new() -> Self {
+        let server = Self::without_data();
+        server.initialise();
+        server.make_certificates();
+        server.start();
+        server.sql("postgres", &format!("ALTER ROLE {OWNER} PASSWORD {}", quoted(PASSWORD)));
+        server
+    }
+
+    /// A streaming standby of this one, asynchronous, on the same port of another socket directory.
+    pub fn standby(&self) -> Self {
+        let mut standby = Self::without_data();
+        standby.port = self.port;
+        let mut copy = self.command(&self.bin.join("pg_basebackup"));
+        copy.arg("-h").arg(&self.dir).args(["-p", &self.port.to_string(), "-U", OWNER, "-R", "-X", "stream"]);
+        succeed(copy.args(["-c", "fast", "-D"]).arg(standby.dir.join("data")));
+        standby.make_certificates();
+        standby.start_with(&["ssl=on", "listen_addresses="]);
+        standby
+    }
+
+    /// A dump of a database, as `pg_dump` writes it.
+    pub fn dump(&self, dbname: &str) -> PathBuf {
+        let file = self.dir.join(format!("dump{}", self.databases.fetch_add(1, Ordering::Relaxed)));
+        let mut dump = self.client("pg_dump", dbname);
+        succeed(dump.arg("-Fc").arg("-f").arg(&file));
+        file
+    }
+
+    /// Puts a dump back in place of what is there.
+    pub fn put_back(&self, dbname: &str, dump: &Path) {
+        let mut restore = self.client("pg_restore", dbname);
+        succeed(restore.args(["--clean", "--if-exists", "--single-transaction"]).arg(dump));
+    }
+
+    fn client(&self, program: &str, dbname: &str) -> Command {
+        let mut client = self.command(&self.bin.join(program));
+        client.arg("-h").arg(&self.dir).args(["-p", &self.port.to_string(), "-U", OWNER, "-d", dbname]);
+        client
+    }
+
+    fn without_data() -> Self {
         let dir = tempfile::Builder::new().prefix("kw-pg").tempdir().unwrap().keep();
         std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
         let account = account();
@@ -62,12 +103,7 @@ impl Postgres {
         }
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (running, roles, databases) = (Mutex::new(None), Mutex::new(()), AtomicU32::new(0));
-        let server = Self { bin: binaries(), dir, port, account, running, databases, roles };
-        server.initialise();
-        server.make_certificates();
-        server.start();
-        server.sql("postgres", &format!("ALTER ROLE {OWNER} PASSWORD {}", quoted(PASSWORD)));
-        server
+        Self { bin: binaries(), dir, port, account, running, databases, roles }
     }
 
     /// A command as the account that the server runs under.
@@ -89,7 +125,7 @@ impl Postgres {
         let mut initdb = self.command(&self.bin.join("initdb"));
         initdb.arg("-D").arg(&data).args(["-U", OWNER, "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"]);
         succeed(&mut initdb);
-        let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+        let rules = "local all,replication all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         std::fs::write(data.join("pg_hba.conf"), rules).unwrap();
     }
 
@@ -241,8 +277,7 @@ impl Postgres {
     }
 
     fn psql(&self, dbname: &str, sql: &str) -> Command {
-        let mut psql = self.command(&self.bin.join("psql"));
-        psql.arg("-h").arg(&self.dir).args(["-p", &self.port.to_string(), "-U", OWNER, "-d", dbname]);
+        let mut psql = self.client("psql", dbname);
         psql.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-c", sql]);
         psql
     }

@@ -115,6 +115,12 @@ pub enum DrillError {
         /// Whose log it is.
         ours: String,
     },
+    /// This log knows of no such backup.
+    #[error("this log has no record of the backup {0}")]
+    UnknownBackup(String),
+    /// The log cannot be read back.
+    #[error("cannot read the audit log")]
+    Unread(#[from] audit::ReadError),
     /// The log does not say which store it belongs to.
     #[error(transparent)]
     Unpinned(#[from] StartError),
@@ -161,7 +167,11 @@ impl DrillError {
             Self::NoEscrow => "name an escrow in [keyring], rewrap, and back up anew; or try one key with --kek NAME",
             Self::NoKek(_) => "name one of the configuration",
             Self::OtherStore { .. } => "record it in the log of its own store",
-            Self::Unpinned(_) => "`keyward audit verify` says what is wrong with the log",
+            Self::UnknownBackup(_) => {
+                "record it on the host that made the backup, whose log has store.backed_up with this digest; a backup that \
+                 nobody recorded is no evidence"
+            }
+            Self::Unread(_) | Self::Unpinned(_) => "`keyward audit verify` says what is wrong with the log",
             Self::CannotRecord(_) => {
                 "give --report FILE, and record it while the sidecar is stopped: keyward drill record FILE"
             }
@@ -213,8 +223,11 @@ pub async fn drill(
     report.done = clock.wall().rfc3339_millis();
     report.duration_ms = u64::try_from(clock.mono().since(began).as_millis()).unwrap_or(u64::MAX);
     if let Ok(_lock) = production(config, &disk) {
-        append(config, &report, &clock, &disk).await?;
-        report.recorded = true;
+        match append(config, &report, &clock, &disk).await {
+            Ok(()) => report.recorded = true,
+            Err(DrillError::UnknownBackup(_)) if options.report.is_some() => {}
+            Err(error) => return Err(error),
+        }
     }
     if let Some(path) = &options.report {
         let text = serde_json::to_vec_pretty(&report);
@@ -373,6 +386,11 @@ async fn append(config: &Config, report: &DrillReport, clock: &SharedClock, disk
         log.drain().await?;
         return Err(DrillError::OtherStore { drilled: report.store.clone(), ours });
     }
+    // That a backup which nobody knows does not come back is evidence of something, that it does is none.
+    if report.passed && !knows(&log, &report.backup)? {
+        log.drain().await?;
+        return Err(DrillError::UnknownBackup(report.backup.clone()));
+    }
     let outcome = if report.passed { Outcome::Done } else { Outcome::Failed };
     let facts = vec![
         ("backup_digest", report.backup.clone()),
@@ -388,4 +406,21 @@ async fn append(config: &Config, report: &DrillReport, clock: &SharedClock, disk
     ];
     record(&log, clock, (Event::DrillDone, outcome), facts).await?;
     Ok(log.drain().await?)
+}
+
+/// Whether this log, or the one that it goes on from, is known to have made this backup: it says so of each that it made,
+/// and of the one that it was restored from. A drill says it too, and proves nothing.
+fn knows(log: &audit::Log, backup: &str) -> Result<bool, audit::ReadError> {
+    let (mut known, digest) = (false, format!("\"{backup}\""));
+    let of = [Event::StoreBackedUp, Event::StoreRestored, Event::StoreRebased].map(Event::name);
+    super::each_record(log, |record| {
+        if !record.windows(digest.len()).any(|word| word == digest.as_bytes()) {
+            return;
+        }
+        let Ok(record) = serde_json::from_slice::<serde_json::Value>(record) else { return };
+        let fact = record.get("facts").and_then(|facts| facts.get("backup_digest"));
+        let event = record.get("event").and_then(serde_json::Value::as_str).unwrap_or_default();
+        known |= of.contains(&event) && fact.and_then(serde_json::Value::as_str) == Some(backup);
+    })?;
+    Ok(known)
 }

@@ -1,5 +1,9 @@
-//! How is a backup made? Of a stopped sidecar: the log, then the store, row by row, verified under its store key; the
-//! manifest last, and only then the record in the production log.
+//! How is a backup made? The log, then the store, row by row as of one moment, verified under its store key; the manifest
+//! last, and only then the record in the production log.
+//!
+//! A sidecar that runs goes on: its log is only ever added to and is cut at its last whole frame, and the store is read in
+//! one transaction beside it. The log comes first, so that the store has everything that the copied log knows; the other
+//! way round a restore would refuse the store as older. What was acknowledged before the beginning is in both.
 //!
 //! The record comes after the manifest: a record of a backup that is none would be believed on the day that it is needed.
 //! A backup holds wrapped keys only, and never the key that signs the log's checkpoints.
@@ -8,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::audit::verify::{Verified, VerifyError, files as log_files, verify};
+use crate::audit::verify::{SEGMENTS, Verified, VerifyError, files as log_files, verify, whole};
 use crate::audit::{self, AppendError, Event, Outcome};
 use crate::clock::SharedClock;
 use crate::config::{Config, PolicyReadError};
@@ -18,16 +22,19 @@ use crate::operations::{ItemError, canary};
 use crate::store::{self, CopyError, Counts, Reader, StoreError, sqlite};
 use crate::{crypto, kek};
 
-use super::super::start::{StartError, pinned};
+use super::super::start::StartError;
 use super::super::store::without_mirror;
 use super::files::{self, Digest, FileError};
 use super::manifest::{
     CONFIG, Canary, FileFacts, KekFacts, LOG, LogFacts, MANIFEST, Manifest, OLDER_LOGS, Rows, SCHEMA, STORE,
 };
+use super::notice::Notice;
 use super::{Tell, admit, all_keks, in_file, open_log, record};
 
 /// Canaries of one backup at most: each costs a call of a key-encryption key, here and in every drill.
 const CANARIES: usize = 1_000;
+/// How long the sidecar that runs may take to record a backup.
+const RECORDED: Duration = Duration::from_secs(30);
 /// How long SQLite may take to put its helper files away.
 const TIDY: Duration = Duration::from_secs(5);
 
@@ -49,6 +56,8 @@ pub struct Made {
     pub manifest: Manifest,
     /// Of the manifest, in hexadecimal: names the backup in the log.
     pub digest: String,
+    /// Whether the log has it; else the sidecar that runs here records it when it comes to it.
+    pub recorded: bool,
 }
 
 /// Why there is no backup.
@@ -57,7 +66,7 @@ pub enum BackupError {
     /// The directory exists.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
-    /// A sidecar runs on this state, or there is none.
+    /// There is none, or it is somebody else's.
     #[error("cannot use the state directory")]
     State(#[source] DurableError),
     /// A restore was cut short: what is there is not whole.
@@ -72,9 +81,6 @@ pub enum BackupError {
     /// The log, or its copy, does not verify.
     #[error("the copied log does not verify")]
     LogCopy(#[from] VerifyError),
-    /// The log does not open.
-    #[error("cannot open the audit log")]
-    Log(#[from] audit::OpenError),
     /// It does not say which store it belongs to.
     #[error(transparent)]
     Unpinned(#[from] StartError),
@@ -106,8 +112,22 @@ pub enum BackupError {
         digest: String,
         /// Why.
         #[source]
-        source: AppendError,
+        source: Unrecorded,
     },
+}
+
+/// Why the log has no record of a backup.
+#[derive(Debug, thiserror::Error)]
+pub enum Unrecorded {
+    /// It does not open.
+    #[error("cannot open the audit log")]
+    Log(#[from] audit::OpenError),
+    /// It takes no records.
+    #[error("cannot write the audit log")]
+    Append(#[from] AppendError),
+    /// The sidecar that runs cannot be told.
+    #[error("cannot leave a notice for the sidecar that runs")]
+    Notice(#[from] DurableError),
 }
 
 impl BackupError {
@@ -116,12 +136,9 @@ impl BackupError {
         let again = "remove the unfinished directory and begin again";
         match self {
             Self::Exists(_) => "name a new directory: a backup is never written over".to_owned(),
-            Self::State(DurableError::AlreadyLocked { .. }) => {
-                "stop the sidecar first; with a shared database another host of the fleet can go on serving".to_owned()
-            }
             Self::State(_) => "name the configuration of a sidecar that was made by `keyward init`".to_owned(),
             Self::Restoring(_) => "finish it: run the same `keyward restore` again".to_owned(),
-            Self::Log(_) | Self::LogCopy(_) => format!(
+            Self::LogCopy(_) => format!(
                 "after a crash, `keyward serve` once recovers a torn end; else `keyward audit verify` names the damage. Then {again}"
             ),
             Self::Unverified(ApplyError::Unavailable(_)) => {
@@ -129,9 +146,6 @@ impl BackupError {
             }
             Self::Unverified(_) => {
                 "the store itself is damaged: keep older backups, and see what the error says to do".to_owned()
-            }
-            Self::Copy(CopyError::Moved | CopyError::Different(_)) => {
-                format!("somebody changed the store meanwhile: {again} while nobody does")
             }
             Self::Unrecorded { .. } => {
                 "keep it, and see why the log takes no records: `keyward audit verify`".to_owned()
@@ -142,7 +156,7 @@ impl BackupError {
     }
 }
 
-/// Makes a backup of a stopped sidecar. If we stop in between, the directory has no manifest and nothing restores it.
+/// Makes a backup. If we stop in between, the directory has no manifest and nothing restores it.
 pub async fn back_up(
     config: &Config,
     options: &BackupOptions,
@@ -150,7 +164,11 @@ pub async fn back_up(
     tell: Tell<'_>,
 ) -> Result<Made, BackupError> {
     let disk = Disk::real();
-    let _lock = disk.lock_exclusive(&config.state.lock()).map_err(BackupError::State)?;
+    let lock = match disk.lock_exclusive(&config.state.lock()) {
+        Ok(lock) => Some(lock),
+        Err(DurableError::AlreadyLocked { .. }) => None,
+        Err(error) => return Err(BackupError::State(error)),
+    };
     if config.state.restoring().exists() {
         return Err(BackupError::Restoring(config.state.restoring()));
     }
@@ -158,26 +176,74 @@ pub async fn back_up(
         DurableError::Exists { path } => BackupError::Exists(path),
         other => other.into(),
     })?;
-    let mut draft = Draft { config, disk: &disk, clock: &clock, to: &options.to, files: Vec::new() };
+    let serves = lock.is_none();
+    let mut draft = Draft { config, disk: &disk, clock: &clock, to: &options.to, serves, files: Vec::new() };
     let verified = draft.copy_logs(tell)?;
-    let (log, opened) = open_log(config, &clock, &disk)?;
-    let pinned = pinned(&log, &opened)?;
-    let about = About { key: log.verifier_key().to_text(), pinned, verified, without_kek: options.without_kek };
-    let manifest = draft.copy_store(about, tell).await?;
+    let (key, pinned) = told_by(&options.to.join(LOG), &verified)?;
+    let manifest = draft.copy_store(About { key, pinned, verified, without_kek: options.without_kek }, tell).await?;
     let digest = draft.finish(&manifest)?;
-    let facts = vec![
-        ("backup_digest", digest.clone()),
-        ("keyrings", manifest.rows.keyrings.to_string()),
-        ("keys", manifest.rows.keys.to_string()),
-        ("os_user", options.uid.to_string()),
-        ("records", manifest.log.records.to_string()),
+    let notice = Notice {
+        digest: digest.clone(),
+        head: manifest.head.clone(),
+        keyrings: manifest.rows.keyrings,
+        keys: manifest.rows.keys,
+        records: manifest.log.records,
+        os_user: options.uid,
+    };
+    let recorded = match &lock {
+        Some(_) => record_here(config, &clock, &disk, &notice, manifest.verified).await.map(|()| true),
+        None => record_there(config, &clock, &disk, &notice).await,
+    };
+    let recorded = recorded.map_err(|source| BackupError::Unrecorded { digest: digest.clone(), source })?;
+    Ok(Made { manifest, digest, recorded })
+}
+
+/// The copied log's key, and what it says of its store.
+fn told_by(log: &Path, verified: &Verified) -> Result<(String, Pinned), BackupError> {
+    let path = log.join("checkpoint.pub");
+    let key = std::fs::read_to_string(&path).map_err(|source| FileError::Read { path, source })?;
+    let unpinned = || BackupError::Unpinned(StartError::Unpinned);
+    let head = |text: &String| text.parse().map_err(|_| unpinned());
+    let pinned = Pinned {
+        store: verified.origin.as_str().split('/').nth(1).ok_or_else(unpinned)?.to_owned(),
+        store_key_check: verified.store_key_check.clone().ok_or_else(unpinned)?,
+        head: verified.store_head.as_ref().map(head).transpose()?,
+        abandoned: verified.abandoned.iter().map(head).collect::<Result<_, _>>()?,
+        log: verified.origin.as_str().to_owned(),
+    };
+    Ok((key.trim().to_owned(), pinned))
+}
+
+/// In the log of the sidecar, which is stopped.
+async fn record_here(
+    config: &Config,
+    clock: &SharedClock,
+    disk: &Disk,
+    notice: &Notice,
+    verified: bool,
+) -> Result<(), Unrecorded> {
+    let (log, _) = open_log(config, clock, disk)?;
+    let mut facts = notice.facts();
+    if verified {
         // What was not verified must not become what the log believes of the store.
-        (if options.without_kek { "backup_head" } else { "store_head" }, manifest.head.clone()),
-    ];
-    let unrecorded = |source| BackupError::Unrecorded { digest: digest.clone(), source };
-    record(&log, &clock, (Event::StoreBackedUp, Outcome::Done), facts).await.map_err(unrecorded)?;
-    log.drain().await.map_err(unrecorded)?;
-    Ok(Made { manifest, digest })
+        facts.retain(|(name, _)| *name != "backup_head");
+        facts.push(("store_head", notice.head.clone()));
+    }
+    record(&log, clock, (Event::StoreBackedUp, Outcome::Done), facts).await?;
+    Ok(log.drain().await?)
+}
+
+/// By the sidecar that runs. Whether it did so within its time.
+async fn record_there(config: &Config, clock: &SharedClock, disk: &Disk, notice: &Notice) -> Result<bool, Unrecorded> {
+    notice.leave(&config.state, disk)?;
+    let (path, until) = (notice.path(&config.state), clock.mono().plus(RECORDED));
+    while path.exists() {
+        if clock.mono() >= until {
+            return Ok(false);
+        }
+        clock.sleep_until(clock.mono().plus(Duration::from_millis(50))).await;
+    }
+    Ok(true)
 }
 
 struct Draft<'a> {
@@ -185,6 +251,8 @@ struct Draft<'a> {
     disk: &'a Disk,
     clock: &'a SharedClock,
     to: &'a Path,
+    /// Whether a sidecar runs on this state.
+    serves: bool,
     files: Vec<FileFacts>,
 }
 
@@ -200,25 +268,53 @@ impl Draft<'_> {
     /// The log without the key that signs, and the logs before it; the copy is verified.
     fn copy_logs(&mut self, tell: Tell<'_>) -> Result<Verified, BackupError> {
         let (from, older) = (&self.config.audit.dir, self.config.state.older_logs());
-        let unread = |source| FileError::Read { path: from.clone(), source };
-        let mut list: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for file in log_files(from).map_err(unread)? {
-            list.push((from.join(&file), Path::new(LOG).join(file)));
-        }
         for file in files::below(&older)? {
-            list.push((older.join(&file), Path::new(OLDER_LOGS).join(file)));
+            self.copy(&older.join(&file), &Path::new(OLDER_LOGS).join(file))?;
         }
-        let all = u64::try_from(list.len()).unwrap_or(u64::MAX);
-        for (done, (from, to)) in (1..).zip(list) {
-            self.copy(&from, &to)?;
-            tell("copying the log", done, all);
+        // In this order, and listed twice: see `verify::files`.
+        for of_segments in [false, true] {
+            let mut files = log_files(from).map_err(|source| FileError::Read { path: from.clone(), source })?;
+            files.retain(|file| file.starts_with(SEGMENTS) == of_segments);
+            let all = u64::try_from(files.len()).unwrap_or(u64::MAX);
+            for (done, file) in (1..).zip(files) {
+                self.copy(&from.join(&file), &Path::new(LOG).join(file))?;
+                tell("copying the log", done, all);
+            }
+        }
+        if self.serves {
+            self.cut()?;
         }
         let mut progress = |at: audit::verify::Progress| tell("verifying the log", at.bytes, at.of);
         Ok(verify(&self.to.join(LOG), None, None, &mut progress)?)
     }
 
+    /// Takes away what was being written when it was copied.
+    fn cut(&mut self) -> Result<(), BackupError> {
+        for (path, length) in whole(&self.to.join(LOG))? {
+            let file = self.disk.open(&path)?;
+            if file.len()? == length {
+                continue;
+            }
+            file.set_len(length)?;
+            file.fdatasync()?;
+            let Digest { bytes, sha256 } =
+                files::digest(&path).map_err(|source| FileError::Read { path: path.clone(), source })?;
+            let listed = path.strip_prefix(self.to).unwrap_or(&path).display().to_string();
+            if let Some(facts) = self.files.iter_mut().find(|facts| facts.path == listed) {
+                *facts = FileFacts { path: listed, bytes, sha256 };
+            }
+        }
+        Ok(())
+    }
+
     async fn copy_store(&mut self, about: About, tell: Tell<'_>) -> Result<Manifest, BackupError> {
-        let from = store::open(&without_mirror(&self.config.store)).await?;
+        let settings = without_mirror(&self.config.store);
+        let from = if self.serves {
+            store::look(&settings).await?
+        } else {
+            // A file that an older keyward left is brought forward first.
+            store::open(&settings).await?.snapshot().await?
+        };
         let file = in_file(self.to.join(STORE));
         let into = sqlite::create(&file).await?;
         let mut told = |at: store::Progress| tell("copying the store", at.done, at.all);

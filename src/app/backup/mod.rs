@@ -1,12 +1,15 @@
 //! How do store and log survive the loss of the machine? A backup holds both, restore puts them back, a drill proves that
-//! the escrow alone would do. All three work on a stopped sidecar's state and never unwrap what they do not compare.
+//! the escrow alone would do. A backup also copies what runs; a restore wants the sidecar stopped. None unwraps what it does
+//! not compare.
 //!
-//! Reading order: `manifest` (what a backup is, and when it is one), `make`, `restore`, `rebase`, `drill`.
+//! Reading order: `manifest` (what a backup is, and when it is one), `make`, `notice`, `restore`, `rebase`, `in_place`, `drill`.
 
 mod drill;
 mod files;
+mod in_place;
 mod make;
 mod manifest;
+mod notice;
 mod rebase;
 mod restore;
 
@@ -22,8 +25,10 @@ use crate::store::{Opened, sqlite};
 
 pub use drill::{DrillError, DrillOptions, DrillReport, drill, record_drill};
 use files::FileError;
+pub use in_place::{Declared, InPlaceError, declare};
 pub use make::{BackupError, BackupOptions, Made, back_up};
 pub use manifest::Manifest;
+pub(super) use notice::record_notices;
 pub use restore::{RestoreError, RestoreOptions, Restored, restore};
 
 /// Tells what is being done: a word, how far, of how much.
@@ -36,7 +41,7 @@ const APPEND_TIME: std::time::Duration = std::time::Duration::from_secs(10);
 const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// All configured key-encryption keys; one that is away starts too.
-async fn all_keks(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<Keks, kek::StartError> {
+pub(super) async fn all_keks(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<Keks, kek::StartError> {
     let primary = start(config, config.keks.primary.clone(), clock, disk).await?;
     let escrow = match &config.keks.escrow {
         Some(settings) => Some(start(config, settings.clone(), clock, disk).await?),
@@ -72,7 +77,7 @@ async fn start(
 }
 
 /// Opens the keyrings of a store and verifies every row.
-async fn admit(
+pub(super) async fn admit(
     store: Opened,
     keks: Keks,
     config: &Config,
@@ -90,12 +95,30 @@ fn in_file(path: std::path::PathBuf) -> sqlite::Settings {
     sqlite::Settings { path, busy_timeout: BUSY }
 }
 
-fn open_log(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<(Log, audit::Opened), audit::OpenError> {
+pub(super) fn open_log(
+    config: &Config,
+    clock: &SharedClock,
+    disk: &Disk,
+) -> Result<(Log, audit::Opened), audit::OpenError> {
     Log::open(&config.audit, clock.clone(), disk, audit::Limits::default())
 }
 
+/// Every committed record of a log, oldest first.
+fn each_record(log: &Log, mut tell: impl FnMut(&[u8])) -> Result<(), audit::ReadError> {
+    let mut next = 0;
+    loop {
+        let page = log.read(next, PAGE)?;
+        let Some((last, _)) = page.last() else { return Ok(()) };
+        next = last.saturating_add(1);
+        page.iter().for_each(|(_, record)| tell(record));
+    }
+}
+
+/// Records that are read at once.
+const PAGE: usize = 1_000;
+
 /// A record of what an operator of this machine did, who is no principal of the sidecar: the operating system knows them.
-async fn record(
+pub(super) async fn record(
     log: &Log,
     clock: &SharedClock,
     (event, outcome): (Event, Outcome),

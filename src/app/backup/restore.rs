@@ -334,7 +334,8 @@ impl Work<'_> {
     /// The admitted copy into its place, compared row by row.
     pub(super) async fn store(&self, tell: Tell<'_>) -> Result<(), RestoreError> {
         let target = without_mirror(&self.config.store);
-        let (from, into) = (sqlite::open(&in_file(self.work_store())).await?, store::create(&target).await?);
+        let from = sqlite::look(&in_file(self.work_store())).await?;
+        let into = store::create(&target).await?;
         let mut told = |at: store::Progress| tell("restoring the store", at.done, at.all);
         store::copy(from, into, &mut told).await?;
         Ok(())

@@ -54,7 +54,7 @@ impl<'a> Moment<'a> {
         let end = snapshot.last_change().await?;
         let goal = end.as_ref().map_or(0, |end| end.seq);
         if goal < at.changes {
-            return Err(shorter());
+            return Err(shorter(at.changes, goal));
         }
         if goal == at.changes && !end.is_none_or(|end| seal::digest(&end).is_ok_and(|digest| digest == at.digest)) {
             return Err(another(goal));
@@ -63,7 +63,7 @@ impl<'a> Moment<'a> {
         while at.changes < goal {
             let links = snapshot.changes(at.changes, verify::PAGE).await?;
             if links.is_empty() {
-                return Err(shorter());
+                return Err(shorter(goal, at.changes));
             }
             for link in &links {
                 let (body, after) = verify::link(link, at, &open.system.rows)?;

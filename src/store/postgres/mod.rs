@@ -72,6 +72,19 @@ pub async fn attach(settings: &Settings) -> Result<Opened, StoreError> {
     Ok(opened(core))
 }
 
+/// The same, alone: a session lock that every committer needs is ours until the connection ends, and everything is
+/// committed over that one connection.
+pub async fn hold(settings: &Settings) -> Result<Opened, StoreError> {
+    let pool = Pool::new(Settings { connections: 1, ..settings.clone() });
+    {
+        let lease = pool.take().await?;
+        admit(&lease, settings).await.map_err(Fault::harmless)?;
+        // Whoever commits now is waited for, as long as a statement may take.
+        lease.timed(lease.run("SELECT pg_catalog.pg_advisory_lock(1802990180, 1)")).await.map_err(Fault::harmless)?;
+    }
+    Ok(opened(Core { alone: true, ..Core::new(pool, OnceCell::new_with(Some(()))) }))
+}
+
 async fn admit(lease: &Lease<'_>, settings: &Settings) -> Result<(), Fault> {
     schema::check_server(lease).await?;
     if let schema::Found::Nothing = schema::find(lease).await? {
@@ -129,18 +142,27 @@ struct Store {
 struct Core {
     pool: Arc<Pool>,
     hints: Arc<Hints>,
-    /// Set once server and schema were looked at: nothing is read or written before.
+    /// Set once server and schema were looked at: nothing is read or written before. Each new connection looks again.
     admitted: OnceCell<()>,
+    /// Whether the one connection holds the lock of all committers: another one would not.
+    alone: bool,
 }
 
 impl Core {
     fn new(pool: Pool, admitted: OnceCell<()>) -> Self {
-        Self { pool: Arc::new(pool), hints: Arc::default(), admitted }
+        Self { pool: Arc::new(pool), hints: Arc::default(), admitted, alone: false }
     }
 
     /// A connection to a store that was looked at.
     async fn take(&self) -> Result<Lease<'_>, StoreError> {
         let lease = self.pool.take().await?;
+        if self.alone && !lease.stale {
+            let why = "the connection that kept others from changing the store was lost";
+            return Err(StoreError::Unavailable(why.to_owned()));
+        }
+        if self.admitted.initialized() && !lease.stale {
+            schema::look_again(&lease).await.map_err(Fault::harmless)?;
+        }
         self.admitted.get_or_try_init(|| admit(&lease, self.pool.settings())).await.map_err(Fault::harmless)?;
         Ok(lease)
     }

@@ -4,6 +4,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_postgres::Row;
+
 use super::fault::Fault;
 use super::pool::Lease;
 use super::settings::Settings;
@@ -24,7 +26,7 @@ const OLDEST_SERVER: i32 = 130_000;
 /// What is in the database.
 pub(super) enum Found {
     Nothing,
-    Schema(i32),
+    Schema(usize),
 }
 
 /// Refuses a server that would lose, garble or misorder rows.
@@ -33,24 +35,49 @@ pub(super) async fn check_server(lease: &Lease<'_>) -> Result<(), Fault> {
         current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit')";
     let rows = lease.timed(lease.query(sql, &[])).await?;
     let row = rows.first().ok_or_else(|| StoreError::Corrupt("the server has no settings".to_owned()))?;
-    let text = |at| row.try_get::<_, String>(at).map_err(|error| StoreError::Corrupt(error.to_string()));
     let version: i32 = row.try_get(0).map_err(|error| StoreError::Corrupt(error.to_string()))?;
-    let refuse = |why: String| Err(Fault::Refused(StoreError::Unsuitable(why)));
     if version < OLDEST_SERVER {
         return refuse(format!("PostgreSQL 13 or newer is needed (server_version_num is {version})"));
     }
-    if text(1)? != "UTF8" {
-        return refuse(format!("its encoding is {}: make it with ENCODING 'UTF8'", text(1)?));
+    if text(row, 1)? != "UTF8" {
+        return refuse(format!("its encoding is {}: make it with ENCODING 'UTF8'", text(row, 1)?));
     }
-    for (at, name) in [(2, "fsync"), (3, "full_page_writes")] {
-        if text(at)? != "on" {
-            return refuse(format!("{name} is {}: a power cut could lose keys that were acknowledged", text(at)?));
+    check_durability(row, 2)
+}
+
+/// `fsync`, `full_page_writes` and `synchronous_commit`, from this column on.
+fn check_durability(row: &Row, from: usize) -> Result<(), Fault> {
+    for (at, name) in (from..).zip(["fsync", "full_page_writes"]) {
+        if text(row, at)? != "on" {
+            return refuse(format!("{name} is {}: a power cut could lose keys that were acknowledged", text(row, at)?));
         }
     }
-    if !["on", "remote_apply"].contains(&text(4)?.as_str()) {
-        return refuse(format!("synchronous_commit stays {} for this role", text(4)?));
+    let commit = text(row, from.saturating_add(2))?;
+    if !["on", "remote_apply"].contains(&commit.as_str()) {
+        return refuse(format!("synchronous_commit stays {commit} for this role"));
     }
     Ok(())
+}
+
+fn text(row: &Row, at: usize) -> Result<String, Fault> {
+    Ok(row.try_get(at).map_err(|error| StoreError::Corrupt(error.to_string()))?)
+}
+
+fn refuse(why: String) -> Result<(), Fault> {
+    Err(Fault::Refused(StoreError::Unsuitable(why)))
+}
+
+/// Whether a new connection leads to what was looked at before: since then another keyward may have migrated the schema,
+/// or another server have taken over. One statement.
+pub(super) async fn look_again(lease: &Lease<'_>) -> Result<(), Fault> {
+    let sql = "SELECT schema, keyward, current_setting('fsync'), current_setting('full_page_writes'),
+        current_setting('synchronous_commit') FROM keyward.needs";
+    let rows = lease.timed(lease.query(sql, &[])).await?;
+    let row = rows.first().ok_or_else(|| StoreError::Corrupt("the schema keyward has no number".to_owned()))?;
+    match known(row)? {
+        found if found == MIGRATIONS.len() => check_durability(row, 2),
+        found => refuse(format!("its schema is {found} and was newer before: was an older database put back?")),
+    }
 }
 
 /// Which schema there is.
@@ -61,16 +88,20 @@ pub(super) async fn find(lease: &Lease<'_>) -> Result<Found, Fault> {
         return Ok(Found::Nothing);
     }
     let rows = lease.timed(lease.query("SELECT schema, keyward FROM keyward.needs", &[])).await?;
-    let corrupt = || StoreError::Corrupt("the schema keyward has no number".to_owned());
-    let row = rows.first().ok_or_else(corrupt)?;
-    let found: i32 = row.try_get(0).map_err(|_| corrupt())?;
+    let row = rows.first().ok_or_else(|| StoreError::Corrupt("the schema keyward has no number".to_owned()))?;
+    known(row).map(Found::Schema)
+}
+
+/// The number of the schema, if this keyward knows it.
+fn known(row: &Row) -> Result<usize, Fault> {
+    let found: i32 = row.try_get(0).map_err(|_| StoreError::Corrupt("the schema keyward has no number".to_owned()))?;
     let newer = |found| StoreError::NewerSchema {
         found,
         known: u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX),
         needs: row.try_get(1).unwrap_or_else(|_| "(unknown)".to_owned()),
     };
     match usize::try_from(found) {
-        Ok(number) if number <= MIGRATIONS.len() => Ok(Found::Schema(found)),
+        Ok(number) if number <= MIGRATIONS.len() => Ok(number),
         _ => Err(newer(u32::try_from(found).unwrap_or(u32::MAX)).into()),
     }
 }
@@ -86,7 +117,7 @@ pub(super) async fn admit(lease: &Lease<'_>, settings: &Settings) -> Result<(), 
     loop {
         let found = match find(lease).await? {
             Found::Nothing => 0,
-            Found::Schema(number) => usize::try_from(number).unwrap_or(usize::MAX),
+            Found::Schema(number) => number,
         };
         let Some(next) = MIGRATIONS.get(found) else { return compare(lease).await };
         if let Err(fault) = migrate(lease, found, next).await {
@@ -102,7 +133,7 @@ async fn migrate(lease: &Lease<'_>, from: usize, migration: &str) -> Result<(), 
     lease.timed_for(MIGRATION, lease.run(&begin)).await?;
     let found = match find(lease).await? {
         Found::Nothing => 0,
-        Found::Schema(number) => usize::try_from(number).unwrap_or(usize::MAX),
+        Found::Schema(number) => number,
     };
     if found == from {
         lease.timed_for(MIGRATION, lease.run(migration)).await?;
@@ -166,7 +197,8 @@ const OBJECTS: &str = "
         UNION ALL
         SELECT 'rule ' || of.relname || ' ' || r.rulename FROM of JOIN pg_rewrite r ON r.ev_class = of.oid
         UNION ALL
-        SELECT 'function ' || p.proname || ' ' || md5(p.prosrc) || CASE WHEN p.prosecdef THEN ' as owner' ELSE '' END
+        SELECT 'function ' || p.proname || ' ' || encode(sha256(convert_to(p.prosrc, 'UTF8')), 'hex')
+            || CASE WHEN p.prosecdef THEN ' as owner' ELSE '' END
         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'keyward'
     ) lines ORDER BY line COLLATE \"C\"";
 

@@ -68,11 +68,21 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
     ))
 }
 
+/// The store as it is now, beside the process that has it open, which has migrated and checked it.
+pub async fn look(settings: &Settings) -> Result<Box<dyn Snapshot>, StoreError> {
+    check_mode(&settings.path)?;
+    Ok(Box::new(Moment::begin(settings.clone()).await?))
+}
+
 /// Moves what the WAL holds into the database and syncs it. After a failed sync the pages of the WAL may be in the page
 /// cache and nowhere else: what is believed from here on is on the disk.
 fn settle_wal(connection: &Connection) -> Result<(), StoreError> {
     let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(wrong)?;
-    if busy == 0 { Ok(()) } else { Err(StoreError::Unavailable("another process reads the store".to_owned())) }
+    if busy == 0 {
+        Ok(())
+    } else {
+        Err(StoreError::Unavailable("another process reads the store, a backup say".to_owned()))
+    }
 }
 
 struct SqliteReader(Worker);

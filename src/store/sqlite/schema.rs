@@ -23,7 +23,7 @@ pub(super) fn admit(connection: &mut Connection) -> Result<(), StoreError> {
     check_integrity(connection)
 }
 
-fn recognise(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn recognise(connection: &Connection) -> Result<(), StoreError> {
     let found = pragma(connection, "user_version")?;
     let known = known();
     let tables: u32 =
@@ -54,7 +54,7 @@ fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
 }
 
 /// A trigger or view put into the file could rewrite what keyward writes: the schema must be exactly the migrations'.
-fn compare(connection: &Connection) -> Result<(), StoreError> {
+pub(super) fn compare(connection: &Connection) -> Result<(), StoreError> {
     let reference = Connection::open_in_memory().map_err(wrong)?;
     for migration in MIGRATIONS {
         reference.execute_batch(migration).map_err(wrong)?;

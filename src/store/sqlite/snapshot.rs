@@ -2,7 +2,7 @@
 //! nobody from writing, and nobody's write shows to them.
 
 use super::worker::Worker;
-use super::{Settings, connect, rows, wrong};
+use super::{Settings, connect, rows, schema, wrong};
 use crate::clock::BoxFuture;
 use crate::names::KeyVersionId;
 use crate::store::{
@@ -19,6 +19,8 @@ impl Moment {
             connection.pragma_update(None, "query_only", true).map_err(wrong)?;
             connection.execute_batch("BEGIN").map_err(wrong)?;
             // The moment is that of the first read.
+            schema::recognise(&connection)?;
+            schema::compare(&connection)?;
             rows::last_change(&connection)?;
             Ok(connection)
         });

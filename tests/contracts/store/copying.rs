@@ -1,7 +1,7 @@
 //! What moving a store promises: every row or no store at all.
 
 use keyward::names::KeyVersionId;
-use keyward::store::{CopyError, Counts, Progress, Settings, Write, copy, open};
+use keyward::store::{CopyError, Counts, Progress, Settings, Write, copy, look, open};
 
 use super::{Halves, Place, change, genesis, head, key, partition, sidecar, usage};
 
@@ -37,7 +37,7 @@ async fn filled(place: &Place) -> Counts {
 
 async fn copied(from: &Place, to: &Place) -> Result<(Counts, Vec<Progress>), CopyError> {
     let mut told = Vec::new();
-    let (from, to) = (open(&from.settings).await.unwrap(), open(&to.settings).await.unwrap());
+    let (from, to) = (look(&from.settings).await.unwrap(), open(&to.settings).await.unwrap());
     let counts = copy(from, to, &mut |progress| told.push(progress)).await?;
     Ok((counts, told))
 }
@@ -97,7 +97,7 @@ async fn a_copy_that_differs_is_no_store() {
              CREATE TRIGGER edit BEFORE INSERT ON keyward.{table} FOR EACH ROW EXECUTE FUNCTION public.edit()"
         );
         server.sql(&target.dbname, &trigger);
-        let source = open(&from.settings).await.unwrap();
+        let source = look(&from.settings).await.unwrap();
         assert_eq!(copy(source, opened, &mut |_| {}).await.err(), Some(CopyError::Different(what)), "{edit}");
         assert_eq!(server.sql(&target.dbname, "SELECT count(*) FROM keyward.genesis"), "0");
     }
@@ -110,4 +110,34 @@ async fn rows_that_belong_to_nothing_are_missed_and_said_to_be() {
     store.commit(vec![genesis(1), partition("default/nowhere", 1, 1, 1)]).await;
     assert_eq!(copied(&from, &to).await.err(), Some(CopyError::Different("the number of rows")));
     assert_eq!(Halves::of(open(&to.settings).await.unwrap()).reader.genesis().await.unwrap(), None);
+}
+
+/// What others change while a store is copied is in the next copy, and makes this one neither wrong nor late.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_is_of_one_moment_whatever_others_change_meanwhile() {
+    for from in [Place::sqlite_file().await, Place::postgresql_database().await] {
+        let to = Place::sqlite_file().await;
+        let store = from.open().await;
+        store.commit(vec![genesis(1), head("default/a", 1), key(1, "default/a", 1, b"wrap"), change(1)]).await;
+        store.commit(vec![usage(1, 1, 1)]).await;
+        let (before, moment) = (store.image().await.unwrap(), look(&from.settings).await.unwrap());
+        let busy = store.writer.clone();
+        let mut generation = 1;
+        let mut changed = |_| {
+            // Each row that can change, between any two pages.
+            generation += 1;
+            let row = head("default/a", generation);
+            let batch = vec![row, usage(1, 1, generation), sidecar(2, generation - 1), change(generation)];
+            let writer = busy.clone();
+            let done = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(writer.commit(batch))
+            });
+            tokio::task::block_in_place(|| done.join().unwrap()).unwrap();
+        };
+        let counts = copy(moment, open(&to.settings).await.unwrap(), &mut changed).await.unwrap();
+        assert_eq!((counts.changes, counts.sidecars), (1, 0));
+        assert_eq!(to.open().await.image().await.unwrap(), before);
+        assert!(store.reader.counts().await.unwrap().changes > 5, "others went on");
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use keyward::store::postgres::{Settings, Tls, create, open, script};
+use keyward::store::postgres::{Settings, Tls, attach, create, open, script};
 use keyward::store::{StoreError, Write};
 
 use super::{Halves, change, genesis, head, key, partition};
@@ -296,6 +296,49 @@ async fn a_read_only_database_is_read_and_refuses_changes_in_words() {
     server.sql("postgres", &format!("ALTER DATABASE {name} RESET default_transaction_read_only"));
     cut(&name);
     store.commit(vec![head("default/a", 2)]).await;
+}
+
+#[tokio::test]
+async fn a_standby_is_not_read_from_and_serves_once_it_is_promoted() {
+    let primary = Postgres::new();
+    let dbname = primary.database();
+    drop(create(&primary.settings(&dbname)).await.unwrap());
+    let standby = primary.standby();
+    let settings = standby.settings(&dbname);
+    unavailable(open(&settings).await.err(), "this server is a standby");
+    let attached = Halves::of(attach(&settings).await.unwrap());
+    unavailable(attached.writer.last_change().await.err(), "this server is a standby");
+    unavailable(attached.reader.counts().await.err(), "this server is a standby");
+    standby.sql("postgres", "SELECT pg_promote()");
+    let store = Halves::of(open(&settings).await.unwrap());
+    store.commit(vec![genesis(1)]).await;
+    assert_eq!(store.reader.counts().await.unwrap().genesis, 1);
+}
+
+/// An older sidecar of a fleet, after a newer one has migrated; and one whose address leads to another server now.
+#[tokio::test]
+async fn each_new_connection_looks_whether_schema_and_server_are_still_fit() {
+    let (name, settings, store) = fresh().await;
+    store.commit(vec![genesis(1)]).await;
+    let again = || async {
+        cut(&name);
+        store.writer.last_change().await.err()
+    };
+    assert_eq!(again().await, None);
+    let server = Postgres::shared();
+    server.sql(&name, "UPDATE keyward.needs SET schema = 99, keyward = '9.9.9'");
+    let refused = again().await;
+    assert!(
+        matches!(&refused, Some(StoreError::NewerSchema { found: 99, needs, .. }) if needs == "9.9.9"),
+        "{refused:?}"
+    );
+    server.sql(&name, "UPDATE keyward.needs SET schema = 0");
+    let refused = again().await.unwrap().to_string();
+    assert!(refused.contains("was an older database put back"), "{refused}");
+    server.sql(&name, "UPDATE keyward.needs SET schema = 1");
+    assert_eq!(again().await, None, "{settings}");
+    server.sql(&name, &format!("ALTER DATABASE {name} SET synchronous_commit = 'local'"));
+    assert_eq!(again().await, None, "keyward sets it for its own sessions");
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use crate::support::{Setup, keyward, keyward_ok, post};
 const SOON: Duration = Duration::from_secs(20);
 
 /// The newest head that a sidecar's log names.
-fn head(setup: &Setup) -> String {
+pub(super) fn head(setup: &Setup) -> String {
     let tail = keyward_ok(&["audit", "tail", "--json", "--lines", "100", "--config", &setup.config()]);
     let heads = tail.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let heads = heads.filter_map(|record| record["facts"]["store_head"].as_str().map(str::to_owned));
@@ -22,7 +22,7 @@ fn head(setup: &Setup) -> String {
 }
 
 /// One more host for the same database and the same key-encryption key, without a state directory.
-fn another(first: &Setup) -> Setup {
+pub(super) fn another(first: &Setup) -> Setup {
     let setup = Setup::new();
     std::fs::remove_dir_all(setup.root().join("state")).unwrap();
     std::fs::copy(first.root().join("kek"), setup.root().join("kek")).unwrap();
@@ -33,13 +33,13 @@ fn another(first: &Setup) -> Setup {
 }
 
 /// What `init` of the first one printed.
-fn check(first: &Setup) -> String {
+pub(super) fn check(first: &Setup) -> String {
     let record = keyward_ok(&["audit", "tail", "--json", "--lines", "1000", "--config", &first.config()]);
     let genesis: Value = serde_json::from_str(record.lines().next().unwrap()).unwrap();
     genesis["facts"]["store_key_check"].as_str().unwrap().to_owned()
 }
 
-fn join(setup: &Setup, head: &str, check: &str) -> (bool, String) {
+pub(super) fn join(setup: &Setup, head: &str, check: &str) -> (bool, String) {
     let done = keyward(&["init", "--join", head, "--store-key-check", check, "--config", &setup.config()]);
     (done.status.success(), String::from_utf8(done.stderr).unwrap())
 }

@@ -3,7 +3,9 @@
 
 mod fate;
 mod fleet;
+mod moving;
 mod postgresql;
+mod set_back;
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};

@@ -21,6 +21,7 @@ fn a_backup_that_was_killed_at_any_moment_is_none_or_whole() {
             break;
         }
         if Path::new(&to).join("manifest.json").exists() {
+            // Whole, though perhaps not recorded: then the drill is not, either.
             keyward_ok(&[
                 "drill",
                 "restore",
@@ -30,6 +31,8 @@ fn a_backup_that_was_killed_at_any_moment_is_none_or_whole() {
                 "a",
                 "--from",
                 &to,
+                "--report",
+                &format!("{to}.report"),
                 "--config",
                 &config,
             ]);

@@ -1,7 +1,10 @@
 //! A backup, the loss of everything, and the way back: with two real tokens, of which the first is lost too.
 
 mod damaged;
+mod drills;
+mod in_place;
 mod killed;
+mod live;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -148,15 +151,6 @@ fn a_backup_is_private_lacks_the_log_key_is_recorded_and_is_never_written_over()
     assert_eq!(recorded.len(), 1);
     assert_eq!(recorded[0]["facts"]["backup_digest"], digest.unwrap()[..64]);
     assert_eq!(recorded[0]["facts"]["store_head"], manifest(&to)["head"]);
-}
-
-#[test]
-fn a_running_sidecar_is_not_backed_up_behind_its_back() {
-    let setup = Setup::new();
-    let _serving = setup.serve();
-    let said = refused(&["backup", "--to", &text(&at(&setup, "backup")), "--config", &setup.config()]);
-    assert!(said.contains("locked") && said.contains("stop the sidecar first"), "{said}");
-    assert!(!at(&setup, "backup").exists());
 }
 
 #[test]
