@@ -2,8 +2,8 @@
 //! This module never decides who may.
 
 use crate::keyring::life::{MAX_WAIT_DAYS, MIN_WAIT_DAYS, Reason, Step, Trigger};
-use crate::keyring::{Change, KeyLimits, Suite};
-use crate::names::{KeyVersionId, KeyringName, RESERVED_PREFIX};
+use crate::keyring::{Change, KeyLimits, LookupVersion, LookupView, Suite};
+use crate::names::{KeyVersionId, KeyringName, LookupName, RESERVED_PREFIX};
 
 /// A request to make a keyring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,50 @@ pub struct StepKey {
     pub step: Step,
     /// Why.
     pub reason: Reason,
+}
+
+/// A request about a look-up key of a keyring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskLookup {
+    /// Whose.
+    pub keyring: KeyringName,
+    /// Which.
+    pub name: LookupName,
+    /// What is asked.
+    pub verb: LookupVerb,
+}
+
+/// What is asked of a look-up key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupVerb {
+    /// That it be made.
+    Create,
+    /// A next version.
+    Rotate {
+        /// Why.
+        trigger: Trigger,
+        /// The number of the version that the caller believes to be the newest.
+        expect: Option<u32>,
+    },
+    /// The end of a version.
+    Retire {
+        /// Why.
+        reason: Reason,
+        /// Its number; without one the oldest that is left.
+        version: Option<u32>,
+    },
+}
+
+/// The version that is to be retired. The newest is one of them: that it is refused is the keyring's to say.
+pub fn retiring<'a>(view: &'a LookupView, version: Option<u32>) -> Result<&'a LookupVersion, String> {
+    let found = match version {
+        Some(number) => view.numbered(number),
+        None => view.retirable(),
+    };
+    found.ok_or_else(|| match version {
+        Some(number) => format!("{} has no version {number}", view.name),
+        None => format!("{} has no version beside the newest that could be retired: rotate it first", view.name),
+    })
 }
 
 /// Checks what a keyring is asked to be and turns it into a change. The error says what to correct.

@@ -118,13 +118,16 @@ pub(super) struct KeyBody {
     /// The last time that the key came into each state, by the state's name; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub moves: BTreeMap<String, MoveBody>,
-    /// Of a look-up key: what it is looked up for.
+    /// Of a look-up key: `USE/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub schema: u32,
     /// Of a data key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+    /// Of a look-up key: its number among those of the same name, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
 }
 
 /// How a key came into a state.

@@ -7,6 +7,7 @@ use super::directory::Intent;
 use super::draft::{Draft, Drafted, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::life::{By, Cause, Facts, KeyState, Now, Reason, Step};
+use super::lookup;
 use super::plan::{self, Plan};
 use super::rings::{Ring, wraps_of};
 use super::verify::{self, Damage};
@@ -183,13 +184,13 @@ async fn make_key(
         store: genesis.store,
         environment: genesis.environment,
         id: fresh_id(|id| open.directory().has_version(id))?,
-        owner: keyring.clone(),
+        owner: lookup::owner_name(&keyring, new.lookup.as_ref().map(|(name, _)| name.to_string()).as_deref()),
         purpose: new.purpose,
         keyring,
         created,
         suite: new.suite,
         epoch: None,
-        name: new.name,
+        lookup: new.lookup,
         life: Some(new.life),
     };
     // The unwrapped key ends here: the first request unwraps it like any later one.

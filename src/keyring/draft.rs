@@ -13,7 +13,7 @@ use super::{Environment, Keks, KeyState, StoreHead};
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{CryptoError, DataKey, Suite};
 use crate::kek::{Wrap, WrapRole};
-use crate::names::{KekName, KeyVersionId, StoreId};
+use crate::names::{KekName, KeyVersionId, LookupName, StoreId};
 use crate::store::{ChangeRow, KeyRow, KeyringRow, PartitionRow, RingRows, SealedKey, Tag, Write};
 
 /// What a new key is for.
@@ -28,8 +28,8 @@ pub(super) struct NewKey {
     pub created: Wall,
     pub suite: Option<Suite>,
     pub epoch: Option<u32>,
-    /// Of a look-up key.
-    pub name: Option<String>,
+    /// Of a look-up key: `USE/NAME` and its number.
+    pub lookup: Option<(LookupName, u32)>,
     /// How it came into its first state; keyward's own keys have no life to speak of.
     pub life: Option<Life>,
 }
@@ -65,9 +65,10 @@ impl NewKey {
             epoch: self.epoch,
             keks: wraps::shown(wraps),
             moves: self.life.as_ref().map(lives::moves).unwrap_or_default(),
-            name: self.name.clone(),
+            name: self.lookup.as_ref().map(|(name, _)| name.to_string()),
             schema: SCHEMA,
             suite: self.suite.map(|suite| suite as u8),
+            version: self.lookup.as_ref().map(|(_, number)| *number),
         })
     }
 }

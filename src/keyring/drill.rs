@@ -103,7 +103,8 @@ impl Keyrings {
         let Given { key, .. } = given.map_err(|why| UnlockError::Unavailable(in_words(&why)))?;
         let key = MessageKey::derive(&key, KeyClass::Field)
             .map_err(|_| UnlockError::Unavailable("no locked memory is left".to_owned()))?;
-        Ok(CanaryKey { key, keyring: ring.label.clone(), version: version.view.id, suite: version.view.suite })
+        let suite = version.view.suite.ok_or(UnlockError::Tampered)?;
+        Ok(CanaryKey { key, keyring: ring.label.clone(), version: version.view.id, suite })
     }
 }
 

@@ -21,6 +21,7 @@ mod keks;
 mod lease;
 pub mod life;
 mod lives;
+mod lookup;
 mod metering;
 mod offline;
 mod partition;
@@ -62,6 +63,7 @@ pub use errors::{ApplyError, UnlockError};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
+pub use lookup::{LookupChange, LookupKey, LookupKeys, LookupVerb, LookupVersion, LookupView};
 pub use metering::Load;
 pub use partition::{
     BATCH as PARTITION_BATCH, NewPartition, PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded,
@@ -133,6 +135,8 @@ pub enum Change {
     },
     /// Of the partitions of a keyring.
     Partitions(PartitionChange),
+    /// Of a look-up key of a keyring.
+    Lookup(LookupChange),
     /// Other limits for a keyring.
     Configure {
         /// Which keyring.
@@ -148,6 +152,7 @@ impl Change {
         match self {
             Self::Create { name, .. } => name,
             Self::Partitions(change) => &change.keyring,
+            Self::Lookup(change) => &change.keyring,
             Self::Rotate { keyring, .. } | Self::Step { keyring, .. } | Self::Configure { keyring, .. } => keyring,
         }
     }
@@ -156,6 +161,7 @@ impl Change {
     pub const fn action(&self, from: KeyState) -> Action {
         match self {
             Self::Partitions(change) => change.action(),
+            Self::Lookup(_) => Action::LookupRotate,
             Self::Create { .. } => Action::KeyringCreate,
             Self::Rotate { .. } => Action::KeyringRotate,
             Self::Configure { .. } => Action::KeyringConfigure,

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use super::bodies::{self, HeadBody, KeyBody};
 use super::directory::{Facts, IdHasher, NEVER, ROLES, number};
 use super::lives;
+use super::lookup::{self, Lookup};
 use super::partition;
 use super::verify::Damage;
 use super::wraps::{self, Owner};
@@ -19,7 +20,7 @@ use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView}
 use crate::clock::{Mono, Wall};
 use crate::crypto::{KeyClass, Suite};
 use crate::kek::{Wrap, WrapRole};
-use crate::names::{KekName, KeyVersionId, KeyringName, StoreId};
+use crate::names::{KekName, KeyVersionId, KeyringName, LookupName, LookupUse, StoreId};
 use crate::store::{RingRows, SealedKey};
 
 /// The purpose of the keys that seal values.
@@ -31,6 +32,7 @@ pub(super) struct Ring {
     /// `tenant/name`, the value of `kw.keyring`.
     pub label: Box<str>,
     pub versions: Vec<Arc<Version>>,
+    pub lookups: Vec<Lookup>,
     used: AtomicU64,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Version {
     pub owner: Owner,
     /// What it does with its subkey: seal values, or wrap the keys of partitions.
     pub class: KeyClass,
+    /// Of a look-up key: what it is used for.
+    pub lookup: Option<LookupUse>,
     pub wraps: Vec<(WrapRole, Wrap)>,
 }
 
@@ -58,6 +62,7 @@ impl Ring {
         let read = |key: &SealedKey| Version::read(key, genesis, period, (class, wrapped(key.row.id))).map(Arc::new);
         let mut versions: Vec<Arc<Version>> = data.map(read).collect::<Result<_, _>>()?;
         versions.sort_by_key(|version| (version.view.created, version.view.id));
+        let lookups = lookup::read(rows, genesis)?;
         let view = KeyringView {
             name,
             required_context: body.required_context,
@@ -66,11 +71,12 @@ impl Ring {
             limits,
             suite,
             versions: versions.iter().map(|version| version.view.clone()).collect(),
+            lookups: lookup::views(&lookups),
             created: Wall(body.created),
             generation: rows.head.generation,
         };
         let label = rows.head.name.as_str().into();
-        Ok(Self { label, view: Arc::new(view), versions, used: AtomicU64::new(0) })
+        Ok(Self { label, view: Arc::new(view), versions, lookups, used: AtomicU64::new(0) })
     }
 
     /// The version that seals.
@@ -89,6 +95,11 @@ impl Ring {
 }
 
 impl Version {
+    /// A version of a look-up key; it has no suite.
+    pub(super) fn of_lookup(key: &SealedKey, genesis: &Genesis, period: Duration) -> Result<Self, Damage> {
+        Self::read(key, genesis, period, (KeyClass::System, 0))
+    }
+
     fn read(
         key: &SealedKey,
         genesis: &Genesis,
@@ -103,6 +114,12 @@ impl Version {
         }
         let life = lives::read(key, &body)?;
         let now = life.marks().last().ok_or_else(|| wrong("it was never made"))?;
+        let name = body.name.as_deref().map(str::parse::<LookupName>).transpose();
+        let name = name.map_err(|_| wrong("its name is none"))?;
+        let suite = suite(body.suite);
+        if suite.is_none() && key.row.purpose == DATA {
+            return Err(wrong("its suite is unknown"));
+        }
         let view = VersionView {
             id: key.row.id,
             state: now.state,
@@ -113,13 +130,14 @@ impl Version {
             by: now.by.clone(),
             expires: (now.state == KeyState::Active).then(|| after(now.at, period)),
             destroy_at: life.plan().map(|plan| plan.due),
-            suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown"))?,
+            suite,
             keks: body.keks,
             partitions,
         };
         let wraps = wraps_of(key)?;
-        let owner = owner(key, genesis.store, key.row.keyring.clone(), view.created);
-        Ok(Self { view, owner, class, wraps })
+        let of = lookup::owner_name(&key.row.keyring, body.name.as_deref());
+        let owner = owner(key, genesis.store, of, view.created);
+        Ok(Self { view, owner, class, lookup: name.map(|name| name.used_for()), wraps })
     }
 }
 

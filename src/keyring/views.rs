@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bodies::Limits;
 use super::life::{By, KeyState, Reason};
+use super::lookup::LookupView;
 use crate::clock::Wall;
 use crate::crypto::Suite;
 use crate::names::{KeyVersionId, KeyringName, StoreId};
@@ -48,6 +49,8 @@ pub struct KeyringView {
     pub suite: Suite,
     /// Versions, oldest first.
     pub versions: Vec<VersionView>,
+    /// Look-up keys, by name.
+    pub lookups: Vec<LookupView>,
     /// When it was made.
     pub created: Wall,
     /// The row generation.
@@ -123,8 +126,8 @@ pub struct VersionView {
     pub expires: Option<Wall>,
     /// When it is to be destroyed, if that was decided.
     pub destroy_at: Option<Wall>,
-    /// The suite it seals and opens, fixed when it was made.
-    pub suite: Suite,
+    /// The suite it seals and opens, fixed when it was made; none of a look-up key.
+    pub suite: Option<Suite>,
     /// `NAME vN` of the KEKs that wrap it.
     pub keks: Vec<String>,
     /// How many live partitions it wraps.

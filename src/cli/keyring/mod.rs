@@ -1,6 +1,7 @@
 //! `keyward keyring ...`: keyrings and their key versions, over the control socket.
 
 mod inventory;
+mod lookup;
 mod print;
 
 use std::process::ExitCode;
@@ -38,6 +39,9 @@ pub(super) enum Keyring {
     CancelDestroy(Step),
     /// Destroy a version whose wait is over: what it sealed is lost for good
     FinishDestroy(Finish),
+    /// The keys of deterministic values, blind indexes and tokens
+    #[command(subcommand)]
+    Lookup(lookup::Lookup),
     /// List every key version: state, times, wraps, use
     Inventory(inventory::Inventory),
 }
@@ -197,11 +201,12 @@ impl Keyring {
         if let Self::Inventory(inventory) = self {
             return inventory.run();
         }
+        let print = if matches!(self, Self::Lookup(_)) { print::lookups } else { print::keyrings };
         let Some(Request { output, method, path, body }) = self.request() else { return Ok(ExitCode::SUCCESS) };
         block_on(async {
             let mut sidecar = output.target.connect(Listener::Control).await?;
             let answer = sidecar.ask(method, &path, body.as_ref()).await?;
-            print::keyrings(&answer, output.json);
+            print(&answer, output.json);
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -231,6 +236,7 @@ impl Keyring {
                 post(output, version.path("destroy"), body)
             }
             Self::FinishDestroy(Finish { version, output }) => post(output, version.path("finish-destroy"), json!({})),
+            Self::Lookup(lookup) => lookup.request(),
             Self::Inventory(_) => return None,
         })
     }
