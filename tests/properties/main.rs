@@ -2,4 +2,5 @@
 mod envelope;
 mod fields;
 mod life;
+mod lookup;
 mod policy;

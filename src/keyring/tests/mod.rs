@@ -7,6 +7,7 @@ mod changing;
 mod counting;
 mod failover;
 mod living;
+mod lookups;
 mod offline;
 mod partitions;
 mod rewrap_job;
