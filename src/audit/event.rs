@@ -184,6 +184,7 @@ pub const FACTS: &[&str] = &[
     "torn_file",
     "torn_sha256",
     "trigger",
+    "unescrowed",
     "uptime_seconds",
     "volume",
 ];

@@ -2,7 +2,7 @@
 //! This module never decides who may.
 
 use crate::keyring::life::{MAX_WAIT_DAYS, MIN_WAIT_DAYS, Reason, Step, Trigger};
-use crate::keyring::{Change, KeyLimits, LookupVersion, LookupView, Suite};
+use crate::keyring::{Change, Escrow, KeyLimits, LookupVersion, LookupView, Suite};
 use crate::names::{KeyVersionId, KeyringName, LookupName, RESERVED_PREFIX};
 
 /// A request to make a keyring.
@@ -18,6 +18,8 @@ pub struct CreateKeyring {
     pub partition_key: Option<String>,
     /// The suite of its values.
     pub suite: Suite,
+    /// Whether the escrow wraps its keys, where there is one.
+    pub escrow: Escrow,
 }
 
 /// A request to give a keyring a new active version.
@@ -99,7 +101,7 @@ pub fn retiring<'a>(view: &'a LookupView, version: Option<u32>) -> Result<&'a Lo
 
 /// Checks what a keyring is asked to be and turns it into a change. The error says what to correct.
 pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
-    let CreateKeyring { name, mut required_context, subject_key, partition_key, suite } = create;
+    let CreateKeyring { name, mut required_context, subject_key, partition_key, suite, escrow } = create;
     required_context.sort_unstable();
     if required_context.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
         return Err("required_context names a key twice");
@@ -119,7 +121,7 @@ pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
     if partition_key.as_ref().is_some_and(|key| !required_context.contains(key)) {
         return Err("partition_key must be one of required_context, or values of no partition could be sealed");
     }
-    let limits = KeyLimits::default();
+    let limits = KeyLimits { escrow: (escrow == Escrow::No).then_some(escrow), ..KeyLimits::default() };
     Ok(Change::Create { name, required_context, subject_key, suite, partition_key, limits })
 }
 
@@ -149,6 +151,7 @@ mod tests {
             subject_key: subject.map(str::to_owned),
             partition_key: subject.map(str::to_owned),
             suite: Suite::XaesCommitted,
+            escrow: Escrow::Yes,
         }
     }
 

@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::views::Escrow;
+
 /// The schema number of every body that this build writes; it reads no other.
 pub(super) const SCHEMA: u32 = 1;
 
@@ -74,6 +76,9 @@ pub(super) struct Limits {
     pub bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cryptoperiod_days: Option<u32>,
+    /// False where the escrow wraps none of its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrow: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +86,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// Whether the escrow wraps the keyring's keys.
+    pub(super) fn escrow(&self) -> Escrow {
+        if self.escrow == Some(false) { Escrow::No } else { Escrow::Yes }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }

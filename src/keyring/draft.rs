@@ -9,7 +9,7 @@ use super::rings::describe;
 use super::seal::{self, Row, RowSealer};
 use super::verify::Damage;
 use super::wraps::{self, Owner, WrapError};
-use super::{Environment, Keks, KeyState, StoreHead};
+use super::{Environment, Escrow, Keks, KeyState, StoreHead};
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{CryptoError, DataKey, Suite};
 use crate::kek::{Wrap, WrapRole};
@@ -30,6 +30,8 @@ pub(super) struct NewKey {
     pub epoch: Option<u32>,
     /// Of a look-up key: `USE/NAME` and its number.
     pub lookup: Option<(LookupName, u32)>,
+    /// Whether the escrow wraps it too.
+    pub escrow: Escrow,
     /// How it came into its first state; keyward's own keys have no life to speak of.
     pub life: Option<Life>,
 }
@@ -38,7 +40,7 @@ impl NewKey {
     /// Makes the key and its row; the row is not sealed yet.
     pub(super) async fn make(self, keks: &Keks, deadline: Deadline) -> Result<(DataKey, SealedKey), WrapError> {
         let owner = Owner { store: self.store, owner: self.owner.clone(), key: self.id, created: self.created };
-        let (key, wraps) = keks.make(&owner, deadline).await?;
+        let (key, wraps) = keks.make(&owner, self.escrow, deadline).await?;
         let mut row = self.row(keks.primary());
         row.body = self.body(&wraps).ok_or(CryptoError)?;
         Ok((key, SealedKey { row, wraps: wraps::encode(&wraps).ok_or(CryptoError)? }))

@@ -18,7 +18,7 @@ use super::rings::{self, Ring, describe, owner};
 use super::seal::{Row, RowSealer};
 use super::verify::{self, Damage, describe_head};
 use super::wraps::Owner;
-use super::{ApplyError, Environment, Genesis, Inner, Keks, SYSTEM, Settings, StoreHead, System, wraps};
+use super::{ApplyError, Environment, Escrow, Genesis, Inner, Keks, SYSTEM, Settings, StoreHead, System, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
 use crate::kek::Kek;
@@ -63,6 +63,7 @@ pub(super) async fn found(
         suite: None,
         epoch,
         lookup: None,
+        escrow: Escrow::Yes,
         life: None,
     };
     let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(keks, deadline).await?;

@@ -58,7 +58,7 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use aging::{Aged, Aging};
 pub use cache::CacheStats;
-pub use drill::{CanaryKey, Proof, ends_at, wrapped_by};
+pub use drill::{CanaryKey, Proof, Standing, ends_at, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
@@ -73,7 +73,7 @@ pub use rewrap::{Retirement, RewrapReport, RewrapStep};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
-    Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
+    Environment, Escrow, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
 };
 
 /// The part's settings.

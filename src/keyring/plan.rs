@@ -9,7 +9,7 @@ use super::life::{self, Facts, KeyState, Life, Now, Reason, Step, Trigger};
 use super::lookup::{self, LOOKUP};
 use super::rings::{DATA, describe};
 use super::verify::Damage;
-use super::{ApplyError, Change, lives};
+use super::{ApplyError, Change, KeyLimits, lives};
 use crate::crypto::Suite;
 use crate::names::{KeyVersionId, LookupName, MAX_CALLER_PAIRS, RESERVED_PREFIX};
 use crate::policy::Authority;
@@ -84,7 +84,8 @@ pub(super) fn plan(order: &Order, loaded: Option<&Loaded>, facts: &Facts, now: N
         Change::Rotate { trigger, expect, .. } => rotate(ring, *trigger, *expect, order, now),
         Change::Step { version, step, reason, .. } => take(ring, *version, (*step, *reason), order, facts, now),
         Change::Configure { limits, .. } => {
-            ring.head.limits = limits.body();
+            let escrow = limits.escrow.unwrap_or_else(|| ring.head.limits.escrow());
+            ring.head.limits = KeyLimits { escrow: Some(escrow), ..limits.clone() }.body();
             Ok(Plan { kind: "keyring.configured", ring, make: None, version: None, before: None })
         }
     }

@@ -16,7 +16,7 @@ use super::lookup::{self, Lookup};
 use super::partition;
 use super::verify::Damage;
 use super::wraps::{self, Owner};
-use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
+use super::{Environment, Escrow, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
 use crate::clock::{Mono, Wall};
 use crate::crypto::{KeyClass, Suite};
 use crate::kek::{Wrap, WrapRole};
@@ -148,23 +148,26 @@ fn after(at: Wall, period: Duration) -> Wall {
 /// What the directory counts of a keyring's rows, under these KEKs.
 pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: Duration) -> Result<Facts, Damage> {
     let mut facts = Facts { keys: u16::try_from(rows.keys.len()).unwrap_or(u16::MAX), ..Facts::default() };
+    let unreadable = |why| Damage::unreadable(format!("the head of keyring {}", rows.head.name), why);
+    let head: HeadBody = bodies::decode(&rows.head.body).map_err(unreadable)?;
+    // What a keyring does without by choice is not missing.
+    let wanted = if head.limits.escrow() == Escrow::No { 1 } else { ROLES };
     for key in rows.keys.iter().filter(|key| key.row.state != KeyState::Destroyed.name()) {
         let wraps = wraps_of(key)?;
-        for (without, kek) in facts.without.iter_mut().zip(keks.iter().take(ROLES)) {
+        for (without, kek) in facts.without.iter_mut().zip(keks.iter().take(wanted)) {
             *without = without.saturating_add(u16::from(!wraps.iter().any(|(_, wrap)| wrap.kek == **kek)));
         }
     }
-    facts.due = due(rows, period)?;
+    facts.due = due(rows, &head, period)?;
     Ok(facts)
 }
 
 /// When the active version's cryptoperiod ends.
-fn due(rows: &RingRows, period: Duration) -> Result<u32, Damage> {
+fn due(rows: &RingRows, head: &HeadBody, period: Duration) -> Result<u32, Damage> {
     let active = |key: &&SealedKey| key.row.purpose == DATA && key.row.state == KeyState::Active.name();
     let Some(key) = rows.keys.iter().find(active) else { return Ok(NEVER) };
     let unreadable = |why| Damage::unreadable(describe(key), why);
     let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
-    let head: HeadBody = bodies::decode(&rows.head.body).map_err(unreadable)?;
     let since = body.moves.get(KeyState::Active.name()).map_or(body.created, |moved| moved.at);
     let period = head.limits.cryptoperiod_days.map_or(period.as_secs() / 60, |days| u64::from(days) * 24 * 60);
     Ok(u32::try_from((since / 60_000_000).saturating_add(period)).unwrap_or(NEVER))

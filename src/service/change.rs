@@ -45,7 +45,11 @@ impl Service {
         if found.map_err(|error| unavailable(&error))?.is_some() {
             return Err(Code::KeyringExists.into());
         }
-        let asked = Asked { event: Event::KeyCreated, change, version: None, facts: Vec::new() };
+        let facts = match &change {
+            Change::Create { limits, .. } if *limits != KeyLimits::default() => vec![("limits", shown(limits))],
+            _ => Vec::new(),
+        };
+        let asked = Asked { event: Event::KeyCreated, change, version: None, facts };
         self.change(asked, &authority, asker, account).await
     }
 
@@ -271,6 +275,7 @@ fn shown(limits: &KeyLimits) -> String {
         count("messages", limits.messages),
         count("bytes", limits.bytes),
         seconds("offline_max", limits.offline_max),
+        limits.escrow.map(|escrow| format!("escrow={}", escrow.name())),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(",")
 }

@@ -30,7 +30,7 @@ use maker::Maker;
 
 pub use crate::control::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 pub use crate::keyring::{
-    KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
+    Escrow, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
 };
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};

@@ -165,6 +165,7 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "control::RotateKeyring"),
     ("server", "control::StepKey"),
     ("server", "crypto::Suite"),
+    ("server", "keyring::Escrow"),
     ("server", "keyring::KeyLimits"),
     ("server", "keyring::RewrapReport"),
     ("server", "keyring::RewrapStep"),

@@ -95,7 +95,7 @@ struct Line<'a> {
 /// A column's name, and its cell.
 type Column = (&'static str, fn(&Line<'_>) -> String);
 
-const COLUMNS: [Column; 20] = [
+const COLUMNS: [Column; 21] = [
     ("keyring", |line| plain(line.keyring, "name")),
     ("version", |line| plain(line.version, "id")),
     ("suite", |line| plain(line.version, "suite")),
@@ -110,6 +110,7 @@ const COLUMNS: [Column; 20] = [
     ("destroy_at", |line| plain(line.version, "destroy_at")),
     ("keks", |line| list(&line.version["keks"])),
     ("wraps", |line| line.version["keks"].as_array().map_or(0, Vec::len).to_string()),
+    ("escrow", |line| plain(line.keyring, "escrow")),
     ("lookup", |line| line.lookup.map(|lookup| numbered(lookup, line.version)).unwrap_or_default()),
     ("role", |line| plain(line.version, "role")),
     ("messages", |line| number(line.version, "messages").unwrap_or_default()),

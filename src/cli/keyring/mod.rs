@@ -62,6 +62,9 @@ pub(super) struct Create {
     /// How values are sealed
     #[arg(long, default_value = "xaes-256-gcm-committed", value_parser = ["xaes-256-gcm-committed", "xaes-256-gcm"])]
     suite: String,
+    /// Wrap its keys by the primary alone: with the primary they are lost for good
+    #[arg(long)]
+    no_escrow: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -110,6 +113,9 @@ pub(super) struct Configure {
     /// How many seconds a cached key serves on while its KEK is out of reach
     #[arg(long, value_name = "SECONDS")]
     offline_max: Option<u64>,
+    /// Whether the escrow wraps its keys too, from `keyward kek rewrap` on; as it is if not given
+    #[arg(long, value_parser = ["yes", "no"])]
+    escrow: Option<String>,
     #[command(flatten)]
     output: Output,
 }
@@ -244,13 +250,14 @@ impl Keyring {
 
 impl Create {
     fn request(self) -> Request {
-        let Self { name, required, subject, partition, suite, output } = self;
+        let Self { name, required, subject, partition, suite, no_escrow, output } = self;
         let body = given([
             ("name", Some(json!(name))),
             ("required_context", Some(json!(required))),
             ("subject_key", subject.map(Value::from)),
             ("partition_key", partition.map(Value::from)),
             ("suite", Some(json!(suite))),
+            ("escrow", no_escrow.then(|| json!("no"))),
         ]);
         post(output, "/v1/keyrings".to_owned(), body)
     }
@@ -258,12 +265,13 @@ impl Create {
 
 impl Configure {
     fn request(self) -> Request {
-        let Self { name, cryptoperiod, messages, bytes, offline_max, output } = self;
+        let Self { name, cryptoperiod, messages, bytes, offline_max, escrow, output } = self;
         let body = given([
             ("cryptoperiod_days", cryptoperiod.map(Value::from)),
             ("messages", messages.map(Value::from)),
             ("bytes", bytes.map(Value::from)),
             ("offline_max_seconds", offline_max.map(Value::from)),
+            ("escrow", escrow.map(Value::from)),
         ]);
         post(output, format!("/v1/keyrings/{name}/configure"), body)
     }

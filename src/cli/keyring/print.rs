@@ -63,7 +63,16 @@ pub(super) fn each_lookup(keyring: &Value) -> impl Iterator<Item = (&Value, &Val
 fn table(keyrings: &[Value]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["keyring", "suite", "versions", "active", "rotation due", "required context", "subject"]);
+    table.set_header([
+        "keyring",
+        "suite",
+        "versions",
+        "active",
+        "rotation due",
+        "required context",
+        "subject",
+        "escrow",
+    ]);
     for keyring in keyrings {
         let versions = keyring["versions"].as_array().map_or(&[][..], Vec::as_slice);
         let active =
@@ -76,6 +85,7 @@ fn table(keyrings: &[Value]) -> Table {
             due(keyring, "rotation_due"),
             list(&keyring["required_context"]),
             text(keyring, "subject_key").to_owned(),
+            text(keyring, "escrow").to_owned(),
         ]);
     }
     table

@@ -100,6 +100,7 @@ async fn production_refuses_a_key_that_was_marked_in_development() {
         suite: Some(Suite::Xaes),
         epoch: None,
         lookup: None,
+        escrow: Escrow::Yes,
         life: None,
     };
     let (_, key) = key.make(&world.keks(), world.soon()).await.unwrap();

@@ -164,7 +164,7 @@ async fn a_look_up_key_is_a_key_of_the_store_like_any_other() {
     assert_eq!(view.version(id).unwrap().keks, ["primary v2"]);
     for keyrings in [Arc::clone(&keyrings), world.admitted().await] {
         assert_eq!(tags(&world, &keyrings, "4711").await, before);
-        let proof = keyrings.prove(1, &mut |_| {}).await.unwrap();
+        let proof = keyrings.prove(Standing::Alone, 1, &mut |_| {}).await.unwrap();
         assert!(proof.holds() && proof.keys == 4, "{proof:?}");
     }
     world

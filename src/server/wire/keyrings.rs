@@ -44,6 +44,8 @@ fn told(pen: &mut Pen, view: &KeyringView, counted: Option<(&[Tally], Wall)>) {
         }
     }
     limits(pen, &view.limits);
+    pen.raw(",\"escrow\":");
+    pen.string(view.limits.escrow().name());
     time(pen, ",\"rotation_due\":", view.rotation_due());
     time(pen, ",\"created\":", Some(view.created));
     pen.raw(",\"generation\":");
@@ -84,7 +86,7 @@ fn lookups(pen: &mut Pen, view: &KeyringView, counted: impl Fn(usize) -> Option<
 }
 
 fn limits(pen: &mut Pen, limits: &KeyLimits) {
-    let KeyLimits { cryptoperiod, messages, bytes, offline_max } = limits;
+    let KeyLimits { cryptoperiod, messages, bytes, offline_max, escrow: _ } = limits;
     let all = [
         ("cryptoperiod_days", cryptoperiod.map(|period| period.as_secs() / 86_400)),
         ("messages", *messages),
