@@ -286,7 +286,7 @@ async fn a_retired_version_of_a_look_up_key_is_destroyed_like_any_other_and_the_
     assert_eq!(tags(&world, &keyrings, "4711").await.len(), 2);
     settle_tasks().await;
     world.change(&keyrings, step(first, Step::Deactivate), 40).await.unwrap();
-    world.clock.advance(31 * DAY);
+    world.clock.advance(33 * DAY);
     world.change(&keyrings, step(first, plan()), 41).await.unwrap();
     world.clock.advance(7 * DAY);
     world.change(&keyrings, step(first, Step::Destroy), 42).await.unwrap();

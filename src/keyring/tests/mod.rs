@@ -5,6 +5,7 @@ mod aging;
 mod caching;
 mod changing;
 mod counting;
+mod escrow;
 mod failover;
 mod living;
 mod lookups;

@@ -1,6 +1,7 @@
 //! A backup, the loss of everything, and the way back: with two real tokens, of which the first is lost too.
 
 mod damaged;
+mod escrow;
 mod killed;
 
 use std::os::unix::fs::PermissionsExt;
