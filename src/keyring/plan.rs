@@ -160,10 +160,12 @@ fn take(
     let key = ring.keys().find(its).ok_or_else(unknown)?;
     let life = life_of(key)?;
     let from = life.state();
-    if order.change.action(from) != order.action {
+    let of_lookup = key.row.purpose == LOOKUP;
+    let action = if of_lookup { life::lookup_action(step, from) } else { step.action(from) };
+    if action != order.action {
         return Err(ApplyError::NotCovered);
     }
-    let next = if key.row.purpose == LOOKUP {
+    let next = if of_lookup {
         lookup::step(&ring, id, (step, reason), order, facts, now)?
     } else {
         let other_active = active(&ring)?.map(|(active, _)| active).filter(|active| *active != id);

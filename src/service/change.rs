@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::audit::{Actor, Event, Group, IntentReceipt, Outcome, Record, Source};
 use crate::clock::Deadline;
 use crate::control;
-use crate::keyring::life::{Forbidden, KeyState, Step, Trigger};
+use crate::keyring::life::{Forbidden, KeyState, Step, Trigger, lookup_action};
 use crate::keyring::{Applied, ApplyError, Change, KeyLimits};
 use crate::names::{KeyVersionId, KeyringName, RequestId};
 use crate::policy::{Action, Authority};
@@ -91,8 +91,10 @@ impl Service {
         let (keyring, version) = (step.keyring.clone(), step.version);
         account.version(&keyring, version);
         let view = self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?;
-        let found = view.and_then(|view| view.version(version).map(|one| one.state));
-        let action = step.step.action(found.unwrap_or(KeyState::Active));
+        let found = view.as_ref().and_then(|view| view.version(version).map(|one| one.state));
+        let found = found.unwrap_or(KeyState::Active);
+        let of_lookup = view.is_some_and(|view| view.lookup_of(version).is_some());
+        let action = if of_lookup { lookup_action(step.step, found) } else { step.step.action(found) };
         let authority = self.authority(action, &keyring, asker, account)?;
         let asked = stepping(step)?;
         self.change(asked, &authority, asker, account).await

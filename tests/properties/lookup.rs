@@ -49,6 +49,8 @@ fn live(versions: &[Life]) -> Vec<u32> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(512) })]
+
     #[test]
     fn no_sequence_of_verbs_gives_a_look_up_key_more_than_two_live_versions_or_takes_its_current_one_in_passing(
         all in prop::collection::vec(asked(), 1..60)

@@ -5,6 +5,7 @@
 //! The states and edges are those of every key ([`Life`]); what is said here is what versions of one name owe each other.
 
 use super::{By, Cause, Facts, Forbidden, KeyState, Life, Now, Reason, Step, Trigger};
+use crate::policy::Action;
 
 /// Live versions of one look-up key at once: what was written before a rotation and what is written after it.
 pub const MOST_LIVE: usize = 2;
@@ -67,6 +68,15 @@ pub fn step_lookup(
         _ => {}
     }
     Ok(next)
+}
+
+/// The action that policy must permit for a step. Unlike a data key a retired version is good for nothing any more, so
+/// that retiring a suspended one is no way back.
+pub const fn lookup_action(step: Step, from: KeyState) -> Action {
+    match step {
+        Step::Deactivate => Action::KeyDeactivate,
+        _ => step.action(from),
+    }
 }
 
 /// Whether one more may live.

@@ -301,3 +301,18 @@ async fn a_retired_version_of_a_look_up_key_is_destroyed_like_any_other_and_the_
     let third = world.change(&keyrings, next(None), 43).await.unwrap().keyring;
     assert_eq!(third.lookups[0].current().unwrap().number, 3, "a number is never used twice");
 }
+
+#[tokio::test]
+async fn who_may_deactivate_may_retire_a_suspended_version_of_a_look_up_key_and_not_bring_it_back() {
+    let (world, keyrings, first) = looked_up().await;
+    world.change(&keyrings, next(None), 21).await.unwrap();
+    world.change(&keyrings, step(first, Step::Suspend), 22).await.unwrap();
+    let log = world.log(&keyrings);
+    let authority = || world.authority(Action::KeyDeactivate, "patients");
+    let resumed = keyrings.apply(&step(first, Step::Resume), &authority(), world.intent(&log).await).await;
+    assert_eq!(resumed, Err(ApplyError::NotCovered));
+    let rotated = keyrings.apply(&next(None), &authority(), world.intent(&log).await).await;
+    assert_eq!(rotated, Err(ApplyError::NotCovered));
+    keyrings.apply(&step(first, Step::Deactivate), &authority(), world.intent(&log).await).await.unwrap();
+    assert_eq!(roles(&keyrings).await[0], (1, KeyState::Deactivated, None));
+}
