@@ -88,7 +88,7 @@ pub enum LookupVerb {
 }
 
 /// The version that is to be retired. The newest is one of them: that it is refused is the keyring's to say.
-pub fn retiring<'a>(view: &'a LookupView, version: Option<u32>) -> Result<&'a LookupVersion, String> {
+pub fn retiring(view: &LookupView, version: Option<u32>) -> Result<&LookupVersion, String> {
     let found = match version {
         Some(number) => view.numbered(number),
         None => view.retirable(),

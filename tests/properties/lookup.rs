@@ -1,6 +1,5 @@
 //! Whatever is asked of a look-up key, in whatever order: two versions live at most, and one writes unless the newest was
 //! suspended or compromised by name.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use keyward::clock::{Mono, Wall};
 use keyward::keyring::life::{

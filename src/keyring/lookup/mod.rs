@@ -127,7 +127,7 @@ pub(super) fn read(rows: &RingRows, genesis: &Genesis) -> Result<Vec<Lookup>, Da
     {
         return Err(Damage::of(
             format!("the look-up key {name} of {}", rows.head.name),
-            &format!("version {number} is there twice"),
+            format!("version {number} is there twice"),
         ));
     }
     Ok(found.into_iter().map(|(name, number, version)| Lookup { name, number, version: Arc::new(version) }).collect())

@@ -4,7 +4,7 @@ use super::*;
 
 fn made(name: &str, escrow: Escrow) -> Change {
     let Change::Create { name, required_context, subject_key, suite, partition_key, .. } = create(name) else {
-        unreachable!()
+        panic!("it is one")
     };
     let limits = KeyLimits { escrow: Some(escrow), ..KeyLimits::default() };
     Change::Create { name, required_context, subject_key, suite, partition_key, limits }
