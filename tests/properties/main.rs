@@ -4,3 +4,4 @@ mod fields;
 mod life;
 mod lookup;
 mod policy;
+mod rewrap;

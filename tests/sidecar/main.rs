@@ -32,3 +32,4 @@ mod requests;
 mod rewrap;
 mod swap;
 mod transit;
+mod values;

@@ -13,6 +13,7 @@ mod lookups;
 mod open;
 mod pen;
 mod query;
+mod rewrap;
 mod seal;
 mod wraps;
 
@@ -22,6 +23,7 @@ pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use lookups::{LookupPath, parse_lookup};
 pub use open::parse_open;
 pub use query::{no_query, parse_audit_query, parse_inventory_query};
+pub use rewrap::parse_rewrap;
 pub use seal::parse_seal;
 pub use wraps::{parse_retire_kek, parse_rewrap_keys};
 
