@@ -163,7 +163,9 @@ fn take(
     let of_lookup = key.row.purpose == LOOKUP;
     let action = if of_lookup { life::lookup_action(step, from) } else { step.action(from) };
     if action != order.action {
-        return Err(ApplyError::NotCovered);
+        // What was asked for was decided when the version was in another state.
+        let why = format!("the version is {} by now: ask again, which may need another permission", from.name());
+        return Err(ApplyError::Superseded(why));
     }
     let next = if of_lookup {
         lookup::step(&ring, id, (step, reason), order, facts, now)?

@@ -17,6 +17,7 @@ use super::draft::{Draft, RingDraft, parent};
 use super::follow::{Loaded, Open};
 use super::genesis::owner_of;
 use super::keks::{NotGiven, NotRewrapped, Rewrapped, Wrapped};
+use super::race::{Manner, Race};
 use super::rings::wraps_of;
 use super::{ApplyError, Escrow, Inner, Keyrings, SYSTEM, wraps};
 use crate::audit::IntentReceipt;
@@ -27,10 +28,8 @@ use crate::policy::{Action, Authority};
 
 /// Keys of one transaction at most: what a crash repeats, and how long other changes wait for their turn.
 const PAGE: u32 = 500;
-/// How long a key may take; the token's own limits are shorter.
+/// How long a key may take, whose token's own limits are shorter, and a commit against other sidecars.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// How often a commit starts over because another sidecar was first.
-const ATTEMPTS: usize = 8;
 /// Keys that could not be rewrapped and are named in the report; more are only counted.
 const NAMED: usize = 20;
 
@@ -128,8 +127,10 @@ pub(super) async fn retire(
     let open = inner.opened_to_change()?;
     may_retire(inner, &kek, version)?;
     let retired = Retired { kek: kek.to_string(), version };
-    let _turn = inner.turn.lock().await;
-    for _ in 0..ATTEMPTS {
+    let by = Deadline(inner.clock.mono().plus(PATIENCE));
+    let mut race = Race::until(&inner.clock, by, Manner::Urgent);
+    loop {
+        let turn = inner.turn.lock().await;
         inner.catch_up(&open).await?;
         // The survey holds for this head; whoever stores a key after it moves the head, and then it is made again.
         let head = open.head();
@@ -153,8 +154,9 @@ pub(super) async fn retire(
             Err(CommitError::Conflict) => {}
             Err(CommitError::Other(error)) => return Err(error),
         }
+        drop(turn);
+        race.lost().await?;
     }
-    Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
 /// Only what is known and wraps no more: evidence about another key would be evidence of nothing.
@@ -418,9 +420,11 @@ async fn commit(
     batch: Batch,
     report: &Mutex<RewrapReport>,
 ) -> Result<(), ApplyError> {
-    let _turn = inner.turn.lock().await;
+    let mut turn = inner.turn.lock().await;
     let mut rings = batch;
-    for _ in 0..ATTEMPTS {
+    let by = Deadline(inner.clock.mono().plus(PATIENCE));
+    let mut race = Race::until(&inner.clock, by, Manner::Yielding);
+    loop {
         let (drafts, keys) = drafts(inner, &rings)?;
         if drafts.is_empty() {
             return Ok(());
@@ -437,12 +441,16 @@ async fn commit(
                 note(report, |report| report.rewrapped += keys);
                 return Ok(());
             }
-            Err(CommitError::Conflict) => inner.catch_up(open).await?,
+            Err(CommitError::Conflict) => {
+                drop(turn);
+                race.lost().await?;
+                turn = inner.turn.lock().await;
+                inner.catch_up(open).await?;
+            }
             Err(CommitError::Other(error)) => return Err(error),
         }
         rings = reread(inner, open, rings).await?;
     }
-    Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
 fn drafts(
