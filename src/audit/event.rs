@@ -37,6 +37,8 @@ events! {
     KeyDestroyCancelled = "key.destroy_cancelled", Control;
     KeyDestroyed = "key.destroyed", Control;
     KeyringConfigured = "keyring.configured", Control;
+    LookupCreated = "lookup.created", Control;
+    LookupRotated = "lookup.rotated", Control;
     PartitionCreated = "partition.created", Data;
     PartitionShredded = "partition.shredded", Control;
     DataSealed = "data.sealed", Data;
@@ -146,6 +148,8 @@ pub const FACTS: &[&str] = &[
     "keys_opened",
     "limits",
     "listener",
+    "lookup",
+    "lookup_version",
     "lost_events",
     "mended",
     "module_digest",
@@ -186,6 +190,7 @@ pub const FACTS: &[&str] = &[
     "torn_sha256",
     "trigger",
     "unchanged",
+    "unescrowed",
     "uptime_seconds",
     "volume",
 ];

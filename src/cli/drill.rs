@@ -150,7 +150,20 @@ fn print(report: &DrillReport) {
     row(all, "signed off", format!("{}, run by user {}", report.signed_off_by, report.os_user));
     row(all, "recorded", if report.recorded { "in the production log".to_owned() } else { "no".to_owned() });
     println!("{table}");
+    if report.unescrowed > 0 {
+        println!("{}", unescrowed(report));
+    }
     for failure in &report.failures {
         println!("  {failure}");
     }
+}
+
+/// What the escrow does not hold, in so many words: a drill that passed must not be read as if everything came back.
+fn unescrowed(report: &DrillReport) -> String {
+    format!(
+        "WOULD BE LOST WITH THE PRIMARY: {} keys of keyrings that do without an escrow: {}{}",
+        report.unescrowed,
+        report.without_escrow.join(", "),
+        if report.without_escrow.len() < 20 { "" } else { ", ..." }
+    )
 }

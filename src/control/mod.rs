@@ -2,8 +2,8 @@
 //! This module never decides who may.
 
 use crate::keyring::life::{MAX_WAIT_DAYS, MIN_WAIT_DAYS, Reason, Step, Trigger};
-use crate::keyring::{Change, KeyLimits, Suite};
-use crate::names::{KeyVersionId, KeyringName, RESERVED_PREFIX};
+use crate::keyring::{Change, Escrow, KeyLimits, LookupVersion, LookupView, Suite};
+use crate::names::{KeyVersionId, KeyringName, LookupName, RESERVED_PREFIX};
 
 /// A request to make a keyring.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +18,8 @@ pub struct CreateKeyring {
     pub partition_key: Option<String>,
     /// The suite of its values.
     pub suite: Suite,
+    /// Whether the escrow wraps its keys, where there is one.
+    pub escrow: Escrow,
 }
 
 /// A request to give a keyring a new active version.
@@ -53,9 +55,53 @@ pub struct StepKey {
     pub reason: Reason,
 }
 
+/// A request about a look-up key of a keyring.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AskLookup {
+    /// Whose.
+    pub keyring: KeyringName,
+    /// Which.
+    pub name: LookupName,
+    /// What is asked.
+    pub verb: LookupVerb,
+}
+
+/// What is asked of a look-up key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LookupVerb {
+    /// That it be made.
+    Create,
+    /// A next version.
+    Rotate {
+        /// Why.
+        trigger: Trigger,
+        /// The number of the version that the caller believes to be the newest.
+        expect: Option<u32>,
+    },
+    /// The end of a version.
+    Retire {
+        /// Why.
+        reason: Reason,
+        /// Its number; without one the oldest that is left.
+        version: Option<u32>,
+    },
+}
+
+/// The version that is to be retired. The newest is one of them: that it is refused is the keyring's to say.
+pub fn retiring(view: &LookupView, version: Option<u32>) -> Result<&LookupVersion, String> {
+    let found = match version {
+        Some(number) => view.numbered(number),
+        None => view.retirable(),
+    };
+    found.ok_or_else(|| match version {
+        Some(number) => format!("{} has no version {number}", view.name),
+        None => format!("{} has no version beside the newest that could be retired: rotate it first", view.name),
+    })
+}
+
 /// Checks what a keyring is asked to be and turns it into a change. The error says what to correct.
 pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
-    let CreateKeyring { name, mut required_context, subject_key, partition_key, suite } = create;
+    let CreateKeyring { name, mut required_context, subject_key, partition_key, suite, escrow } = create;
     required_context.sort_unstable();
     if required_context.windows(2).any(|pair| matches!(pair, [a, b] if a == b)) {
         return Err("required_context names a key twice");
@@ -75,7 +121,7 @@ pub fn creation(create: CreateKeyring) -> Result<Change, &'static str> {
     if partition_key.as_ref().is_some_and(|key| !required_context.contains(key)) {
         return Err("partition_key must be one of required_context, or values of no partition could be sealed");
     }
-    let limits = KeyLimits::default();
+    let limits = KeyLimits { escrow: (escrow == Escrow::No).then_some(escrow), ..KeyLimits::default() };
     Ok(Change::Create { name, required_context, subject_key, suite, partition_key, limits })
 }
 
@@ -105,6 +151,7 @@ mod tests {
             subject_key: subject.map(str::to_owned),
             partition_key: subject.map(str::to_owned),
             suite: Suite::XaesCommitted,
+            escrow: Escrow::Yes,
         }
     }
 

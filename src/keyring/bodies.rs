@@ -6,6 +6,8 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::views::Escrow;
+
 /// The schema number of every body that this build writes; it reads no other.
 pub(super) const SCHEMA: u32 = 1;
 
@@ -74,6 +76,9 @@ pub(super) struct Limits {
     pub bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cryptoperiod_days: Option<u32>,
+    /// False where the escrow wraps none of its keys.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escrow: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub messages: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +86,11 @@ pub(super) struct Limits {
 }
 
 impl Limits {
+    /// Whether the escrow wraps the keyring's keys.
+    pub(super) fn escrow(&self) -> Escrow {
+        if self.escrow == Some(false) { Escrow::No } else { Escrow::Yes }
+    }
+
     fn is_default(&self) -> bool {
         *self == Self::default()
     }
@@ -118,13 +128,16 @@ pub(super) struct KeyBody {
     /// The last time that the key came into each state, by the state's name; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub moves: BTreeMap<String, MoveBody>,
-    /// Of a look-up key: what it is looked up for.
+    /// Of a look-up key: `USE/NAME`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     pub schema: u32,
     /// Of a data key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+    /// Of a look-up key: its number among those of the same name, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
 }
 
 /// How a key came into a state.

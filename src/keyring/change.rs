@@ -7,13 +7,14 @@ use super::directory::Intent;
 use super::draft::{Draft, Drafted, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::life::{By, Cause, Facts, KeyState, Now, Reason, Step};
+use super::lookup;
 use super::partition::PartitionStep;
 use super::plan::{self, Plan};
 use super::race::{Manner, Race};
 use super::rings::{Ring, wraps_of};
 use super::verify::{self, Damage};
 use super::wraps::WrapError;
-use super::{Applied, ApplyError, Change, Inner, KeyringView, Keyrings, StoreHead, UnlockError};
+use super::{Applied, ApplyError, Change, Escrow, Inner, KeyringView, Keyrings, StoreHead, UnlockError};
 use crate::audit::IntentReceipt;
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto;
@@ -148,7 +149,7 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
     let mut turn = inner.turn.lock().await;
     let name = order.change.keyring().to_string();
     let intent = Intent { log: inner.log_name(), index: order.intent };
-    let mut key: Option<SealedKey> = None;
+    let mut key: Option<(SealedKey, Escrow)> = None;
     let mut race = order.race(&inner.clock);
     loop {
         let open = inner.opened_to_change()?;
@@ -159,18 +160,19 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
         let (facts, now) = inner.look(&open, &order.change, loaded.as_ref()).await?;
         let mut plan = plan::plan(&order, loaded.as_ref(), &facts, now)?;
         if let Some(new) = plan.make.take() {
-            let usable = key.take().filter(|key| !open.directory().has_version(key.row.id));
+            let escrow = plan.ring.head.limits.escrow();
+            let usable = key.take().filter(|(key, for_)| *for_ == escrow && !open.directory().has_version(key.row.id));
             let made = match usable {
-                Some(made) => made,
-                None => make_key(&inner, &open, &order, new, now.wall).await?,
+                Some((made, _)) => made,
+                None => make_key(&inner, &open, &order, (new, escrow), now.wall).await?,
             };
             plan.ring.add(made.clone());
-            key = Some(made);
+            key = Some((made, escrow));
         }
         let Plan { kind, ring, version, before, .. } = plan;
         let draft =
             Draft { kind, at: now.wall, intent: Some(intent.clone()), rings: vec![ring], partitions: Vec::new() };
-        let version = version.or_else(|| key.as_ref().map(|key| key.row.id));
+        let version = version.or_else(|| key.as_ref().map(|(key, _)| key.row.id));
         match inner.commit(&open, draft).await {
             Ok(drafted) => {
                 let rows = drafted.rings.into_iter().next();
@@ -193,7 +195,7 @@ async fn make_key(
     inner: &Inner,
     open: &Open,
     order: &Order,
-    new: plan::New,
+    (new, escrow): (plan::New, Escrow),
     created: Wall,
 ) -> Result<SealedKey, ApplyError> {
     let genesis = &open.system.genesis;
@@ -202,13 +204,14 @@ async fn make_key(
         store: genesis.store,
         environment: genesis.environment,
         id: fresh_id(|id| open.directory().has_version(id))?,
-        owner: keyring.clone(),
+        owner: lookup::owner_name(&keyring, new.lookup.as_ref().map(|(name, _)| name.to_string()).as_deref()),
         purpose: new.purpose,
         keyring,
         created,
         suite: new.suite,
         epoch: None,
-        name: new.name,
+        lookup: new.lookup,
+        escrow,
         life: Some(new.life),
     };
     // The unwrapped key ends here: the first request unwraps it like any later one.

@@ -9,11 +9,11 @@ use super::rings::describe;
 use super::seal::{self, Row, RowSealer};
 use super::verify::Damage;
 use super::wraps::{self, Owner, WrapError};
-use super::{Environment, Keks, KeyState, StoreHead};
+use super::{Environment, Escrow, Keks, KeyState, StoreHead};
 use crate::clock::{Deadline, Wall};
 use crate::crypto::{CryptoError, DataKey, Suite};
 use crate::kek::{Wrap, WrapRole};
-use crate::names::{KekName, KeyVersionId, StoreId};
+use crate::names::{KekName, KeyVersionId, LookupName, StoreId};
 use crate::store::{ChangeRow, KeyRow, KeyringRow, PartitionRow, RingRows, SealedKey, Tag, Write};
 
 /// What a new key is for.
@@ -28,8 +28,10 @@ pub(super) struct NewKey {
     pub created: Wall,
     pub suite: Option<Suite>,
     pub epoch: Option<u32>,
-    /// Of a look-up key.
-    pub name: Option<String>,
+    /// Of a look-up key: `USE/NAME` and its number.
+    pub lookup: Option<(LookupName, u32)>,
+    /// Whether the escrow wraps it too.
+    pub escrow: Escrow,
     /// How it came into its first state; keyward's own keys have no life to speak of.
     pub life: Option<Life>,
 }
@@ -38,7 +40,7 @@ impl NewKey {
     /// Makes the key and its row; the row is not sealed yet.
     pub(super) async fn make(self, keks: &Keks, deadline: Deadline) -> Result<(DataKey, SealedKey), WrapError> {
         let owner = Owner { store: self.store, owner: self.owner.clone(), key: self.id, created: self.created };
-        let (key, wraps) = keks.make(&owner, deadline).await?;
+        let (key, wraps) = keks.make(&owner, self.escrow, deadline).await?;
         let mut row = self.row(keks.primary());
         row.body = self.body(&wraps).ok_or(CryptoError)?;
         Ok((key, SealedKey { row, wraps: wraps::encode(&wraps).ok_or(CryptoError)? }))
@@ -65,9 +67,10 @@ impl NewKey {
             epoch: self.epoch,
             keks: wraps::shown(wraps),
             moves: self.life.as_ref().map(lives::moves).unwrap_or_default(),
-            name: self.name.clone(),
+            name: self.lookup.as_ref().map(|(name, _)| name.to_string()),
             schema: SCHEMA,
             suite: self.suite.map(|suite| suite as u8),
+            version: self.lookup.as_ref().map(|(_, number)| *number),
         })
     }
 }

@@ -15,7 +15,7 @@ use super::genesis::owner_of;
 use super::keks::{Given, NotGiven};
 use super::rings::{Ring, wraps_of};
 use super::wraps::Owner;
-use super::{ApplyError, Inner, KeyState, Keyrings, SYSTEM, StoreHead, UnlockError, seal};
+use super::{ApplyError, Escrow, Inner, KeyState, Keyrings, SYSTEM, StoreHead, UnlockError, seal};
 use crate::clock::Deadline;
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
 use crate::kek::{Wrap, WrapRole};
@@ -44,6 +44,19 @@ pub struct Proof {
     pub opened: u64,
     /// The first that were not, and why.
     pub failures: Vec<(KeyVersionId, String)>,
+    /// Keys that have no wrap by the escrow because their keyring asks for none: not asked for, and lost with the primary.
+    pub unescrowed: u64,
+    /// The first of those keyrings.
+    pub without_escrow: Vec<String>,
+}
+
+/// What the one key-encryption key of a drill stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// The escrow: keyrings may do without it.
+    Escrow,
+    /// Any other: every key must have a wrap by it.
+    Alone,
 }
 
 impl Proof {
@@ -51,12 +64,25 @@ impl Proof {
     pub const fn holds(&self) -> bool {
         self.opened == self.asked && self.asked > 0
     }
+
+    fn does_without(&mut self, keyring: &str) {
+        self.keys += 1;
+        self.unescrowed += 1;
+        if self.without_escrow.last().is_none_or(|last| last != keyring) && self.without_escrow.len() < NAMED {
+            self.without_escrow.push(keyring.to_owned());
+        }
+    }
 }
 
 impl Keyrings {
     /// Unwraps every `every`-th key, keyward's own among them, and compares its check value. Ends early when the
     /// key-encryption key is away or refuses; a key that does not open is counted.
-    pub async fn prove(&self, every: u64, tell: &mut (dyn FnMut(u64) + Send)) -> Result<Proof, ApplyError> {
+    pub async fn prove(
+        &self,
+        standing: Standing,
+        every: u64,
+        tell: &mut (dyn FnMut(u64) + Send),
+    ) -> Result<Proof, ApplyError> {
         let open = self.inner.opened_to_change()?;
         let (mut proof, mut after) = (Proof::default(), None);
         loop {
@@ -64,9 +90,14 @@ impl Keyrings {
             let Some(last) = page.last() else { return Ok(proof) };
             after = Some(last.rows.head.name.clone());
             let mut asked = Vec::new();
-            for key in page.iter().flat_map(|loaded| &loaded.rows.keys) {
+            for (loaded, key) in page.iter().flat_map(|loaded| loaded.rows.keys.iter().map(move |key| (loaded, key))) {
                 let wraps = wraps_of(key)?;
                 if wraps.is_empty() {
+                    continue;
+                }
+                let by_choice = standing == Standing::Escrow && loaded.head.limits.escrow() == Escrow::No;
+                if by_choice && !self.inner.keks.wrapped(&wraps) {
+                    proof.does_without(&loaded.rows.head.name);
                     continue;
                 }
                 if proof.keys.is_multiple_of(every.max(1)) {
@@ -103,7 +134,8 @@ impl Keyrings {
         let Given { key, .. } = given.map_err(|why| UnlockError::Unavailable(in_words(&why)))?;
         let key = MessageKey::derive(&key, KeyClass::Field)
             .map_err(|_| UnlockError::Unavailable("no locked memory is left".to_owned()))?;
-        Ok(CanaryKey { key, keyring: ring.label.clone(), version: version.view.id, suite: version.view.suite })
+        let suite = version.view.suite.ok_or(UnlockError::Tampered)?;
+        Ok(CanaryKey { key, keyring: ring.label.clone(), version: version.view.id, suite })
     }
 }
 

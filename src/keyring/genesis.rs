@@ -11,13 +11,14 @@ use super::directory::{Directory, Intent, Known};
 use super::draft::{Draft, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::keks::NotGiven;
+use super::lookup;
 use super::partition::{self, Partitions};
 use super::pseudonym::Pseudonyms;
 use super::rings::{self, Ring, describe, owner};
 use super::seal::{Row, RowSealer};
 use super::verify::{self, Damage, describe_head};
 use super::wraps::Owner;
-use super::{ApplyError, Environment, Genesis, Inner, Keks, SYSTEM, Settings, StoreHead, System, wraps};
+use super::{ApplyError, Environment, Escrow, Genesis, Inner, Keks, SYSTEM, Settings, StoreHead, System, wraps};
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto::{self, DataKey};
 use crate::kek::Kek;
@@ -61,7 +62,8 @@ pub(super) async fn found(
         created: at,
         suite: None,
         epoch,
-        name: None,
+        lookup: None,
+        escrow: Escrow::Yes,
         life: None,
     };
     let (store_key, sealed_store) = new(store_id, "store", STORE_KEY, None).make(keks, deadline).await?;
@@ -291,7 +293,7 @@ pub(super) fn owner_of(key: &SealedKey, store: StoreId) -> Result<Owner, Damage>
     let name = match &*key.row.purpose {
         "store" => STORE_KEY,
         "pseudonym" => PSEUDONYM_KEY,
-        _ => &key.row.keyring,
+        _ => &*lookup::owner_name(&key.row.keyring, body.name.as_deref()),
     };
     Ok(owner(key, store, name.to_owned(), Wall(body.created)))
 }

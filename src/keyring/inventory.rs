@@ -8,7 +8,7 @@ use crate::names::KeyringName;
 
 impl Keyrings {
     /// At most `limit` keyrings whose name stands after `after`, with what all sidecars counted of their versions, in
-    /// their order.
+    /// their order, and then of those of their look-up keys.
     pub async fn inventory(
         &self,
         permit: &Permit,
@@ -22,7 +22,8 @@ impl Keyrings {
         let mut counted = Vec::new();
         for view in self.views(&open, after, limit).await? {
             let mut used = Vec::with_capacity(view.versions.len());
-            for version in &view.versions {
+            let of_lookups = view.lookups.iter().flat_map(|lookup| &lookup.versions).map(|one| &one.version);
+            for version in view.versions.iter().chain(of_lookups) {
                 used.push(self.inner.usage(version.id).await?);
             }
             counted.push((view, used));

@@ -21,6 +21,7 @@ mod keks;
 mod lease;
 pub mod life;
 mod lives;
+mod lookup;
 mod metering;
 mod moving;
 mod offline;
@@ -61,11 +62,12 @@ use crate::store::{Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use aging::{Aged, Aging};
 pub use cache::CacheStats;
-pub use drill::{CanaryKey, Proof, ends_at, wrapped_by};
+pub use drill::{CanaryKey, Proof, Standing, ends_at, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
+pub use lookup::{LookupChange, LookupKey, LookupKeys, LookupVerb, LookupVersion, LookupView};
 pub use metering::Load;
 pub use partition::{
     BATCH as PARTITION_BATCH, NewPartition, PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded,
@@ -76,7 +78,7 @@ pub use transfer::{Destination, RewrapKey, SealedParts, Source, TransferError};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
-    Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
+    Environment, Escrow, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
 };
 
 /// The part's settings.
@@ -138,6 +140,8 @@ pub enum Change {
     },
     /// Of the partitions of a keyring.
     Partitions(PartitionChange),
+    /// Of a look-up key of a keyring.
+    Lookup(LookupChange),
     /// Other limits for a keyring.
     Configure {
         /// Which keyring.
@@ -153,6 +157,7 @@ impl Change {
         match self {
             Self::Create { name, .. } => name,
             Self::Partitions(change) => &change.keyring,
+            Self::Lookup(change) => &change.keyring,
             Self::Rotate { keyring, .. } | Self::Step { keyring, .. } | Self::Configure { keyring, .. } => keyring,
         }
     }
@@ -161,6 +166,7 @@ impl Change {
     pub const fn action(&self, from: KeyState) -> Action {
         match self {
             Self::Partitions(change) => change.action(),
+            Self::Lookup(_) => Action::LookupRotate,
             Self::Create { .. } => Action::KeyringCreate,
             Self::Rotate { .. } => Action::KeyringRotate,
             Self::Configure { .. } => Action::KeyringConfigure,

@@ -6,11 +6,12 @@ use super::change::Order;
 use super::draft::RingDraft;
 use super::follow::Loaded;
 use super::life::{self, Facts, KeyState, Life, Now, Reason, Step, Trigger};
+use super::lookup::{self, LOOKUP};
 use super::rings::{DATA, describe};
 use super::verify::Damage;
-use super::{ApplyError, Change, lives};
+use super::{ApplyError, Change, KeyLimits, lives};
 use crate::crypto::Suite;
-use crate::names::{KeyVersionId, MAX_CALLER_PAIRS, RESERVED_PREFIX};
+use crate::names::{KeyVersionId, LookupName, MAX_CALLER_PAIRS, RESERVED_PREFIX};
 use crate::policy::Authority;
 use crate::store::SealedKey;
 
@@ -30,7 +31,7 @@ pub(super) struct Plan {
 pub(super) struct New {
     pub purpose: &'static str,
     pub suite: Option<Suite>,
-    pub name: Option<String>,
+    pub lookup: Option<(LookupName, u32)>,
     pub life: Life,
 }
 
@@ -79,10 +80,12 @@ pub(super) fn plan(order: &Order, loaded: Option<&Loaded>, facts: &Facts, now: N
     let mut ring = RingDraft::of(loaded.ok_or_else(unknown)?);
     match change {
         Change::Create { .. } | Change::Partitions(_) => Err(unknown()),
+        Change::Lookup(change) => lookup::plan(ring, change, order, now),
         Change::Rotate { trigger, expect, .. } => rotate(ring, *trigger, *expect, order, now),
         Change::Step { version, step, reason, .. } => take(ring, *version, (*step, *reason), order, facts, now),
         Change::Configure { limits, .. } => {
-            ring.head.limits = limits.body();
+            let escrow = limits.escrow.unwrap_or_else(|| ring.head.limits.escrow());
+            ring.head.limits = KeyLimits { escrow: Some(escrow), ..limits.clone() }.body();
             Ok(Plan { kind: "keyring.configured", ring, make: None, version: None, before: None })
         }
     }
@@ -109,7 +112,7 @@ fn create(order: &Order, loaded: Option<&Loaded>, now: Now) -> Result<Plan, Appl
         suite: Some(*suite as u8),
     };
     let life = Life::begun(now, &order.cause(Reason::Created));
-    let new = New { purpose: DATA, suite: Some(*suite), name: None, life };
+    let new = New { purpose: DATA, suite: Some(*suite), lookup: None, life };
     let ring = RingDraft::new(name.to_string(), head);
     Ok(Plan { kind: "keyring.created", ring, make: Some(new), version: None, before: None })
 }
@@ -138,7 +141,7 @@ fn rotate(
         ring.change(*retired, |key, body| lives::write(life, key, body))?;
     }
     let suite = super::rings::suite(ring.head.suite);
-    let new = New { purpose: DATA, suite, name: None, life: turn.fresh };
+    let new = New { purpose: DATA, suite, lookup: None, life: turn.fresh };
     let before = id.map(|id| (id, KeyState::Active));
     Ok(Plan { kind: "keyring.rotated", ring, make: Some(new), version: None, before })
 }
@@ -153,17 +156,24 @@ fn take(
     now: Now,
 ) -> Result<Plan, ApplyError> {
     let unknown = || ApplyError::Unknown(format!("the keyring has no version {id}"));
-    let (_, life) = data_keys(&ring).find(|(key, _)| key.row.id == id).ok_or_else(unknown)?;
-    let life = life?;
+    let its = |key: &&SealedKey| key.row.id == id && [DATA, LOOKUP].contains(&&*key.row.purpose);
+    let key = ring.keys().find(its).ok_or_else(unknown)?;
+    let life = life_of(key)?;
     let from = life.state();
-    if order.change.action(from) != order.action {
+    let of_lookup = key.row.purpose == LOOKUP;
+    let action = if of_lookup { life::lookup_action(step, from) } else { step.action(from) };
+    if action != order.action {
         // What was asked for was decided when the version was in another state.
         let why = format!("the version is {} by now: ask again, which may need another permission", from.name());
         return Err(ApplyError::Superseded(why));
     }
-    let other_active = active(&ring)?.map(|(active, _)| active).filter(|active| *active != id);
-    let facts = Facts { other_active, ..*facts };
-    let next = life.step(step, &facts, now, &order.cause(reason)).map_err(ApplyError::Forbidden)?;
+    let next = if of_lookup {
+        lookup::step(&ring, id, (step, reason), order, facts, now)?
+    } else {
+        let other_active = active(&ring)?.map(|(active, _)| active).filter(|active| *active != id);
+        let facts = Facts { other_active, ..*facts };
+        life.step(step, &facts, now, &order.cause(reason)).map_err(ApplyError::Forbidden)?
+    };
     ring.change(id, |key, body| lives::write(&next, key, body))?;
     Ok(Plan { kind: kind(step), ring, make: None, version: Some(id), before: Some((id, from)) })
 }

@@ -19,7 +19,7 @@ use super::genesis::owner_of;
 use super::keks::{NotGiven, NotRewrapped, Rewrapped, Wrapped};
 use super::race::{Manner, Race};
 use super::rings::wraps_of;
-use super::{ApplyError, Inner, Keyrings, SYSTEM, wraps};
+use super::{ApplyError, Escrow, Inner, Keyrings, SYSTEM, wraps};
 use crate::audit::IntentReceipt;
 use crate::clock::{Deadline, Mono};
 use crate::kek::{Wrap, WrapRole};
@@ -223,13 +223,14 @@ async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> 
         let page = inner.page(open, after.take(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.rows.head.name.clone());
-        for key in page.iter().flat_map(|loaded| &loaded.rows.keys) {
+        let all = page.iter().flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
+        for (escrow, key) in all {
             let wraps = wraps_of(key)?;
             if wraps.is_empty() {
                 continue;
             }
             report.keys += 1;
-            report.behind += u64::from(inner.keks.behind(&wraps));
+            report.behind += u64::from(inner.keks.behind(&wraps, escrow));
             wrapped.add(&wraps);
         }
     }
@@ -244,8 +245,8 @@ struct Job {
     report: Arc<Mutex<RewrapReport>>,
 }
 
-/// A key with what its wraps are bound to, and the wraps.
-type Behind = (KeyVersionId, wraps::Owner, Vec<(WrapRole, Wrap)>);
+/// A key with what its wraps are bound to, the wraps, and whether one by the escrow is to be among them.
+type Behind = (KeyVersionId, wraps::Owner, Vec<(WrapRole, Wrap)>, Escrow);
 
 /// Keyrings with what of them is behind.
 struct Page {
@@ -318,12 +319,12 @@ impl Job {
         let places = Arc::new(Semaphore::new(self.inner.keks.at_once()));
         let mut work = JoinSet::new();
         let found = behind.len();
-        for (id, owner, wraps) in behind {
+        for (id, owner, wraps, escrow) in behind {
             let (inner, places) = (Arc::clone(&self.inner), Arc::clone(&places));
             work.spawn(async move {
                 let _place = places.acquire().await;
                 let deadline = Deadline(inner.clock.mono().plus(PATIENCE));
-                (id, inner.keks.rewrap(&inner.clock, &wraps, &owner, deadline).await)
+                (id, inner.keks.rewrap(&inner.clock, &wraps, &owner, escrow, deadline).await)
             });
         }
         let (mut done, mut failed) = (Vec::with_capacity(found), Vec::new());
@@ -372,13 +373,14 @@ fn sorted_by_blame(error: NotRewrapped) -> Failure {
 async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Option<Page>, ApplyError> {
     let rings = inner.page(open, after.clone(), PAGE).await?;
     let (mut behind, mut again) = (Vec::new(), false);
-    for key in rings.iter().flat_map(|loaded| &loaded.rows.keys) {
+    let all = rings.iter().flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
+    for (escrow, key) in all {
         let wraps = wraps_of(key)?;
-        if wraps.is_empty() || !inner.keks.behind(&wraps) {
+        if wraps.is_empty() || !inner.keks.behind(&wraps, escrow) {
             continue;
         }
         if u32::try_from(behind.len()).is_ok_and(|taken| taken < PAGE) {
-            behind.push((key.row.id, owner_of(key, open.system.genesis.store)?, wraps));
+            behind.push((key.row.id, owner_of(key, open.system.genesis.store)?, wraps, escrow));
         } else {
             again = true;
         }
@@ -474,14 +476,13 @@ fn drafts(
 }
 
 /// The keyrings as they are after somebody else's change, with those keys whose wraps are still the ones that were read.
-async fn reread(
-    inner: &Inner,
-    open: &Open,
-    rings: Batch,
-) -> Result<Batch, ApplyError> {
+async fn reread(inner: &Inner, open: &Open, rings: Batch) -> Result<Batch, ApplyError> {
     let mut again = Vec::with_capacity(rings.len());
     for (old, done) in rings {
         let Some(new) = inner.load(open, &old.rows.head.name).await? else { continue };
+        if new.head.limits.escrow() != old.head.limits.escrow() {
+            continue;
+        }
         let wraps =
             |loaded: &Loaded, id| loaded.rows.keys.iter().find(|key| key.row.id == id).map(|key| key.wraps.clone());
         let same: Vec<_> = done.into_iter().filter(|(id, _)| wraps(&old, *id) == wraps(&new, *id)).collect();

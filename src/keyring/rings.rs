@@ -10,15 +10,16 @@ use std::time::Duration;
 use super::bodies::{self, HeadBody, KeyBody};
 use super::directory::{Facts, NEVER, ROLES, number};
 use super::lives;
+use super::lookup::{self, Lookup};
 use super::partition;
 use super::shards::Shards;
 use super::verify::Damage;
 use super::wraps::{self, Owner};
-use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
+use super::{Environment, Escrow, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
 use crate::clock::{Mono, Wall};
 use crate::crypto::{KeyClass, Suite};
 use crate::kek::{Wrap, WrapRole};
-use crate::names::{KekName, KeyVersionId, KeyringName, StoreId};
+use crate::names::{KekName, KeyVersionId, KeyringName, LookupName, LookupUse, StoreId};
 use crate::store::{RingRows, SealedKey};
 
 /// The purpose of the keys that seal values.
@@ -30,6 +31,7 @@ pub(super) struct Ring {
     /// `tenant/name`, the value of `kw.keyring`.
     pub label: Box<str>,
     pub versions: Vec<Arc<Version>>,
+    pub lookups: Vec<Lookup>,
     used: AtomicU64,
 }
 
@@ -39,6 +41,8 @@ pub(super) struct Version {
     pub owner: Owner,
     /// What it does with its subkey: seal values, or wrap the keys of partitions.
     pub class: KeyClass,
+    /// Of a look-up key: what it is used for.
+    pub lookup: Option<LookupUse>,
     pub wraps: Vec<(WrapRole, Wrap)>,
 }
 
@@ -57,6 +61,7 @@ impl Ring {
         let read = |key: &SealedKey| Version::read(key, genesis, period, (class, wrapped(key.row.id))).map(Arc::new);
         let mut versions: Vec<Arc<Version>> = data.map(read).collect::<Result<_, _>>()?;
         versions.sort_by_key(|version| (version.view.created, version.view.id));
+        let lookups = lookup::read(rows, genesis)?;
         let view = KeyringView {
             name,
             required_context: body.required_context,
@@ -65,11 +70,12 @@ impl Ring {
             limits,
             suite,
             versions: versions.iter().map(|version| version.view.clone()).collect(),
+            lookups: lookup::views(&lookups),
             created: Wall(body.created),
             generation: rows.head.generation,
         };
         let label = rows.head.name.as_str().into();
-        Ok(Self { label, view: Arc::new(view), versions, used: AtomicU64::new(0) })
+        Ok(Self { label, view: Arc::new(view), versions, lookups, used: AtomicU64::new(0) })
     }
 
     /// The version that seals.
@@ -88,6 +94,11 @@ impl Ring {
 }
 
 impl Version {
+    /// A version of a look-up key; it has no suite.
+    pub(super) fn of_lookup(key: &SealedKey, genesis: &Genesis, period: Duration) -> Result<Self, Damage> {
+        Self::read(key, genesis, period, (KeyClass::System, 0))
+    }
+
     fn read(
         key: &SealedKey,
         genesis: &Genesis,
@@ -102,6 +113,12 @@ impl Version {
         }
         let life = lives::read(key, &body)?;
         let now = life.marks().last().ok_or_else(|| wrong("it was never made"))?;
+        let name = body.name.as_deref().map(str::parse::<LookupName>).transpose();
+        let name = name.map_err(|_| wrong("its name is none"))?;
+        let suite = suite(body.suite);
+        if suite.is_none() && key.row.purpose == DATA {
+            return Err(wrong("its suite is unknown"));
+        }
         let view = VersionView {
             id: key.row.id,
             state: now.state,
@@ -112,13 +129,14 @@ impl Version {
             by: now.by.clone(),
             expires: (now.state == KeyState::Active).then(|| after(now.at, period)),
             destroy_at: life.plan().map(|plan| plan.due),
-            suite: suite(body.suite).ok_or_else(|| wrong("its suite is unknown"))?,
+            suite,
             keks: body.keks,
             partitions,
         };
         let wraps = wraps_of(key)?;
-        let owner = owner(key, genesis.store, key.row.keyring.clone(), view.created);
-        Ok(Self { view, owner, class, wraps })
+        let of = lookup::owner_name(&key.row.keyring, body.name.as_deref());
+        let owner = owner(key, genesis.store, of, view.created);
+        Ok(Self { view, owner, class, lookup: name.map(|name| name.used_for()), wraps })
     }
 }
 
@@ -129,23 +147,26 @@ fn after(at: Wall, period: Duration) -> Wall {
 /// What the directory counts of a keyring's rows, under these KEKs.
 pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: Duration) -> Result<Facts, Damage> {
     let mut facts = Facts { keys: u16::try_from(rows.keys.len()).unwrap_or(u16::MAX), ..Facts::default() };
+    let unreadable = |why| Damage::unreadable(format!("the head of keyring {}", rows.head.name), why);
+    let head: HeadBody = bodies::decode(&rows.head.body).map_err(unreadable)?;
+    // What a keyring does without by choice is not missing.
+    let wanted = if head.limits.escrow() == Escrow::No { 1 } else { ROLES };
     for key in rows.keys.iter().filter(|key| key.row.state != KeyState::Destroyed.name()) {
         let wraps = wraps_of(key)?;
-        for (without, kek) in facts.without.iter_mut().zip(keks.iter().take(ROLES)) {
+        for (without, kek) in facts.without.iter_mut().zip(keks.iter().take(wanted)) {
             *without = without.saturating_add(u16::from(!wraps.iter().any(|(_, wrap)| wrap.kek == **kek)));
         }
     }
-    facts.due = due(rows, period)?;
+    facts.due = due(rows, &head, period)?;
     Ok(facts)
 }
 
 /// When the active version's cryptoperiod ends.
-fn due(rows: &RingRows, period: Duration) -> Result<u32, Damage> {
+fn due(rows: &RingRows, head: &HeadBody, period: Duration) -> Result<u32, Damage> {
     let active = |key: &&SealedKey| key.row.purpose == DATA && key.row.state == KeyState::Active.name();
     let Some(key) = rows.keys.iter().find(active) else { return Ok(NEVER) };
     let unreadable = |why| Damage::unreadable(describe(key), why);
     let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
-    let head: HeadBody = bodies::decode(&rows.head.body).map_err(unreadable)?;
     let since = body.moves.get(KeyState::Active.name()).map_or(body.created, |moved| moved.at);
     let period = head.limits.cryptoperiod_days.map_or(period.as_secs() / 60, |days| u64::from(days) * 24 * 60);
     Ok(u32::try_from((since / 60_000_000).saturating_add(period)).unwrap_or(NEVER))

@@ -12,8 +12,8 @@ use super::partition::{NewPartition, PartitionSlot, Unlock};
 use super::rings::{Ring, Version};
 use super::{Inner, KeyState, Keyrings, UnlockError};
 use crate::clock::{Deadline, Mono};
-use crate::crypto::{CryptoError, MessageKey, NONCE_BYTES, Suite};
-use crate::names::{Context, KeyVersionId, KeyringName};
+use crate::crypto::{CryptoError, DataKey, MacKey, MessageKey, NONCE_BYTES, Suite};
+use crate::names::{Context, KeyVersionId, KeyringName, LookupUse};
 use crate::policy::{Action, Permit};
 use crate::secret::SecretBytes;
 
@@ -281,6 +281,17 @@ fn opening(ring: &Ring, version: &Version, name: &KeyringName) -> Result<(), Unl
     if state.opens() { Ok(()) } else { Err(UnlockError::State(state)) }
 }
 
+/// What is derived of a key once: of a look-up key the subkey of its use beside the class that it is of.
+fn schedules(key: &DataKey, version: &Version) -> Result<(MessageKey, Option<MacKey>), CryptoError> {
+    let label = version.lookup.map(|used_for| match used_for {
+        LookupUse::Deterministic => "keyward/v1/lookup/deterministic",
+        LookupUse::Index => "keyward/v1/lookup/index",
+        LookupUse::Token => "keyward/v1/lookup/token",
+    });
+    let lookup = label.map(|label| MacKey::derive(key, label)).transpose()?;
+    Ok((MessageKey::derive(key, version.class)?, lookup))
+}
+
 impl Inner {
     async fn unlock<'p>(
         self: &Arc<Self>,
@@ -289,7 +300,7 @@ impl Inner {
         (ring, version): (Arc<Ring>, Arc<Version>),
         partition: Option<&str>,
     ) -> Result<Unlock<Unlocked<'p>>, UnlockError> {
-        let (id, suite) = (version.view.id, version.view.suite);
+        let (id, suite) = (version.view.id, version.view.suite.ok_or(UnlockError::Tampered)?);
         let sought = self.sought(open, &ring, partition)?;
         let slot = self.data_key(&ring, &version, permit.deadline()).await?;
         let partition = match sought {
@@ -345,8 +356,8 @@ impl Inner {
         let Wanted { version, offline_max } = wanted;
         let unavailable = |why: String| FlightError::Failed(UnlockError::Unavailable(why));
         match self.keks.unwrap(&self.clock, &version.wraps, &version.owner, deadline).await {
-            Ok(Given { key, by, instead_of, asked }) => MessageKey::derive(&key, version.class)
-                .map(|key| Unwrapped { key, kek: by, instead_of, asked, offline_max })
+            Ok(Given { key, by, instead_of, asked }) => schedules(&key, &version)
+                .map(|(key, lookup)| Unwrapped { key, lookup, kek: by, instead_of, asked, offline_max })
                 .map_err(|_| unavailable("no locked memory is left for another key".to_owned())),
             Err(NotGiven::Late(_)) => Err(FlightError::Deadline),
             Err(NotGiven::BadWrap(_)) => Err(FlightError::Failed(UnlockError::Tampered)),

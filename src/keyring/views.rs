@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::bodies::Limits;
 use super::life::{By, KeyState, Reason};
+use super::lookup::LookupView;
 use crate::clock::Wall;
 use crate::crypto::Suite;
 use crate::names::{KeyVersionId, KeyringName, StoreId};
@@ -48,6 +49,8 @@ pub struct KeyringView {
     pub suite: Suite,
     /// Versions, oldest first.
     pub versions: Vec<VersionView>,
+    /// Look-up keys, by name.
+    pub lookups: Vec<LookupView>,
     /// When it was made.
     pub created: Wall,
     /// The row generation.
@@ -66,6 +69,31 @@ impl KeyringView {
     }
 }
 
+/// Whether the escrow wraps the keys of a keyring beside the primary, where there is one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub enum Escrow {
+    /// It does: the loss of the primary loses no value.
+    #[default]
+    Yes,
+    /// It does not: nobody but the primary can ever open a value, and its loss loses them all.
+    No,
+}
+
+impl Escrow {
+    /// The word in requests, answers and records.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Yes => "yes",
+            Self::No => "no",
+        }
+    }
+
+    /// Reads the word.
+    pub fn of(word: &str) -> Option<Self> {
+        [Self::Yes, Self::No].into_iter().find(|escrow| escrow.name() == word)
+    }
+}
+
 /// Limits of one keyring; None means the configuration's default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KeyLimits {
@@ -77,15 +105,23 @@ pub struct KeyLimits {
     pub bytes: Option<u64>,
     /// How long a cached key serves while its KEK is unreachable, after the end of its lifetime.
     pub offline_max: Option<Duration>,
+    /// Whether the escrow wraps its keys: yes by default. In a change None leaves it as it is.
+    pub escrow: Option<Escrow>,
 }
 
 impl KeyLimits {
+    /// Whether the escrow wraps its keys.
+    pub fn escrow(&self) -> Escrow {
+        self.escrow.unwrap_or_default()
+    }
+
     pub(super) fn of(limits: &Limits) -> Self {
         Self {
             cryptoperiod: limits.cryptoperiod_days.map(|days| DAY.saturating_mul(days)),
             messages: limits.messages,
             bytes: limits.bytes,
             offline_max: limits.offline_max_seconds.map(|seconds| Duration::from_secs(seconds.into())),
+            escrow: (limits.escrow() == Escrow::No).then_some(Escrow::No),
         }
     }
 
@@ -94,6 +130,7 @@ impl KeyLimits {
         Limits {
             bytes: self.bytes,
             cryptoperiod_days: self.cryptoperiod.map(|period| whole(period, DAY.as_secs())),
+            escrow: (self.escrow() == Escrow::No).then_some(false),
             messages: self.messages,
             offline_max_seconds: self.offline_max.map(|time| whole(time, 1)),
         }
@@ -123,8 +160,8 @@ pub struct VersionView {
     pub expires: Option<Wall>,
     /// When it is to be destroyed, if that was decided.
     pub destroy_at: Option<Wall>,
-    /// The suite it seals and opens, fixed when it was made.
-    pub suite: Suite,
+    /// The suite it seals and opens, fixed when it was made; none of a look-up key.
+    pub suite: Option<Suite>,
     /// `NAME vN` of the KEKs that wrap it.
     pub keks: Vec<String>,
     /// How many live partitions it wraps.

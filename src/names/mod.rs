@@ -3,10 +3,12 @@
 
 mod context;
 mod ids;
+mod lookup;
 mod purpose;
 
 pub use context::{Context, ContextError, MAX_CALLER_PAIRS, MAX_CONTEXT_BYTES, RESERVED_PREFIX};
 pub use ids::{KeyVersionId, RequestId, StoreId};
+pub use lookup::{LookupName, LookupNameError, LookupUse};
 pub use purpose::Purpose;
 
 use std::fmt;

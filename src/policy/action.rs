@@ -19,6 +19,8 @@ pub enum Action {
     KeyringRotate,
     /// Change the limits of a keyring.
     KeyringConfigure,
+    /// Give a look-up key its first version or its next.
+    LookupRotate,
     /// Suspend a key version.
     KeySuspend,
     /// Let a suspended key version be used again.
@@ -59,6 +61,7 @@ impl Action {
         Self::KeyringCreate,
         Self::KeyringRotate,
         Self::KeyringConfigure,
+        Self::LookupRotate,
         Self::KeySuspend,
         Self::KeyResume,
         Self::KeyDeactivate,
@@ -81,6 +84,7 @@ impl Action {
             Self::KeyringCreate => "keyringCreate",
             Self::KeyringRotate => "keyringRotate",
             Self::KeyringConfigure => "keyringConfigure",
+            Self::LookupRotate => "lookupRotate",
             Self::KeySuspend => "keySuspend",
             Self::KeyResume => "keyResume",
             Self::KeyDeactivate => "keyDeactivate",
@@ -103,6 +107,7 @@ impl Action {
             | Self::KeyringCreate
             | Self::KeyringRotate
             | Self::KeyringConfigure
+            | Self::LookupRotate
             | Self::KeySuspend
             | Self::KeyResume
             | Self::KeyDeactivate
@@ -120,6 +125,7 @@ impl Action {
             Self::KeyringCreate
             | Self::KeyringRotate
             | Self::KeyringConfigure
+            | Self::LookupRotate
             | Self::KeySuspend
             | Self::KeyResume
             | Self::KeyDeactivate

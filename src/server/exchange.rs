@@ -20,7 +20,7 @@ use super::body::{self, Reply};
 use super::intake::{self, Head, Peer, REQUEST_ID};
 use super::routes::{Found, Route, Routes};
 use super::tracker::Tracker;
-use super::wire::{self, Encoded, MAX_BODY_BYTES, Shape};
+use super::wire::{self, Encoded, LookupPath, MAX_BODY_BYTES, Shape};
 use super::{FreshRequestId, Limits};
 
 /// Answers a call. In the product this is `Service::handle` and nothing else (see `Server::start`).
@@ -83,7 +83,7 @@ impl Desk {
         let call = Call { surface: self.surface, credentials, request: head.request.clone(), deadline, operation };
         let (answer, held) = self.ask(call, held).await;
         let result = self.count(head.found.verb(), &answer);
-        let created = matches!(head.found, Found::Route(Route::CreateKeyring));
+        let created = matches!(head.found, Found::Route(Route::CreateKeyring | Route::Lookup(LookupPath::Create)));
         let encoded = wire::encode(answer, shape, created, &head.request);
         let took = self.clock.mono().since(started);
         self.metrics.answered(head.found.verb(), result, took.as_secs_f64());
@@ -252,6 +252,7 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         Route::Step(verb, name, version) => {
             wire::parse_step(*verb, name.clone(), *version, bytes).map(Operation::Step).map(one)
         }
+        Route::Lookup(path) => wire::parse_lookup(*path, bytes).map(Operation::Lookup).map(one),
         Route::ShredPartition(name) => {
             wire::parse_shred_partition(name.clone(), bytes).map(Operation::ShredPartition).map(one)
         }

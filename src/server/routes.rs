@@ -7,7 +7,7 @@ use crate::names::{KekName, KeyVersionId, KeyringName};
 use crate::service::Surface;
 use crate::telemetry::Verb;
 
-use super::wire::KeyVerb;
+use super::wire::{KeyVerb, LookupPath};
 
 /// A verb with what its path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,7 @@ pub(super) enum Route {
     Rotate(KeyringName),
     Configure(KeyringName),
     Step(KeyVerb, KeyringName, KeyVersionId),
+    Lookup(LookupPath),
     ReadWraps,
     RewrapKeys,
     RetireKek(KekName),
@@ -66,6 +67,7 @@ enum Node {
     TenantConfigure,
     Step,
     TenantStep,
+    Lookup(LookupPath),
     Wraps,
     RewrapKeys,
     RetireKek,
@@ -97,6 +99,9 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keyrings/{a}/{b}/configure", Node::TenantConfigure),
     ("/v1/keyrings/{a}/versions/{id}/{verb}", Node::Step),
     ("/v1/keyrings/{a}/{b}/versions/{id}/{verb}", Node::TenantStep),
+    ("/v1/lookup-keys", Node::Lookup(LookupPath::Create)),
+    ("/v1/lookup-keys/rotate", Node::Lookup(LookupPath::Rotate)),
+    ("/v1/lookup-keys/retire", Node::Lookup(LookupPath::Retire)),
     ("/v1/keys/wraps", Node::Wraps),
     ("/v1/keys/rewrap", Node::RewrapKeys),
     ("/v1/keks/{a}/retire", Node::RetireKek),
@@ -149,6 +154,7 @@ impl Routes {
                 let keyring = if matches!(matched.value, Node::Step) { one() } else { two() };
                 step(method, &keyring, part("id"), part("verb"))
             }
+            (Node::Lookup(path), &Method::POST) => Found::Route(Route::Lookup(*path)),
             (Node::Wraps, &Method::GET) => Found::Route(Route::ReadWraps),
             (Node::RewrapKeys, &Method::POST) => Found::Route(Route::RewrapKeys),
             (Node::RetireKek, &Method::POST) => {
@@ -182,6 +188,7 @@ impl Node {
             | Self::TenantConfigure
             | Self::Step
             | Self::TenantStep
+            | Self::Lookup(_)
             | Self::RewrapKeys
             | Self::RetireKek => "POST",
         }
@@ -203,6 +210,9 @@ impl Route {
             Self::Rotate(_) => Verb::KeyringRotate,
             Self::Configure(_) => Verb::KeyringConfigure,
             Self::Step(verb, ..) => counted(*verb),
+            Self::Lookup(LookupPath::Create) => Verb::LookupCreate,
+            Self::Lookup(LookupPath::Rotate) => Verb::LookupRotate,
+            Self::Lookup(LookupPath::Retire) => Verb::LookupRetire,
             Self::ReadWraps => Verb::KeysWraps,
             Self::RewrapKeys => Verb::KeysRewrap,
             Self::RetireKek(_) => Verb::KekRetire,

@@ -232,6 +232,7 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Rotate(_) => Event::KeyRotated,
         Operation::Configure(_) => Event::KeyringConfigured,
         Operation::Step(step) => super::change::event_of(step.step),
+        Operation::Lookup(asked) => super::lookups::event_of(asked.verb),
         Operation::ReadInventory { .. } | Operation::ReadWraps => Event::KeyringRead,
         Operation::RewrapKeys { .. } => Event::KeyRewrapped,
         Operation::RetireKek { .. } => Event::KekRetired,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::audit::{Actor, Event, Group, IntentReceipt, Outcome, Record, Source};
 use crate::clock::Deadline;
 use crate::control;
-use crate::keyring::life::{Forbidden, KeyState, Step, Trigger};
+use crate::keyring::life::{Forbidden, KeyState, Step, Trigger, lookup_action};
 use crate::keyring::{Applied, ApplyError, Change, KeyLimits};
 use crate::names::{KeyVersionId, KeyringName, RequestId};
 use crate::policy::{Action, Authority};
@@ -16,11 +16,11 @@ use super::data::{refused, unavailable};
 use super::{Answer, Asker, Code, ConfigureKeyring, CreateKeyring, Refusal, RotateKeyring, Service, StepKey};
 
 /// A change, as its records tell it.
-struct Asked {
-    event: Event,
-    change: Change,
-    version: Option<KeyVersionId>,
-    facts: Vec<(&'static str, String)>,
+pub(super) struct Asked {
+    pub(super) event: Event,
+    pub(super) change: Change,
+    pub(super) version: Option<KeyVersionId>,
+    pub(super) facts: Vec<(&'static str, String)>,
 }
 
 /// Who asks, as an intent tells it.
@@ -45,7 +45,11 @@ impl Service {
         if found.map_err(|error| unavailable(&error))?.is_some() {
             return Err(Code::KeyringExists.into());
         }
-        let asked = Asked { event: Event::KeyCreated, change, version: None, facts: Vec::new() };
+        let facts = match &change {
+            Change::Create { limits, .. } if *limits != KeyLimits::default() => vec![("limits", shown(limits))],
+            _ => Vec::new(),
+        };
+        let asked = Asked { event: Event::KeyCreated, change, version: None, facts };
         self.change(asked, &authority, asker, account).await
     }
 
@@ -87,8 +91,10 @@ impl Service {
         let (keyring, version) = (step.keyring.clone(), step.version);
         account.version(&keyring, version);
         let view = self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?;
-        let found = view.and_then(|view| view.versions.iter().find(|one| one.id == version).map(|one| one.state));
-        let action = step.step.action(found.unwrap_or(KeyState::Active));
+        let found = view.as_ref().and_then(|view| view.version(version).map(|one| one.state));
+        let found = found.unwrap_or(KeyState::Active);
+        let of_lookup = view.is_some_and(|view| view.lookup_of(version).is_some());
+        let action = if of_lookup { lookup_action(step.step, found) } else { step.step.action(found) };
         let authority = self.authority(action, &keyring, asker, account)?;
         let asked = stepping(step)?;
         self.change(asked, &authority, asker, account).await
@@ -129,7 +135,7 @@ impl Service {
         applied.map(|_| version)
     }
 
-    fn authority(
+    pub(super) fn authority(
         &self,
         action: Action,
         keyring: &KeyringName,
@@ -141,7 +147,7 @@ impl Service {
     }
 
     /// Intent, change, and what the outcome's record will say.
-    async fn change(
+    pub(super) async fn change(
         &self,
         asked: Asked,
         authority: &Authority,
@@ -186,7 +192,10 @@ impl Service {
     /// What became of the version, and where the store's chain ends now.
     fn facts_of(&self, applied: &Applied) -> Vec<(&'static str, String)> {
         let mut facts = Vec::new();
-        let of = |id: KeyVersionId| applied.keyring.versions.iter().find(|version| version.id == id);
+        let of = |id: KeyVersionId| applied.keyring.version(id);
+        let lookup = applied.version.and_then(|id| applied.keyring.lookup_of(id));
+        facts
+            .extend(lookup.map(|(lookup, version)| ("lookup_version", format!("{} v{}", lookup.name, version.number))));
         if let Some((before, state)) = applied.before {
             if applied.version == Some(before) {
                 facts.push(("from_state", state.name().to_owned()));
@@ -268,6 +277,7 @@ fn shown(limits: &KeyLimits) -> String {
         count("messages", limits.messages),
         count("bytes", limits.bytes),
         seconds("offline_max", limits.offline_max),
+        limits.escrow.map(|escrow| format!("escrow={}", escrow.name())),
     ];
     all.into_iter().flatten().collect::<Vec<_>>().join(",")
 }
@@ -295,9 +305,12 @@ pub(super) fn change_refused(error: ApplyError) -> Refusal {
 
 const fn code_of(why: &Forbidden) -> Code {
     match why {
-        Forbidden::State { .. } | Forbidden::OtherActive { .. } | Forbidden::Planned { .. } | Forbidden::NotPlanned => {
-            Code::KeyState
-        }
+        Forbidden::State { .. }
+        | Forbidden::OtherActive { .. }
+        | Forbidden::TwoLive { .. }
+        | Forbidden::Newest { .. }
+        | Forbidden::Planned { .. }
+        | Forbidden::NotPlanned => Code::KeyState,
         Forbidden::Wait { .. } => Code::MalformedRequest,
         Forbidden::InUse { .. } | Forbidden::OpenedLately { .. } => Code::InUse,
         Forbidden::NotDue { .. } | Forbidden::Clock => Code::NotDue,

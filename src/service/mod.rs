@@ -5,6 +5,7 @@ mod account;
 mod change;
 mod data;
 mod keys;
+mod lookups;
 mod maker;
 mod partitions;
 mod reconcile;
@@ -28,9 +29,9 @@ use crate::telemetry::Metrics;
 use account::Account;
 use maker::Maker;
 
-pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
+pub use crate::control::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 pub use crate::keyring::{
-    KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
+    Escrow, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
 };
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
@@ -100,6 +101,8 @@ pub enum Operation {
     Configure(ConfigureKeyring),
     /// Take one step with one key version (control).
     Step(StepKey),
+    /// Make, rotate or retire a look-up key (control).
+    Lookup(AskLookup),
     /// By what keys are wrapped (control).
     ReadWraps,
     /// Wrap keys anew that are behind, from after a keyring on (control).
@@ -217,6 +220,7 @@ impl Service {
             | Operation::Rotate(_)
             | Operation::Configure(_)
             | Operation::Step(_)
+            | Operation::Lookup(_)
             | Operation::ReadWraps
             | Operation::RewrapKeys { .. }
             | Operation::RetireKek { .. }
@@ -239,6 +243,7 @@ impl Service {
             Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
             Operation::Configure(configure) => self.configure(configure, &asker, account).await,
             Operation::Step(step) => self.step(step, &asker, account).await,
+            Operation::Lookup(asked) => self.lookup(asked, &asker, account).await,
             Operation::ReadWraps => self.read_wraps(&asker, account).await,
             Operation::RewrapKeys { after } => self.rewrap_keys(after, &asker, account).await,
             Operation::RetireKek { kek, version } => self.retire_kek(kek, version, &asker, account).await,

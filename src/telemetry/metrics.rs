@@ -32,6 +32,12 @@ pub enum Verb {
     KeyringRotate,
     /// Change the limits of a keyring.
     KeyringConfigure,
+    /// Make a look-up key.
+    LookupCreate,
+    /// Give a look-up key its next version.
+    LookupRotate,
+    /// Retire a version of a look-up key.
+    LookupRetire,
     /// Suspend a key version.
     KeySuspend,
     /// Resume a key version.
@@ -73,6 +79,9 @@ impl Verb {
         Self::PartitionRewrap,
         Self::KeyringRotate,
         Self::KeyringConfigure,
+        Self::LookupCreate,
+        Self::LookupRotate,
+        Self::LookupRetire,
         Self::KeySuspend,
         Self::KeyResume,
         Self::KeyDeactivate,
@@ -101,6 +110,9 @@ impl Verb {
             Self::PartitionRewrap => "partition_rewrap",
             Self::KeyringRotate => "keyring_rotate",
             Self::KeyringConfigure => "keyring_configure",
+            Self::LookupCreate => "lookup_create",
+            Self::LookupRotate => "lookup_rotate",
+            Self::LookupRetire => "lookup_retire",
             Self::KeySuspend => "key_suspend",
             Self::KeyResume => "key_resume",
             Self::KeyDeactivate => "key_deactivate",

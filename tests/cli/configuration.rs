@@ -146,6 +146,7 @@ rewrap           portal
 keyringCreate    operator
 keyringRotate    operator
 keyringConfigure operator
+lookupRotate     operator
 keySuspend       operator
 keyResume        custodian
 keyDeactivate    operator
@@ -157,7 +158,7 @@ inventoryRead    auditor, operator
 keyringList      auditor, operator
 keyringShow      custodian, operator
 auditRead        auditor
-table tests: 79 cases, 0 failed
+table tests: 84 cases, 0 failed
 ";
     assert_eq!(granted, expected);
     assert_eq!(digest.trim().len(), 64, "{digest}");

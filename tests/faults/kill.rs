@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Caller, Setup, keyward, keyward_ok};
+use crate::support::{Caller, Setup, keyward, keyward_ok, post};
 
 /// Kills of a usual run; `KEYWARD_TEST_KILLS` asks for more.
 const ROUNDS: usize = 30;
@@ -105,6 +105,55 @@ fn a_kill_during_rotations_leaves_one_active_version_and_no_open_intent() {
     println!("{} intents, {rotated} rotations acknowledged, {} settled by a restart", intents.len(), settled.count());
     assert!(rotated > 0, "nothing was rotated");
     keyward_ok(&["audit", "verify", &setup.log()]);
+}
+
+/// A look-up key is rotated and retired until the sidecar is gone: wherever it is cut off, one version writes, at most two
+/// live, and the next sidecar goes on from there.
+#[test]
+fn a_kill_while_a_look_up_key_is_rotated_leaves_one_current_version_and_at_most_two_live() {
+    let setup = Setup::new();
+    let mut serving = setup.serve();
+    setup.keyring();
+    let lookup = json!({ "keyring": "patients", "lookup": "index/mrn" });
+    let (mut random, mut next, mut all) = (Random(0x006c_6f6f_6b75_7021), 0, Vec::new());
+    assert_eq!(post(&setup.control(), "/v1/lookup-keys", &lookup.to_string()).0, 201);
+    for round in 0..rounds().div_ceil(3) {
+        let control = setup.control();
+        std::thread::scope(|scope| {
+            scope.spawn(|| rotate_lookup(&control, &lookup));
+            std::thread::sleep(Duration::from_micros(random.below(LONGEST_MILLIS * 1_000)));
+            serving.kill();
+        });
+        serving = setup.serve();
+        all.extend(records_since(&setup.control(), &mut next));
+        let mut caller = Caller::connect(&setup.control()).unwrap();
+        let (_, shown) = caller.ask("GET", "/v1/keyrings/patients", "looking", "").unwrap();
+        let versions = shown["lookups"][0]["versions"].as_array().unwrap();
+        let newest = versions.last().unwrap();
+        assert!(newest["role"] == "current" && newest["number"] == versions.len(), "round {round}: {shown}");
+        let live = versions.iter().filter(|version| version["state"] == "active").count();
+        assert!((1..=2).contains(&live), "round {round}: {shown}");
+    }
+    assert_eq!(serving.stop(), Some(0));
+    let closed: HashSet<u64> = all.iter().filter_map(|record| record["intent"].as_u64()).collect();
+    let mut intents = all.iter().filter(|record| record["outcome"] == "intent");
+    assert!(intents.all(|record| closed.contains(&record["index"].as_u64().unwrap())), "all are settled");
+    assert!(all.iter().any(|record| record["event"] == "lookup.rotated" && record["outcome"] == "done"), "no load");
+    keyward_ok(&["audit", "verify", &setup.log()]);
+}
+
+fn rotate_lookup(control: &Path, lookup: &Value) {
+    let Ok(mut control) = Caller::connect(control) else { return };
+    for number in 0.. {
+        for (verb, field, why) in [("rotate", "trigger", "usage"), ("retire", "reason", "retired")] {
+            let mut body = lookup.clone();
+            body[field] = json!(why);
+            let path = format!("/v1/lookup-keys/{verb}");
+            if control.ask("POST", &path, &format!("{verb}-{number}"), &body.to_string()).is_err() {
+                return;
+            }
+        }
+    }
 }
 
 /// Rotates and seals one value under each new version, until the sidecar is gone.

@@ -2,5 +2,6 @@
 mod envelope;
 mod fields;
 mod life;
+mod lookup;
 mod policy;
 mod rewrap;

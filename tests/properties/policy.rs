@@ -70,6 +70,7 @@ fn applies(kind: PrincipalKind, action: Action) -> bool {
         Action::KeyringCreate => kind != PrincipalKind::Auditor,
         Action::KeyringRotate
         | Action::KeyringConfigure
+        | Action::LookupRotate
         | Action::KeySuspend
         | Action::KeyResume
         | Action::KeyDeactivate

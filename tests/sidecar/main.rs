@@ -25,6 +25,7 @@ mod failover;
 mod life;
 mod lifecycle;
 mod lifetimes;
+mod lookups;
 mod order;
 mod partitions;
 mod requests;

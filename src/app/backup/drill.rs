@@ -11,7 +11,7 @@ use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::durable::{Disk, DurableError, Lock, TemporaryDir};
 use crate::kek::{self, Settings};
-use crate::keyring::{ApplyError, Keyrings, Proof, StoreHead};
+use crate::keyring::{ApplyError, Escrow, Keyrings, Proof, Standing, StoreHead};
 use crate::names::{KekName, KeyVersionId, PrincipalName};
 use crate::operations::canary;
 use crate::store::{StoreError, sqlite};
@@ -74,10 +74,16 @@ pub struct DrillReport {
     pub asked: u64,
     /// How many were unwrapped to what they were.
     pub opened: u64,
-    /// Canaries in the backup.
+    /// Canaries in the backup, but for those of keyrings that do without an escrow.
     pub canaries: u64,
     /// How many opened.
     pub canaries_opened: u64,
+    /// Keys that have no wrap by the escrow by their keyring's choice: none was asked for, and all are lost with the primary.
+    #[serde(default)]
+    pub unescrowed: u64,
+    /// The first of those keyrings.
+    #[serde(default)]
+    pub without_escrow: Vec<String>,
     /// The first things that did not come back, and why.
     pub failures: Vec<String>,
     /// How long it took.
@@ -213,7 +219,13 @@ pub async fn drill(
     let (mut report, failed) = match shown {
         Ok(report) => (report, None),
         Err(DrillError::NotAdmitted(kek, error)) => {
-            let mut report = report(&backup, options, &kek, Proof::default(), (0, vec![error.to_string()]));
+            let mut report = report(
+                &backup,
+                options,
+                &kek,
+                Proof::default(),
+                Canaries { failures: vec![error.to_string()], ..Canaries::default() },
+            );
             report.passed = false;
             (report, Some(DrillError::NotAdmitted(kek, error)))
         }
@@ -256,9 +268,11 @@ async fn show(
     let admitted = admit(sqlite::open(&file).await?, keks, config, clock, pinned_by(&backup.manifest, known)).await;
     let keyrings = admitted.map_err(|error| DrillError::NotAdmitted(kek.clone(), error))?;
     let all = backup.manifest.rows.keys;
-    let proof = keyrings.prove(options.every, &mut |done| tell("unwrapping keys", done, all)).await;
+    let is_escrow = config.keks.escrow.as_ref().is_some_and(|escrow| *escrow.name() == kek);
+    let standing = if is_escrow { Standing::Escrow } else { Standing::Alone };
+    let proof = keyrings.prove(standing, options.every, &mut |done| tell("unwrapping keys", done, all)).await;
     let proof = proof.map_err(|error| DrillError::NotAdmitted(kek.clone(), error))?;
-    let canaries = open_canaries(&keyrings, &backup.manifest, tell).await;
+    let canaries = open_canaries(&keyrings, &backup.manifest, (&kek, standing), tell).await;
     let mut report = report(backup, options, &kek, proof, canaries);
     report.passed &= keyrings.head() == Some(backup.head);
     Ok(report)
@@ -317,41 +331,60 @@ fn apart(config: &Config, mut settings: Settings, disk: &Disk, work: &Path) -> R
     Ok(settings)
 }
 
-/// How many canaries opened, and what is wrong with the others.
-async fn open_canaries(keyrings: &Keyrings, manifest: &Manifest, tell: Tell<'_>) -> (u64, Vec<String>) {
+/// How many canaries opened, how many could not by choice, and what is wrong with the others.
+#[derive(Default)]
+struct Canaries {
+    opened: u64,
+    unescrowed: u64,
+    failures: Vec<String>,
+}
+
+async fn open_canaries(
+    keyrings: &Keyrings,
+    manifest: &Manifest,
+    (kek, standing): (&KekName, Standing),
+    tell: Tell<'_>,
+) -> Canaries {
     let all = u64::try_from(manifest.canaries.len()).unwrap_or(u64::MAX);
-    let (mut opened, mut failures) = (0, Vec::new());
+    let mut canaries = Canaries::default();
     for (done, one) in (1..).zip(&manifest.canaries) {
         let version = one.version.parse::<KeyVersionId>().map_err(|error| error.to_string());
         let tried = match version {
             Err(why) => Err(why),
+            Ok(version) if standing == Standing::Escrow && does_without(keyrings, version, kek).await => {
+                canaries.unescrowed += 1;
+                continue;
+            }
             Ok(version) => match keyrings.canary_key(version).await {
                 Err(error) => Err(error.to_string()),
                 Ok(key) => canary::opens(&key, &one.sealed).map_err(|error| format!("{error:?}")),
             },
         };
         match tried {
-            Ok(()) => opened += 1,
-            Err(why) => failures.push(format!("the canary of {}: {why}", one.keyring)),
+            Ok(()) => canaries.opened += 1,
+            Err(why) => canaries.failures.push(format!("the canary of {}: {why}", one.keyring)),
         }
         tell("opening canaries", done, all);
     }
-    (opened, failures)
+    canaries
 }
 
-fn report(
-    backup: &Backup,
-    options: &DrillOptions,
-    kek: &KekName,
-    proof: Proof,
-    (canaries_opened, more): (u64, Vec<String>),
-) -> DrillReport {
+/// Whether a version has no wrap by the escrow because its keyring asks for none.
+async fn does_without(keyrings: &Keyrings, version: KeyVersionId, escrow: &KekName) -> bool {
+    let Ok(Some(view)) = keyrings.locate(version).await else { return false };
+    let by = |wrap: &String| wrap.split_once(' ').is_some_and(|(name, _)| name == escrow.as_str());
+    view.limits.escrow() == Escrow::No && view.version(version).is_some_and(|version| !version.keks.iter().any(by))
+}
+
+fn report(backup: &Backup, options: &DrillOptions, kek: &KekName, proof: Proof, canaries: Canaries) -> DrillReport {
     let manifest = &backup.manifest;
-    let canaries = u64::try_from(manifest.canaries.len()).unwrap_or(u64::MAX);
-    let passed = proof.holds() && canaries_opened == canaries && (canaries > 0 || manifest.rows.keyrings <= 1);
+    let Canaries { opened: canaries_opened, unescrowed, failures: more } = canaries;
+    let all = u64::try_from(manifest.canaries.len()).unwrap_or(u64::MAX);
+    let canaries = all.saturating_sub(unescrowed);
+    let passed = proof.holds() && canaries_opened == canaries && (all > 0 || manifest.rows.keyrings <= 1);
     let mut failures: Vec<String> = proof.failures.iter().map(|(id, why)| format!("key {id}: {why}")).collect();
     failures.extend(more);
-    if canaries == 0 && !passed {
+    if all == 0 && !passed {
         failures.push("the backup has no canaries: it was made without a key-encryption key".to_owned());
     }
     failures.truncate(NAMED);
@@ -369,6 +402,8 @@ fn report(
         opened: proof.opened,
         canaries,
         canaries_opened,
+        unescrowed: proof.unescrowed,
+        without_escrow: proof.without_escrow,
         failures,
         duration_ms: 0,
         trigger: options.trigger.to_owned(),
@@ -403,6 +438,7 @@ async fn append(config: &Config, report: &DrillReport, clock: &SharedClock, disk
         ("os_user", report.os_user.to_string()),
         ("signed_off_by", report.signed_off_by.clone()),
         ("trigger", report.trigger.clone()),
+        ("unescrowed", report.unescrowed.to_string()),
     ];
     record(&log, clock, (Event::DrillDone, outcome), facts).await?;
     Ok(log.drain().await?)

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
 
-use super::print::{date, list, state, text};
+use super::print::{date, each_lookup, list, state, text};
 use crate::cli::connect::{Listener, Target, block_on};
 use crate::cli::failure::Failure;
 
@@ -59,7 +59,7 @@ impl Inventory {
             table.set_header([
                 "keyring",
                 "version",
-                "suite",
+                "suite or look-up",
                 "state",
                 "created",
                 "left",
@@ -67,11 +67,11 @@ impl Inventory {
                 "messages",
                 "opened",
             ]);
-            for (keyring, version) in each(keyrings) {
+            for Line { keyring, lookup, version } in each(keyrings) {
                 table.add_row([
                     text(keyring, "name").to_owned(),
                     text(version, "id").to_owned(),
-                    text(version, "suite").to_owned(),
+                    lookup.map_or_else(|| text(version, "suite").to_owned(), |lookup| numbered(lookup, version)),
                     state(version),
                     date(version, "created"),
                     number(version, "days_left").map_or_else(|| "-".to_owned(), |days| format!("{days} d")),
@@ -85,38 +85,56 @@ impl Inventory {
     }
 }
 
-/// A column's name, and its cell.
-type Column = (&'static str, fn(&Value, &Value) -> String);
+/// A version, whose it is, and of which look-up key.
+struct Line<'a> {
+    keyring: &'a Value,
+    lookup: Option<&'a Value>,
+    version: &'a Value,
+}
 
-const COLUMNS: [Column; 18] = [
-    ("keyring", |keyring, _| plain(keyring, "name")),
-    ("version", |_, version| plain(version, "id")),
-    ("suite", |_, version| plain(version, "suite")),
-    ("state", |_, version| plain(version, "state")),
-    ("created", |_, version| plain(version, "created")),
-    ("activated", |_, version| plain(version, "activated")),
-    ("since", |_, version| plain(version, "since")),
-    ("reason", |_, version| plain(version, "reason")),
-    ("by", |_, version| plain(version, "by")),
-    ("expires", |_, version| plain(version, "expires")),
-    ("days_left", |_, version| number(version, "days_left").unwrap_or_default()),
-    ("destroy_at", |_, version| plain(version, "destroy_at")),
-    ("keks", |_, version| list(&version["keks"])),
-    ("wraps", |_, version| version["keks"].as_array().map_or(0, Vec::len).to_string()),
-    ("messages", |_, version| number(version, "messages").unwrap_or_default()),
-    ("bytes", |_, version| number(version, "bytes").unwrap_or_default()),
-    ("last_opened", |_, version| plain(version, "last_opened")),
-    ("required_context", |keyring, _| list(&keyring["required_context"])),
+/// A column's name, and its cell.
+type Column = (&'static str, fn(&Line<'_>) -> String);
+
+const COLUMNS: [Column; 21] = [
+    ("keyring", |line| plain(line.keyring, "name")),
+    ("version", |line| plain(line.version, "id")),
+    ("suite", |line| plain(line.version, "suite")),
+    ("state", |line| plain(line.version, "state")),
+    ("created", |line| plain(line.version, "created")),
+    ("activated", |line| plain(line.version, "activated")),
+    ("since", |line| plain(line.version, "since")),
+    ("reason", |line| plain(line.version, "reason")),
+    ("by", |line| plain(line.version, "by")),
+    ("expires", |line| plain(line.version, "expires")),
+    ("days_left", |line| number(line.version, "days_left").unwrap_or_default()),
+    ("destroy_at", |line| plain(line.version, "destroy_at")),
+    ("keks", |line| list(&line.version["keks"])),
+    ("wraps", |line| line.version["keks"].as_array().map_or(0, Vec::len).to_string()),
+    ("escrow", |line| plain(line.keyring, "escrow")),
+    ("lookup", |line| line.lookup.map(|lookup| numbered(lookup, line.version)).unwrap_or_default()),
+    ("role", |line| plain(line.version, "role")),
+    ("messages", |line| number(line.version, "messages").unwrap_or_default()),
+    ("bytes", |line| number(line.version, "bytes").unwrap_or_default()),
+    ("last_opened", |line| plain(line.version, "last_opened")),
+    ("required_context", |line| list(&line.keyring["required_context"])),
 ];
 
 fn rows(keyrings: &[Value]) -> impl Iterator<Item = [String; COLUMNS.len()]> {
-    each(keyrings).map(|(keyring, version)| COLUMNS.map(|(_, cell)| cell(keyring, version)))
+    each(keyrings).map(|line| COLUMNS.map(|(_, cell)| cell(&line)))
 }
 
-fn each(keyrings: &[Value]) -> impl Iterator<Item = (&Value, &Value)> {
-    keyrings
-        .iter()
-        .flat_map(|keyring| keyring["versions"].as_array().into_iter().flatten().map(move |version| (keyring, version)))
+fn each(keyrings: &[Value]) -> impl Iterator<Item = Line<'_>> {
+    keyrings.iter().flat_map(|keyring| {
+        let own = keyring["versions"].as_array().into_iter().flatten();
+        let own = own.map(move |version| Line { keyring, lookup: None, version });
+        let of_lookup = |(lookup, version)| Line { keyring, lookup: Some(lookup), version };
+        own.chain(each_lookup(keyring).map(of_lookup))
+    })
+}
+
+/// `USE/NAME vN`.
+fn numbered(lookup: &Value, version: &Value) -> String {
+    format!("{} v{}", text(lookup, "name"), version["number"])
 }
 
 /// Empty where there is nothing, which a table shows as a dash.

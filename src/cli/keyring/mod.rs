@@ -1,6 +1,7 @@
 //! `keyward keyring ...`: keyrings and their key versions, over the control socket.
 
 mod inventory;
+mod lookup;
 mod print;
 
 use std::process::ExitCode;
@@ -38,6 +39,9 @@ pub(super) enum Keyring {
     CancelDestroy(Step),
     /// Destroy a version whose wait is over: what it sealed is lost for good
     FinishDestroy(Finish),
+    /// The keys of deterministic values, blind indexes and tokens
+    #[command(subcommand)]
+    Lookup(lookup::Lookup),
     /// List every key version: state, times, wraps, use
     Inventory(inventory::Inventory),
 }
@@ -58,6 +62,9 @@ pub(super) struct Create {
     /// How values are sealed
     #[arg(long, default_value = "xaes-256-gcm-committed", value_parser = ["xaes-256-gcm-committed", "xaes-256-gcm"])]
     suite: String,
+    /// Wrap its keys by the primary alone: with the primary they are lost for good
+    #[arg(long)]
+    no_escrow: bool,
     #[command(flatten)]
     output: Output,
 }
@@ -106,6 +113,9 @@ pub(super) struct Configure {
     /// How many seconds a cached key serves on while its KEK is out of reach
     #[arg(long, value_name = "SECONDS")]
     offline_max: Option<u64>,
+    /// Whether the escrow wraps its keys too, from `keyward kek rewrap` on; as it is if not given
+    #[arg(long, value_parser = ["yes", "no"])]
+    escrow: Option<String>,
     #[command(flatten)]
     output: Output,
 }
@@ -197,11 +207,12 @@ impl Keyring {
         if let Self::Inventory(inventory) = self {
             return inventory.run();
         }
+        let print = if matches!(self, Self::Lookup(_)) { print::lookups } else { print::keyrings };
         let Some(Request { output, method, path, body }) = self.request() else { return Ok(ExitCode::SUCCESS) };
         block_on(async {
             let mut sidecar = output.target.connect(Listener::Control).await?;
             let answer = sidecar.ask(method, &path, body.as_ref()).await?;
-            print::keyrings(&answer, output.json);
+            print(&answer, output.json);
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -231,6 +242,7 @@ impl Keyring {
                 post(output, version.path("destroy"), body)
             }
             Self::FinishDestroy(Finish { version, output }) => post(output, version.path("finish-destroy"), json!({})),
+            Self::Lookup(lookup) => lookup.request(),
             Self::Inventory(_) => return None,
         })
     }
@@ -238,13 +250,14 @@ impl Keyring {
 
 impl Create {
     fn request(self) -> Request {
-        let Self { name, required, subject, partition, suite, output } = self;
+        let Self { name, required, subject, partition, suite, no_escrow, output } = self;
         let body = given([
             ("name", Some(json!(name))),
             ("required_context", Some(json!(required))),
             ("subject_key", subject.map(Value::from)),
             ("partition_key", partition.map(Value::from)),
             ("suite", Some(json!(suite))),
+            ("escrow", no_escrow.then(|| json!("no"))),
         ]);
         post(output, "/v1/keyrings".to_owned(), body)
     }
@@ -252,12 +265,13 @@ impl Create {
 
 impl Configure {
     fn request(self) -> Request {
-        let Self { name, cryptoperiod, messages, bytes, offline_max, output } = self;
+        let Self { name, cryptoperiod, messages, bytes, offline_max, escrow, output } = self;
         let body = given([
             ("cryptoperiod_days", cryptoperiod.map(Value::from)),
             ("messages", messages.map(Value::from)),
             ("bytes", bytes.map(Value::from)),
             ("offline_max_seconds", offline_max.map(Value::from)),
+            ("escrow", escrow.map(Value::from)),
         ]);
         post(output, format!("/v1/keyrings/{name}/configure"), body)
     }

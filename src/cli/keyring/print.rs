@@ -15,14 +15,64 @@ pub(super) fn keyrings(answer: &Value, json: bool) {
             println!("no keyrings yet: make one with `keyward keyring create NAME`")
         }
         Some(keyrings) => println!("{}", table(keyrings)),
-        None => println!("{}\n{}", table(std::slice::from_ref(answer)), versions(answer)),
+        None => {
+            println!("{}\n{}", table(std::slice::from_ref(answer)), versions(answer));
+            if answer.get("lookups").is_some() {
+                println!("{}", of_lookups(answer));
+            }
+        }
     }
+}
+
+/// The look-up keys of one keyring.
+pub(super) fn lookups(answer: &Value, json: bool) {
+    match answer.get("lookups") {
+        _ if json => println!("{answer:#}"),
+        Some(_) => println!("{}", of_lookups(answer)),
+        None => println!("no look-up keys yet: make one with `keyward keyring lookup create NAME index/NAME`"),
+    }
+}
+
+fn of_lookups(keyring: &Value) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["look-up key", "number", "for", "version", "state", "since", "why", "by", "wrapped by", "due"]);
+    for (lookup, version) in each_lookup(keyring) {
+        table.add_row([
+            text(lookup, "name").to_owned(),
+            version["number"].to_string(),
+            text(version, "role").to_owned(),
+            text(version, "id").to_owned(),
+            state(version),
+            date(version, "since"),
+            text(version, "reason").to_owned(),
+            text(version, "by").to_owned(),
+            list(&version["keks"]),
+            due(version, "expires"),
+        ]);
+    }
+    table
+}
+
+/// Every version of every look-up key of a keyring.
+pub(super) fn each_lookup(keyring: &Value) -> impl Iterator<Item = (&Value, &Value)> {
+    let lookups = keyring["lookups"].as_array().into_iter().flatten();
+    lookups.flat_map(|lookup| lookup["versions"].as_array().into_iter().flatten().map(move |version| (lookup, version)))
 }
 
 fn table(keyrings: &[Value]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["keyring", "suite", "versions", "active", "rotation due", "required context", "subject"]);
+    table.set_header([
+        "keyring",
+        "suite",
+        "versions",
+        "active",
+        "rotation due",
+        "required context",
+        "subject",
+        "escrow",
+    ]);
     for keyring in keyrings {
         let versions = keyring["versions"].as_array().map_or(&[][..], Vec::as_slice);
         let active =
@@ -32,18 +82,19 @@ fn table(keyrings: &[Value]) -> Table {
             text(keyring, "suite").to_owned(),
             versions.len().to_string(),
             active.to_owned(),
-            due(keyring),
+            due(keyring, "rotation_due"),
             list(&keyring["required_context"]),
             text(keyring, "subject_key").to_owned(),
+            text(keyring, "escrow").to_owned(),
         ]);
     }
     table
 }
 
 /// The day, and whether it is over by this machine's clock.
-fn due(keyring: &Value) -> String {
-    let day = date(keyring, "rotation_due");
-    let overdue = keyring["rotation_due"].as_str().is_some_and(|due| *due < *SystemClock.wall().rfc3339_micros());
+fn due(value: &Value, key: &str) -> String {
+    let day = date(value, key);
+    let overdue = value[key].as_str().is_some_and(|due| *due < *SystemClock.wall().rfc3339_micros());
     if overdue { format!("{day} OVERDUE") } else { day }
 }
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::clock::Mono;
-use crate::crypto::MessageKey;
+use crate::crypto::{MacKey, MessageKey};
 use crate::keyring::directory::number;
 use crate::keyring::metering::Metered;
 use crate::names::{KekName, KeyVersionId};
@@ -29,6 +29,8 @@ const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 /// An unwrapped key. Dropping the last reference wipes it.
 pub(in crate::keyring) struct Slot {
     key: MessageKey,
+    /// Of a look-up key.
+    lookup: Option<MacKey>,
     /// Who gave it.
     pub(super) kek: KekName,
     /// Who was away when it was given, and would have given it.
@@ -52,6 +54,8 @@ pub(in crate::keyring) struct Slot {
 /// What a call to the KEK gave.
 pub(in crate::keyring) struct Unwrapped {
     pub key: MessageKey,
+    /// Of a look-up key.
+    pub lookup: Option<MacKey>,
     pub kek: KekName,
     pub instead_of: Option<KekName>,
     /// Before the call that gave it.
@@ -62,15 +66,19 @@ pub(in crate::keyring) struct Unwrapped {
 
 impl Slot {
     pub(super) fn new(id: KeyVersionId, unwrapped: Unwrapped, ttl: Duration) -> Self {
-        let Unwrapped { key, kek, instead_of, asked, offline_max } = unwrapped;
+        let Unwrapped { key, lookup, kek, instead_of, asked, offline_max } = unwrapped;
         let calm = AtomicU64::new(asked.plus(renewal(id, ttl)).0);
         let (retry, used, noted) = (AtomicU64::new(0), AtomicU64::new(asked.0), AtomicU64::new(0));
         let metered = OnceLock::new();
-        Self { key, kek, instead_of, asked, ttl, offline_max, calm, retry, used, metered, noted }
+        Self { key, lookup, kek, instead_of, asked, ttl, offline_max, calm, retry, used, metered, noted }
     }
 
     pub(in crate::keyring) const fn key(&self) -> &MessageKey {
         &self.key
+    }
+
+    pub(in crate::keyring) const fn lookup(&self) -> Option<&MacKey> {
+        self.lookup.as_ref()
     }
 
     /// Those who must all be out of reach for the key to serve past its time to live: who gave it, and who would have.

@@ -10,6 +10,7 @@ mod rewrap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use super::views::Escrow;
 use super::wraps::{self, Owner, WrapError};
 use crate::clock::{Deadline, Mono, SharedClock};
 use crate::crypto::DataKey;
@@ -105,9 +106,19 @@ impl Keks {
         std::iter::once((WrapRole::Primary, &*self.primary)).chain(escrow)
     }
 
+    /// Those that wrap the keys of a keyring that asks for an escrow or does without.
+    pub(super) fn each_for(&self, escrow: Escrow) -> impl Iterator<Item = (WrapRole, &dyn Kek)> {
+        self.each().filter(move |(role, _)| *role == WrapRole::Primary || escrow == Escrow::Yes)
+    }
+
     /// The names, as an operator reads them.
     pub(super) fn shown(&self) -> String {
         self.each().map(|(_, kek)| kek.name().as_str()).collect::<Vec<_>>().join(" or ")
+    }
+
+    /// Whether any of them, or of those that retire, made one of these wraps.
+    pub(super) fn wrapped(&self, wraps: &[(WrapRole, Wrap)]) -> bool {
+        self.each().map(|(_, kek)| kek).chain(self.retiring()).any(|kek| by(kek, wraps).is_some())
     }
 
     /// How many unwraps the escrow answered for the primary.
@@ -159,21 +170,22 @@ impl Keks {
         }
     }
 
-    /// Makes a key, every token's randomness mixed with the operating system's, and wraps it by every KEK. One that is
+    /// Makes a key, every token's randomness mixed with the operating system's, and wraps it by every KEK that is to. One that is
     /// away fails it all: a key without its escrow wrap would be a promise broken on the day the primary is lost.
     pub(super) async fn make(
         &self,
         owner: &Owner,
+        escrow: Escrow,
         deadline: Deadline,
     ) -> Result<(DataKey, Vec<(WrapRole, Wrap)>), WrapError> {
         let mut extra = SecretBytes::new(Vec::new());
-        for (_, kek) in self.each() {
+        for (_, kek) in self.each_for(escrow) {
             let random = SecretBytes::new(kek.random(deadline).await?);
             extra = SecretBytes::new([extra.expose(), random.expose()].concat());
         }
         let key = DataKey::generate(extra.expose())?;
         let mut made = Vec::with_capacity(2);
-        for (role, kek) in self.each() {
+        for (role, kek) in self.each_for(escrow) {
             made.push((role, wraps::wrap(kek, role, &key, owner, deadline).await?));
         }
         Ok((key, made))

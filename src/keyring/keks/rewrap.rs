@@ -10,6 +10,7 @@ use super::{Given, Keks, NotGiven, ask, by, not_given};
 use crate::clock::{Deadline, SharedClock};
 use crate::crypto;
 use crate::kek::{Kek, KekError, Wrap, WrapRole};
+use crate::keyring::Escrow;
 use crate::keyring::wraps::{self, Owner, WrapError};
 use crate::names::KekName;
 
@@ -38,11 +39,13 @@ pub(in crate::keyring) enum NotRewrapped {
 pub(in crate::keyring) struct Wrapped(BTreeMap<(KekName, u32), u64>);
 
 impl Keks {
-    /// Whether a key's wraps are other than one by each of primary and escrow, in its role and by its current version.
+    /// Whether a key's wraps are other than one by each of primary and escrow, in its role and by its current version; by
+    /// the primary alone where the keyring does without an escrow.
     /// A version that is not known yet proves nothing, so the key counts as behind. A newer one than ours does not: a peer
     /// of the fleet has been restarted already, and two sidecars must not wrap against each other.
-    pub(in crate::keyring) fn behind(&self, wraps: &[(WrapRole, Wrap)]) -> bool {
-        wraps.len() != self.each().count() || self.each().any(|(role, kek)| current(kek, role, wraps).is_none())
+    pub(in crate::keyring) fn behind(&self, wraps: &[(WrapRole, Wrap)], escrow: Escrow) -> bool {
+        let wanted = || self.each_for(escrow);
+        wraps.len() != wanted().count() || wanted().any(|(role, kek)| current(kek, role, wraps).is_none())
     }
 
     /// How many calls of [`Self::rewrap`] at once keep every KEK busy.
@@ -58,6 +61,7 @@ impl Keks {
         clock: &SharedClock,
         wraps: &[(WrapRole, Wrap)],
         owner: &Owner,
+        escrow: Escrow,
         deadline: Deadline,
     ) -> Result<Rewrapped, NotRewrapped> {
         let (given, broken) = self.open_any(clock, wraps, owner, deadline).await.map_err(NotRewrapped::Closed)?;
@@ -67,8 +71,10 @@ impl Keks {
             return Err(NotRewrapped::Contradicts(wrap.kek.clone()));
         }
         let mut out = Rewrapped { wraps: Vec::with_capacity(2), mended: Vec::new() };
-        for (role, kek) in self.each() {
-            let kept = current(kek, role, wraps).filter(|_| !broken.contains(kek.name()));
+        for (role, kek) in self.each_for(escrow) {
+            // A wrap that will be the only one must have been opened, not just look right.
+            let proven = escrow == Escrow::Yes || given.by == *kek.name();
+            let kept = current(kek, role, wraps).filter(|_| proven && !broken.contains(kek.name()));
             let wrap = match kept {
                 Some(wrap) => wrap.clone(),
                 None => wraps::wrap(kek, role, &given.key, owner, deadline).await.map_err(NotRewrapped::NotWrapped)?,

@@ -27,6 +27,16 @@ pub enum Forbidden {
         /// The one that is.
         active: KeyVersionId,
     },
+    /// One more version of a look-up key would live than may.
+    TwoLive {
+        /// The number of the oldest that does.
+        oldest: u32,
+    },
+    /// The version is the newest of its look-up key: without it nothing could be written.
+    Newest {
+        /// Its number.
+        number: u32,
+    },
     /// The version is to be destroyed.
     Planned {
         /// When.
@@ -75,6 +85,15 @@ impl fmt::Display for Forbidden {
                 "version {active} is active, and a keyring has one active version: {} this one when that one is not, \
                  or deactivate this one so that it opens",
                 step.name()
+            ),
+            Self::TwoLive { oldest } => write!(
+                f,
+                "two versions of the look-up key live: retire version {oldest} first, once no value is left that it made"
+            ),
+            Self::Newest { number } => write!(
+                f,
+                "version {number} is the newest of the look-up key, and without it nothing could be written: rotate the \
+                 look-up key and move its values first"
             ),
             Self::Planned { due } => {
                 write!(f, "the version is to be destroyed on {}: cancel that first", day(*due))

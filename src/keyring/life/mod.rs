@@ -8,6 +8,7 @@
 
 mod destroy;
 mod forbidden;
+mod lookup;
 mod reason;
 mod rotation;
 
@@ -19,6 +20,7 @@ use crate::policy::Action;
 
 pub use destroy::{IDLE, MAX_WAIT_DAYS, MIN_WAIT_DAYS, Plan, Statement};
 pub use forbidden::Forbidden;
+pub use lookup::{MOST_LIVE, Role, lookup_action, rotate_lookup, step_lookup};
 pub use reason::{Reason, Trigger};
 pub use rotation::{Rotation, active, rotate};
 pub use time::{Certainty, Counted, Now, Timekeeper};

@@ -99,7 +99,8 @@ async fn production_refuses_a_key_that_was_marked_in_development() {
         created: NOON,
         suite: Some(Suite::Xaes),
         epoch: None,
-        name: None,
+        lookup: None,
+        escrow: Escrow::Yes,
         life: None,
     };
     let (_, key) = key.make(&world.keks(), world.soon()).await.unwrap();

@@ -12,7 +12,7 @@ async fn a_created_keyring_is_there_at_once_and_after_a_restart() {
         (vec!["patient".to_owned()], Some("patient".to_owned()))
     );
     let [version] = made.versions.as_slice() else { panic!("one version") };
-    assert_eq!((version.state, version.suite, version.created), (KeyState::Active, Suite::XaesCommitted, NOON));
+    assert_eq!((version.state, version.suite, version.created), (KeyState::Active, Some(Suite::XaesCommitted), NOON));
     assert_eq!(version.keks, ["primary v1"]);
     for keyrings in [Arc::clone(&keyrings), world.admitted().await] {
         assert_eq!(*keyrings.find(&made.name).await.unwrap().unwrap(), made);

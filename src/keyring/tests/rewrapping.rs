@@ -15,18 +15,18 @@ fn owner() -> Owner {
 
 impl World {
     async fn made(&self, keks: &Keks) -> (DataKey, Wraps) {
-        keks.make(&owner(), self.soon()).await.unwrap()
+        keks.make(&owner(), super::Escrow::Yes, self.soon()).await.unwrap()
     }
 
     async fn rewrapped(&self, keks: &Keks, wraps: &Wraps) -> Wraps {
-        assert!(keks.behind(wraps));
-        let done = keks.rewrap(&self.shared_clock(), wraps, &owner(), self.soon()).await.unwrap();
-        assert!(!keks.behind(&done.wraps));
+        assert!(keks.behind(wraps, super::Escrow::Yes));
+        let done = keks.rewrap(&self.shared_clock(), wraps, &owner(), super::Escrow::Yes, self.soon()).await.unwrap();
+        assert!(!keks.behind(&done.wraps, super::Escrow::Yes));
         done.wraps
     }
 
     async fn unrewrapped(&self, keks: &Keks, wraps: &Wraps) -> NotRewrapped {
-        keks.rewrap(&self.shared_clock(), wraps, &owner(), self.soon()).await.unwrap_err()
+        keks.rewrap(&self.shared_clock(), wraps, &owner(), super::Escrow::Yes, self.soon()).await.unwrap_err()
     }
 
     async fn opened(&self, keks: &Keks, wraps: &Wraps) -> Result<([u8; 16], String), NotGiven> {
@@ -68,9 +68,9 @@ async fn a_rotated_primary_wraps_anew_and_the_escrow_keeps_what_it_has() {
     let world = World::with_escrow();
     let keks = world.keks();
     let (key, wraps) = world.made(&keks).await;
-    assert!(!keks.behind(&wraps));
+    assert!(!keks.behind(&wraps, super::Escrow::Yes));
     assert_eq!(world.rotate("kek"), 2);
-    assert!(keks.behind(&wraps));
+    assert!(keks.behind(&wraps, super::Escrow::Yes));
     world.kek.unwraps.store(0, Ordering::SeqCst);
     let newer = world.rewrapped(&keks, &wraps).await;
     assert_eq!(shown(&newer), [(Primary, "primary v2".into()), (Escrow, "backup v1".into())]);
@@ -85,7 +85,7 @@ async fn what_is_not_behind_is_given_back_as_it_is() {
     let world = World::with_escrow();
     let keks = world.keks();
     let (_, wraps) = world.made(&keks).await;
-    let same = keks.rewrap(&world.shared_clock(), &wraps, &owner(), world.soon()).await.unwrap();
+    let same = keks.rewrap(&world.shared_clock(), &wraps, &owner(), super::Escrow::Yes, world.soon()).await.unwrap();
     assert_eq!((same.wraps, same.mended), (wraps, vec![]));
 }
 
@@ -180,7 +180,8 @@ async fn a_damaged_wrap_and_one_of_a_lost_version_are_mended_by_the_other() {
     let mut lost = wraps.clone();
     lost[0].1.kek_version = 7;
     for broken in [damaged, lost] {
-        let done = keks.rewrap(&world.shared_clock(), &broken, &owner(), world.soon()).await.unwrap();
+        let done =
+            keks.rewrap(&world.shared_clock(), &broken, &owner(), super::Escrow::Yes, world.soon()).await.unwrap();
         assert_eq!(done.mended, [world.kek.name().clone()]);
         assert_eq!(done.wraps[1], wraps[1]);
         assert_eq!(world.opened(&keks, &done.wraps).await.unwrap(), (key.check_value(), "primary".into()));
@@ -229,7 +230,7 @@ async fn a_wrap_by_a_newer_version_than_ours_is_not_behind() {
     world.rotate("kek");
     let (_, wraps) = world.made(&world.keks()).await;
     assert_eq!(shown(&wraps), [(Primary, "primary v2".into())]);
-    assert!(!ours.behind(&wraps));
+    assert!(!ours.behind(&wraps, super::Escrow::Yes));
 }
 
 #[tokio::test]
@@ -243,13 +244,14 @@ async fn many_keys_are_rewrapped_at_once() {
     world.kek.held.send_replace(true);
     for _ in 0..32 {
         let (keks, clock, wraps, soon) = (keks.clone(), world.shared_clock(), wraps.clone(), world.soon());
-        tasks.spawn(async move { keks.rewrap(&clock, &wraps, &owner(), soon).await.unwrap().wraps });
+        tasks
+            .spawn(async move { keks.rewrap(&clock, &wraps, &owner(), super::Escrow::Yes, soon).await.unwrap().wraps });
     }
     settle_tasks().await;
     assert_eq!(world.kek.unwraps(), 32, "none waits for another");
     world.kek.held.send_replace(false);
     let done = tasks.join_all().await;
-    assert!(done.iter().all(|wraps| !keks.behind(wraps)));
+    assert!(done.iter().all(|wraps| !keks.behind(wraps, super::Escrow::Yes)));
 }
 
 #[tokio::test]

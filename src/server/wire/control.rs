@@ -1,5 +1,5 @@
 //! What does a request to make a keyring say? `{name, required_context?, subject_key?,
-//! partition_key?, suite?}`; and one to shred a partition? `{value, reason, backup_retention?}`.
+//! partition_key?, suite?, escrow?}`; and one to shred a partition? `{value, reason, backup_retention?}`.
 
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use crate::service::{CreateKeyring, Refusal, ShredPartition, Suite};
 
 use super::batch::unknown;
 use super::json::{Fault, Reader, once};
+use super::keys::escrow;
 
-const ALLOWED: &str = "name, required_context, subject_key, partition_key and suite";
+const ALLOWED: &str = "name, required_context, subject_key, partition_key, suite and escrow";
 const SHRED: &str = "value, reason and backup_retention";
 
 /// Reads a request to make a keyring.
@@ -20,6 +21,7 @@ pub fn parse_create_keyring(body: &[u8]) -> Result<CreateKeyring, Refusal> {
 
 fn create(reader: &mut Reader<'_>) -> Result<CreateKeyring, Fault> {
     let (mut name, mut required, mut subject, mut partition, mut chosen) = (None, None, None, None, None);
+    let mut wanted = None;
     let start = reader.at();
     reader.object(|reader, key| match &*key.text() {
         "name" => once(&mut name, keyring(reader).map_err(|fault| fault.within("name"))?, key),
@@ -31,6 +33,7 @@ fn create(reader: &mut Reader<'_>) -> Result<CreateKeyring, Fault> {
             once(&mut partition, context_key(reader).map_err(|fault| fault.within("partition_key"))?, key)
         }
         "suite" => once(&mut chosen, suite(reader).map_err(|fault| fault.within("suite"))?, key),
+        "escrow" => once(&mut wanted, escrow(reader)?, key),
         _ => Err(unknown(ALLOWED, key)),
     })?;
     reader.end()?;
@@ -47,6 +50,7 @@ fn create(reader: &mut Reader<'_>) -> Result<CreateKeyring, Fault> {
         subject_key: subject,
         partition_key: partition,
         suite: chosen.unwrap_or(Suite::XaesCommitted),
+        escrow: wanted.unwrap_or_default(),
     })
 }
 

@@ -9,7 +9,7 @@ use crate::names::KeyringName;
 use crate::service::{KeyLimits, KeyState, KeyringView, Suite, Tally, VersionView};
 
 pub(super) fn keyring(pen: &mut Pen, view: &KeyringView) {
-    told(pen, view, |pen| pen.list(&view.versions, |pen, one| version(pen, one, None)));
+    told(pen, view, None);
 }
 
 /// A page of the inventory.
@@ -20,10 +20,7 @@ pub(super) fn inventory(
     now: Wall,
 ) {
     pen.raw("{\"keyrings\":");
-    pen.list(keyrings, |pen, (view, used)| {
-        let counted: Vec<(&VersionView, Tally)> = view.versions.iter().zip(used.iter().copied()).collect();
-        told(pen, view, |pen| pen.list(&counted, |pen, (one, used)| version(pen, one, Some((*used, now)))));
-    });
+    pen.list(keyrings, |pen, (view, used)| told(pen, view, Some((used, now))));
     if let Some(next) = next {
         pen.raw(",\"next\":");
         pen.string(&next.to_string());
@@ -31,7 +28,9 @@ pub(super) fn inventory(
     pen.raw("}");
 }
 
-fn told(pen: &mut Pen, view: &KeyringView, versions: impl FnOnce(&mut Pen)) {
+/// With what was counted of each version: the keyring's own, then those of its look-up keys.
+fn told(pen: &mut Pen, view: &KeyringView, counted: Option<(&[Tally], Wall)>) {
+    let of = |at: usize| counted.and_then(|(used, now)| Some((*used.get(at)?, now)));
     pen.raw("{\"name\":");
     pen.string(&view.name.to_string());
     pen.raw(",\"suite\":");
@@ -45,17 +44,49 @@ fn told(pen: &mut Pen, view: &KeyringView, versions: impl FnOnce(&mut Pen)) {
         }
     }
     limits(pen, &view.limits);
+    pen.raw(",\"escrow\":");
+    pen.string(view.limits.escrow().name());
     time(pen, ",\"rotation_due\":", view.rotation_due());
     time(pen, ",\"created\":", Some(view.created));
     pen.raw(",\"generation\":");
     pen.number(view.generation);
     pen.raw(",\"versions\":");
-    versions(pen);
+    let own: Vec<(usize, &VersionView)> = view.versions.iter().enumerate().collect();
+    pen.list(&own, |pen, (at, one)| {
+        pen.raw("{");
+        version(pen, one, of(*at));
+    });
+    if !view.lookups.is_empty() {
+        pen.raw(",\"lookups\":");
+        lookups(pen, view, of);
+    }
     pen.raw("}");
 }
 
+/// The look-up keys, each with its versions.
+fn lookups(pen: &mut Pen, view: &KeyringView, counted: impl Fn(usize) -> Option<(Tally, Wall)>) {
+    let mut at = view.versions.len();
+    pen.list(&view.lookups, |pen, lookup| {
+        pen.raw("{\"name\":");
+        pen.string(&lookup.name.to_string());
+        pen.raw(",\"versions\":");
+        pen.list(&lookup.versions, |pen, one| {
+            pen.raw("{\"number\":");
+            pen.number(one.number.into());
+            if let Some(role) = one.role {
+                pen.raw(",\"role\":");
+                pen.string(role.name());
+            }
+            pen.raw(",");
+            version(pen, &one.version, counted(at));
+            at += 1;
+        });
+        pen.raw("}");
+    });
+}
+
 fn limits(pen: &mut Pen, limits: &KeyLimits) {
-    let KeyLimits { cryptoperiod, messages, bytes, offline_max } = limits;
+    let KeyLimits { cryptoperiod, messages, bytes, offline_max, escrow: _ } = limits;
     let all = [
         ("cryptoperiod_days", cryptoperiod.map(|period| period.as_secs() / 86_400)),
         ("messages", *messages),
@@ -76,8 +107,9 @@ fn limits(pen: &mut Pen, limits: &KeyLimits) {
     }
 }
 
+/// Its fields, up to the closing brace.
 fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Tally, Wall)>) {
-    pen.raw("{\"id\":");
+    pen.raw("\"id\":");
     pen.string(&version.id.to_string());
     pen.raw(",\"state\":");
     pen.string(state(version.state));
@@ -86,8 +118,10 @@ fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Tally, Wall)>)
     pen.string(version.reason.code());
     pen.raw(",\"by\":");
     pen.string(version.by.name());
-    pen.raw(",\"suite\":");
-    pen.string(suite(version.suite));
+    if let Some(its) = version.suite {
+        pen.raw(",\"suite\":");
+        pen.string(suite(its));
+    }
     time(pen, ",\"created\":", Some(version.created));
     time(pen, ",\"activated\":", version.activated);
     time(pen, ",\"expires\":", version.expires);

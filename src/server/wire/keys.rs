@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::names::{KeyVersionId, KeyringName};
 use crate::service::life::{MAX_WAIT_DAYS, Reason, Statement, Step, Trigger};
-use crate::service::{ConfigureKeyring, KeyLimits, Refusal, RotateKeyring, StepKey};
+use crate::service::{ConfigureKeyring, Escrow, KeyLimits, Refusal, RotateKeyring, StepKey};
 
 use super::batch::unknown;
 use super::json::{Fault, Reader, Token, once};
@@ -102,8 +102,8 @@ pub fn parse_step(verb: KeyVerb, keyring: KeyringName, version: KeyVersionId, bo
     })
 }
 
-/// Reads `{cryptoperiod_days?, messages?, bytes?, offline_max_seconds?}`: all limits at once, so that two requests do not
-/// mix; one that is not given is the configuration's.
+/// Reads `{cryptoperiod_days?, messages?, bytes?, offline_max_seconds?, escrow?}`: all limits at once, so that two requests
+/// do not mix; one that is not given is the configuration's, but the choice of an escrow stays as it is.
 pub fn parse_configure(keyring: KeyringName, body: &[u8]) -> Result<ConfigureKeyring, Refusal> {
     read(body, |reader| limits(reader).map(|limits| ConfigureKeyring { keyring, limits }))
 }
@@ -153,25 +153,32 @@ pub(super) fn read<T>(body: &[u8], parse: impl FnOnce(&mut Reader<'_>) -> Result
 }
 
 fn limits(reader: &mut Reader<'_>) -> Result<KeyLimits, Fault> {
-    let (mut days, mut messages, mut bytes, mut offline) = (None, None, None, None);
+    let (mut days, mut messages, mut bytes, mut offline, mut wanted) = (None, None, None, None, None);
     let number = |reader: &mut Reader<'_>, field, most| reader.number(most).map_err(|fault| fault.within(field));
     reader.object(|reader, key| match &*key.text() {
         "cryptoperiod_days" => once(&mut days, number(reader, "cryptoperiod_days", MAX_CRYPTOPERIOD_DAYS)?, key),
         "messages" => once(&mut messages, number(reader, "messages", MAX_COUNT)?, key),
         "bytes" => once(&mut bytes, number(reader, "bytes", MAX_COUNT)?, key),
         "offline_max_seconds" => once(&mut offline, number(reader, "offline_max_seconds", MAX_OFFLINE_SECONDS)?, key),
-        _ => Err(unknown("cryptoperiod_days, messages, bytes and offline_max_seconds", key)),
+        "escrow" => once(&mut wanted, escrow(reader)?, key),
+        _ => Err(unknown("cryptoperiod_days, messages, bytes, offline_max_seconds and escrow", key)),
     })?;
     Ok(KeyLimits {
         cryptoperiod: days.map(|days| Duration::from_secs(days * 86_400)),
         messages,
         bytes,
         offline_max: offline.map(Duration::from_secs),
+        escrow: wanted,
     })
 }
 
+/// Whether the escrow wraps the keys of a keyring: `yes` or `no`.
+pub(super) fn escrow(reader: &mut Reader<'_>) -> Result<Escrow, Fault> {
+    code(reader, "escrow", Escrow::of, &|| "yes, no".to_owned())
+}
+
 /// A closed code; the fault lists those that there are.
-fn code<T>(
+pub(super) fn code<T>(
     reader: &mut Reader<'_>,
     field: &'static str,
     of: impl Fn(&str) -> Option<T>,
@@ -191,8 +198,9 @@ const MAX_COUNT: u64 = (1 << 53) - 1;
 /// Longer than a week without its KEK nothing should serve.
 const MAX_OFFLINE_SECONDS: u64 = 7 * 86_400;
 
-const TRIGGERS: fn() -> String = || Trigger::ALL.iter().map(|trigger| trigger.code()).collect::<Vec<_>>().join(", ");
-const REASONS: fn() -> String = || {
+pub(super) const TRIGGERS: fn() -> String =
+    || Trigger::ALL.iter().map(|trigger| trigger.code()).collect::<Vec<_>>().join(", ");
+pub(super) const REASONS: fn() -> String = || {
     let given = Reason::ALL.iter().filter(|reason| Reason::given(reason.code()).is_some());
     given.map(|reason| reason.code()).collect::<Vec<_>>().join(", ")
 };

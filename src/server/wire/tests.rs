@@ -246,6 +246,7 @@ fn answers_take_the_shape_of_the_request_and_a_single_no_its_status() {
 fn keyrings_and_records_are_told_as_json() {
     let id: RequestId = "r-1".parse().unwrap();
     let view = KeyringView {
+        lookups: Vec::new(),
         name: keyring(),
         required_context: vec!["patient".to_owned()],
         subject_key: None,

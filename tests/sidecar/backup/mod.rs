@@ -2,6 +2,7 @@
 
 mod damaged;
 mod drills;
+mod escrow;
 mod in_place;
 mod killed;
 mod live;
