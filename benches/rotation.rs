@@ -113,6 +113,8 @@ impl Place<'_> {
             store_offline_max: Duration::from_secs(3_600),
             cache_keys: 64,
             data_key_period: Duration::from_secs(90 * 86_400),
+            hard_limit: Duration::from_secs(730 * 86_400),
+            kek_period: Duration::from_secs(365 * 86_400),
             usage_limits: keyward::keyring::UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
         };
         let place = sqlite::Settings { path: self.dir.join("store.sqlite"), busy_timeout: Duration::from_secs(10) };

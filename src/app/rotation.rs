@@ -7,7 +7,7 @@ use crate::clock::{Deadline, SharedClock, Wall};
 use crate::jobs;
 use crate::jobs::schedule::{self, Facts, Page, Summary};
 use crate::keyring::life::Trigger;
-use crate::keyring::{Aging, Keyrings};
+use crate::keyring::{Aging, KekUse, Keyrings, Period};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::service::{Code, Service};
 use crate::telemetry::Metrics;
@@ -44,8 +44,11 @@ pub(super) async fn run(rotation: Rotation, mut opened: tokio::sync::watch::Rece
         async move { rotate(&service, &keyring, version, trigger, deadline).await }
     };
     let urgent = || keyrings.used_up();
-    schedule::run(settings, clock.clone(), (sidecar, None), page, rotate, urgent, |summary| show(&metrics, summary))
-        .await;
+    let show = |summary: &Summary| {
+        show(&metrics, summary);
+        say_keks(&keyrings);
+    };
+    schedule::run(settings, clock.clone(), (sidecar, None), page, rotate, urgent, show).await;
 }
 
 /// Of a whole fleet one makes it: for the others nothing is left to do.
@@ -69,6 +72,22 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn facts(aging: Aging) -> (KeyringName, Facts) {
     let Aging { keyring, version, activated, period, used, limits } = aging;
     (keyring, Facts { version, activated, period, used, limits })
+}
+
+/// Once in each survey: what only a token's owner can do.
+fn say_keks(keyrings: &Keyrings) {
+    for one in keyrings.kek_uses().into_iter().filter(|one| one.wraps) {
+        let KekUse { kek, version, period, .. } = one;
+        match period {
+            Period::Over => {
+                tracing::warn!(%kek, version, "the cryptoperiod of this key-encryption key is over: rotate it")
+            }
+            Period::Due => {
+                tracing::info!(%kek, version, "the cryptoperiod of this key-encryption key ends within a month")
+            }
+            Period::Within | Period::Doubted => {}
+        }
+    }
 }
 
 fn show(metrics: &Metrics, summary: &Summary) {

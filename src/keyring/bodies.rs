@@ -48,6 +48,24 @@ pub(super) struct HeadBody {
     /// Of new values; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+    /// Of keyward's own head: since when each version of a key-encryption key wraps keys of this store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrapping: Vec<Wrapping>,
+}
+
+/// The first use of a version of a key-encryption key in this store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wrapping {
+    pub kek: String,
+    pub since: u64,
+    pub version: u32,
+}
+
+impl Wrapping {
+    pub(super) fn is(&self, wrap: &crate::kek::Wrap) -> bool {
+        self.kek == wrap.kek.as_str() && self.version == wrap.kek_version
+    }
 }
 
 /// A key-encryption key, or one version of it, that was retired: nothing was wrapped by it then.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::bodies::{self, ChangeBody, HeadBody, Retired};
+use super::bodies::{self, ChangeBody, HeadBody, Retired, Wrapping};
 use super::directory::{Directory, Intent, Known};
 use super::fleet::Time;
 use super::lives;
@@ -29,6 +29,8 @@ pub(super) struct Open {
     directory: RwLock<Directory>,
     /// By what no key may be wrapped any more.
     retired: RwLock<Vec<Retired>>,
+    /// Since when each version of a key-encryption key wraps.
+    wrapping: RwLock<Vec<Wrapping>>,
     /// Keyrings that were found edited, and which row it is.
     blamed: Mutex<Blamed>,
 }
@@ -49,6 +51,7 @@ impl Open {
             time,
             directory: RwLock::new(directory),
             retired: RwLock::default(),
+            wrapping: RwLock::default(),
             blamed: Mutex::default(),
         }
     }
@@ -64,9 +67,26 @@ impl Open {
         self.blamed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What keyward's own head says of them.
-    pub(super) fn retire(&self, own: &HeadBody) {
+    /// What keyward's own head says of key-encryption keys.
+    pub(super) fn note_own(&self, own: &HeadBody) {
         self.retired.write().unwrap_or_else(PoisonError::into_inner).clone_from(&own.retired);
+        self.wrapping.write().unwrap_or_else(PoisonError::into_inner).clone_from(&own.wrapping);
+    }
+
+    /// Since when which version wraps, but for those that were retired since.
+    pub(super) fn wrapping(&self) -> Vec<Wrapping> {
+        let retired = self.retired.read().unwrap_or_else(PoisonError::into_inner);
+        let over = |one: &&Wrapping| {
+            retired.iter().any(|it| it.kek == one.kek && it.version.is_none_or(|version| version == one.version))
+        };
+        let wrapping = self.wrapping.read().unwrap_or_else(PoisonError::into_inner);
+        wrapping.iter().filter(|one| !over(one)).cloned().collect()
+    }
+
+    /// Of these wraps those by a version that has wrapped nothing yet.
+    pub(super) fn first_uses<'w>(&self, wraps: &'w [(WrapRole, Wrap)]) -> impl Iterator<Item = &'w Wrap> {
+        let wrapping = self.wrapping.read().unwrap_or_else(PoisonError::into_inner);
+        wraps.iter().map(|(_, wrap)| wrap).filter(move |wrap| !wrapping.iter().any(|one| one.is(wrap)))
     }
 
     pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
@@ -116,7 +136,7 @@ impl Open {
             directory.describe(&rows.head.name, ids, facts);
         }
         if let Some(own) = &own {
-            self.retire(own);
+            self.note_own(own);
         }
         directory.shred(&shredded);
         // While the directory is locked: whoever keeps a key looks there first.

@@ -17,6 +17,7 @@ mod fleet;
 mod follow;
 mod genesis;
 mod inventory;
+mod kek_uses;
 mod keks;
 mod lease;
 pub mod life;
@@ -59,6 +60,7 @@ pub use aging::{Aged, Aging};
 pub use cache::CacheStats;
 pub use drill::{CanaryKey, Proof, ends_at, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
+pub use kek_uses::{KekUse, Period};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
@@ -89,6 +91,10 @@ pub struct Settings {
     pub cache_keys: usize,
     /// How long a data key version seals before it is to be rotated.
     pub data_key_period: Duration,
+    /// How long any data key version may seal at the very most.
+    pub hard_limit: Duration,
+    /// How long a version of a key-encryption key wraps before it is to be rotated.
+    pub kek_period: Duration,
     /// How much it seals before it is to be rotated.
     pub usage_limits: UsageLimits,
 }

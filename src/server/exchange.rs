@@ -180,6 +180,7 @@ impl Desk {
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
+            | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
             | Answer::Records { .. } => super::OK,
@@ -232,6 +233,7 @@ fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, 
         Route::ReadInventory => wire::parse_inventory_query(query),
         Route::ReadAudit => wire::parse_audit_query(query),
         Route::ReadWraps => plain(Operation::ReadWraps),
+        Route::ReadKeks => plain(Operation::ReadKeks),
         Route::ListKeyrings => plain(Operation::ListKeyrings),
         Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
         Route::RewrapPartitions(name) => plain(Operation::RewrapPartitions(name.clone())),
@@ -260,6 +262,7 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         Route::ReadInventory
         | Route::ReadAudit
         | Route::ReadWraps
+        | Route::ReadKeks
         | Route::ListKeyrings
         | Route::ShowKeyring(_)
         | Route::RewrapPartitions(_) => Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),

@@ -23,6 +23,7 @@ pub(super) enum Route {
     Configure(KeyringName),
     Step(KeyVerb, KeyringName, KeyVersionId),
     ReadWraps,
+    ReadKeks,
     RewrapKeys,
     RetireKek(KekName),
     ReadInventory,
@@ -65,6 +66,7 @@ enum Node {
     Step,
     TenantStep,
     Wraps,
+    Keks,
     RewrapKeys,
     RetireKek,
     Inventory,
@@ -96,6 +98,7 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keyrings/{a}/{b}/versions/{id}/{verb}", Node::TenantStep),
     ("/v1/keys/wraps", Node::Wraps),
     ("/v1/keys/rewrap", Node::RewrapKeys),
+    ("/v1/keks", Node::Keks),
     ("/v1/keks/{a}/retire", Node::RetireKek),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
@@ -146,6 +149,7 @@ impl Routes {
                 step(method, &keyring, part("id"), part("verb"))
             }
             (Node::Wraps, &Method::GET) => Found::Route(Route::ReadWraps),
+            (Node::Keks, &Method::GET) => Found::Route(Route::ReadKeks),
             (Node::RewrapKeys, &Method::POST) => Found::Route(Route::RewrapKeys),
             (Node::RetireKek, &Method::POST) => {
                 part("a").parse().map_or(Found::BadName(Verb::KekRetire), |kek| Found::Route(Route::RetireKek(kek)))
@@ -165,6 +169,7 @@ impl Node {
             | Self::TenantKeyring
             | Self::ReadOnlyKeyrings
             | Self::Wraps
+            | Self::Keks
             | Self::Inventory
             | Self::Audit => "GET",
             Self::TenantSeal
@@ -200,7 +205,7 @@ impl Route {
             Self::ReadWraps => Verb::KeysWraps,
             Self::RewrapKeys => Verb::KeysRewrap,
             Self::RetireKek(_) => Verb::KekRetire,
-            Self::ReadInventory => Verb::InventoryRead,
+            Self::ReadInventory | Self::ReadKeks => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
         }
     }

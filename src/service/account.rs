@@ -126,6 +126,7 @@ impl Account {
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
+            | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
             | Answer::Records { .. } => None,
@@ -229,7 +230,7 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Rotate(_) => Event::KeyRotated,
         Operation::Configure(_) => Event::KeyringConfigured,
         Operation::Step(step) => super::change::event_of(step.step),
-        Operation::ReadInventory { .. } | Operation::ReadWraps => Event::KeyringRead,
+        Operation::ReadInventory { .. } | Operation::ReadWraps | Operation::ReadKeks => Event::KeyringRead,
         Operation::RewrapKeys { .. } => Event::KeyRewrapped,
         Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReadAudit { .. } => Event::AuditRead,

@@ -29,7 +29,7 @@ use maker::Maker;
 
 pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
 pub use crate::keyring::{
-    KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
+    KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
 };
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
@@ -97,6 +97,8 @@ pub enum Operation {
     Step(StepKey),
     /// By what keys are wrapped (control).
     ReadWraps,
+    /// Since when versions of key-encryption keys wrap (control).
+    ReadKeks,
     /// Wrap keys anew that are behind, from after a keyring on (control).
     RewrapKeys {
         /// What the last part said.
@@ -213,6 +215,7 @@ impl Service {
             | Operation::Configure(_)
             | Operation::Step(_)
             | Operation::ReadWraps
+            | Operation::ReadKeks
             | Operation::RewrapKeys { .. }
             | Operation::RetireKek { .. }
             | Operation::ReadInventory { .. }
@@ -234,6 +237,7 @@ impl Service {
             Operation::Configure(configure) => self.configure(configure, &asker, account).await,
             Operation::Step(step) => self.step(step, &asker, account).await,
             Operation::ReadWraps => self.read_wraps(&asker, account).await,
+            Operation::ReadKeks => self.read_keks(&asker, account),
             Operation::RewrapKeys { after } => self.rewrap_keys(after, &asker, account).await,
             Operation::RetireKek { kek, version } => self.retire_kek(kek, version, &asker, account).await,
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,

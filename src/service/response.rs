@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::Recorded;
 use crate::clock::Wall;
-use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Tally};
+use crate::keyring::{KekUse, KeyringView, RewrapReport, RewrapStep, Tally};
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
@@ -36,6 +36,13 @@ pub enum Answer {
         /// The keyring to go on after; None when there are no more.
         next: Option<KeyringName>,
         /// When it was made.
+        now: Wall,
+    },
+    /// Since when versions of key-encryption keys wrap.
+    Keks {
+        /// By name and version.
+        uses: Vec<KekUse>,
+        /// When it was asked.
         now: Wall,
     },
     /// By what keys are wrapped.

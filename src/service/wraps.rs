@@ -9,13 +9,19 @@ use crate::policy::{Action, Authority};
 
 use super::account::Account;
 use super::change::change_refused;
-use super::data::refused;
+use super::data::{refused, unavailable};
 use super::{Answer, Asker, Code, Refusal, Service};
 
 impl Service {
     pub(super) async fn read_wraps(&self, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
         let _permit = self.permit(Action::InventoryRead, None, asker, account)?;
         self.keyrings.wraps().await.map(Answer::Wraps).map_err(change_refused)
+    }
+
+    pub(super) fn read_keks(&self, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+        let _permit = self.permit(Action::InventoryRead, None, asker, account)?;
+        self.keyrings.ready().map_err(|error| unavailable(&error))?;
+        Ok(Answer::Keks { uses: self.keyrings.kek_uses(), now: self.clock.wall() })
     }
 
     /// As many pages as fit into half of the request's time, so that the answer is never late.

@@ -21,6 +21,8 @@ use crate::names::KeyVersionId;
 pub struct Settings {
     /// How long a data key version seals.
     pub data_key: Duration,
+    /// How long a version of a key-encryption key wraps. Nobody rotates it but its token's owner.
+    pub kek: Duration,
     /// How long any version may seal at the very most, whatever a keyring asks for.
     pub hard_limit: Duration,
     /// Values that one version may seal.
@@ -33,7 +35,7 @@ pub struct Settings {
     pub enabled: bool,
 }
 
-/// What is known of a keyring's active version, or of a key-encryption key's.
+/// What is known of a keyring's active version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// Which version it is.

@@ -14,6 +14,7 @@ fn settings() -> Settings {
     let days = |days| Duration::from_secs(days * DAY);
     Settings {
         data_key: days(90),
+        kek: days(365),
         hard_limit: days(730),
         messages: 1 << 32,
         bytes: 1 << 46,

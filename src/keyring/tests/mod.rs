@@ -6,6 +6,7 @@ mod caching;
 mod changing;
 mod counting;
 mod failover;
+mod kek_uses;
 mod living;
 mod offline;
 mod partitions;
@@ -40,6 +41,8 @@ const TTL: Duration = Duration::from_secs(300);
 const AGES: Duration = Duration::from_secs(1_000_000);
 const OFFLINE: Duration = Duration::from_secs(900);
 const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Two of them.
+const YEARS: Duration = Duration::from_secs(730 * 24 * 60 * 60);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -179,6 +182,8 @@ impl World {
             store_offline_max: AGES,
             cache_keys: 100,
             data_key_period: QUARTER,
+            hard_limit: YEARS,
+            kek_period: YEARS / 2,
             usage_limits: UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
         };
         let (events, heard) = tokio::sync::mpsc::channel(16);

@@ -9,6 +9,7 @@ use crate::server::status;
 use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, Shredded};
 
 use super::Shape;
+use super::keks;
 use super::keyrings::{inventory, keyring};
 use super::pen::{self, Pen};
 use super::wraps;
@@ -50,6 +51,7 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
         }),
         Answer::Wraps(report) => pen::body(|pen| wraps::report(pen, &report)),
         Answer::Rewrapped(step) => pen::body(|pen| wraps::step(pen, &step)),
+        Answer::Keks { uses, now } => pen::body(|pen| keks::uses(pen, &uses, now)),
         Answer::Inventory { keyrings, next, now } => pen::body(|pen| inventory(pen, &keyrings, next.as_ref(), now)),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };

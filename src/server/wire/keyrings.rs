@@ -109,7 +109,7 @@ fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Tally, Wall)>)
 }
 
 /// Whole days, rounded down; below zero once the period has ended.
-fn days_left(pen: &mut Pen, expires: Wall, now: Wall) {
+pub(super) fn days_left(pen: &mut Pen, expires: Wall, now: Wall) {
     pen.raw(",\"days_left\":");
     match expires.0.checked_sub(now.0) {
         Some(left) => pen.number(left / DAY),
@@ -123,7 +123,7 @@ fn days_left(pen: &mut Pen, expires: Wall, now: Wall) {
 /// In microseconds.
 const DAY: u64 = 86_400_000_000;
 
-fn time(pen: &mut Pen, field: &str, at: Option<Wall>) {
+pub(super) fn time(pen: &mut Pen, field: &str, at: Option<Wall>) {
     if let Some(at) = at {
         pen.raw(field);
         pen.string(&at.rfc3339_micros());

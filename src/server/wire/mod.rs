@@ -7,6 +7,7 @@ mod batch;
 mod context;
 mod control;
 mod json;
+mod keks;
 mod keyrings;
 mod keys;
 mod open;
