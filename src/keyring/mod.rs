@@ -30,6 +30,7 @@ mod pseudonym;
 mod rewrap;
 mod rings;
 mod seal;
+mod shards;
 mod unlock;
 mod usage;
 mod verify;
