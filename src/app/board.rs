@@ -136,6 +136,12 @@ impl Watched {
         }
         match (self.keyrings.health(), self.keyrings.missing().first()) {
             (KeyringHealth::Open, _) if self.keyrings.store_is_silent() => self.silent_part(),
+            (KeyringHealth::Open, _) if self.metrics.lives.hard_limit_past.get() > 0 => {
+                let spent = self.metrics.lives.hard_limit_past.get();
+                let text =
+                    format!("open; {spent} keyrings seal no more: their active versions are past the hard limit");
+                part("keyrings", State::Degraded, &text)
+            }
             (KeyringHealth::Open, None) => part("keyrings", State::Ok, "open"),
             (KeyringHealth::Open, Some((kek, keys))) => {
                 let text = format!("open; {keys} keys have no wrap by {kek}, which cannot stand in for them");

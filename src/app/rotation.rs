@@ -96,6 +96,15 @@ fn show(metrics: &Metrics, summary: &Summary) {
     lifetimes.rotation_due.set(signed(summary.due));
     lifetimes.rotation_overdue.set(signed(summary.overdue));
     lifetimes.rotation_next.set(summary.next.map_or(0, |next| signed(next.0 / 1_000_000)));
+    let lives = &metrics.lives;
+    lives.hard_limit_next.set(summary.hard_limit.map_or(0, |last| signed(last.0 / 1_000_000)));
+    lives.hard_limit_past.set(signed(summary.past_hard_limit));
+    if summary.past_hard_limit > 0 {
+        tracing::error!(
+            keyrings = summary.past_hard_limit,
+            "active versions are past the hard limit: nothing is sealed"
+        );
+    }
     if summary.overdue > 0 {
         tracing::warn!(keyrings = summary.overdue, "rotations are overdue");
     }

@@ -45,6 +45,9 @@ pub(super) struct Shred {
 pub(super) struct Rewrap {
     /// tenant/name, or a name in the tenant default
     keyring: String,
+    /// Why it is done
+    #[arg(long, value_parser = super::keyring::TRIGGERS)]
+    trigger: String,
     #[command(flatten)]
     target: Target,
 }
@@ -88,7 +91,7 @@ impl Rewrap {
             let path = format!("/v1/keyrings/{}/partitions/rewrap", self.keyring);
             let (mut done, bar) = (0, bar());
             loop {
-                let answer = sidecar.ask("POST", &path, None).await?;
+                let answer = sidecar.ask("POST", &path, Some(&json!({ "trigger": self.trigger }))).await?;
                 let count = |key: &str| answer[key].as_u64().unwrap_or_default();
                 done += count("rewrapped");
                 bar.set_length(done + count("remaining"));

@@ -174,6 +174,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     describe_all(inner, &open).await?;
     inner.lease.confirm(asked);
     inner.show(open);
+    inner.tick();
     Ok(genesis)
 }
 

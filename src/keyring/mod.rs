@@ -244,7 +244,7 @@ impl Keyrings {
     pub fn open(store: Opened, keks: Keks, clock: SharedClock, settings: Settings) -> Arc<Self> {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
         let partitions = PartitionCache::new(settings.cache_keys, settings.cache_ttl, settings.store_offline_max);
-        let metering = Metering::new(settings.cache_keys, clock.wall(), clock.mono());
+        let metering = Metering::new(settings.cache_keys, clock.wall());
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
             reader: store.reader(),

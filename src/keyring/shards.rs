@@ -97,9 +97,8 @@ impl<V: Clone> Shards<V> {
     pub(super) fn idlest(&self, rank: impl Fn(&V) -> u64) -> Option<u64> {
         let from = self.hand.fetch_add(1, Ordering::Relaxed);
         let (before, after) = self.shards.split_at_checked(from % self.shards.len())?;
-        let lowest = |shard: &ArcSwap<Shard<V>>| {
-            shard.load().iter().min_by_key(|(_, value)| rank(value)).map(|(key, _)| *key)
-        };
+        let lowest =
+            |shard: &ArcSwap<Shard<V>>| shard.load().iter().min_by_key(|(_, value)| rank(value)).map(|(key, _)| *key);
         after.iter().chain(before).find_map(lowest)
     }
 

@@ -207,6 +207,7 @@ impl Keyrings {
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
+        self.inner.may_seal(&version)?;
         self.inner.unlock(permit, &open, (ring, version), partition).await
     }
 

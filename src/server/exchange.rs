@@ -236,7 +236,6 @@ fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, 
         Route::ReadKeks => plain(Operation::ReadKeks),
         Route::ListKeyrings => plain(Operation::ListKeyrings),
         Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
-        Route::RewrapPartitions(name) => plain(Operation::RewrapPartitions(name.clone())),
         _ => return None,
     })
 }
@@ -255,17 +254,15 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         Route::ShredPartition(name) => {
             wire::parse_shred_partition(name.clone(), bytes).map(Operation::ShredPartition).map(one)
         }
-        Route::RewrapKeys => wire::parse_rewrap_keys(bytes).map(|after| one(Operation::RewrapKeys { after })),
-        Route::RetireKek(kek) => {
-            wire::parse_retire_kek(bytes).map(|version| one(Operation::RetireKek { kek: kek.clone(), version }))
-        }
+        Route::RewrapKeys => wire::parse_rewrap_keys(bytes).map(one),
+        Route::RewrapPartitions(name) => wire::parse_rewrap_partitions(name.clone(), bytes).map(one),
+        Route::RetireKek(kek) => wire::parse_retire_kek(kek.clone(), bytes).map(one),
         Route::ReadInventory
         | Route::ReadAudit
         | Route::ReadWraps
         | Route::ReadKeks
         | Route::ListKeyrings
-        | Route::ShowKeyring(_)
-        | Route::RewrapPartitions(_) => Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),
+        | Route::ShowKeyring(_) => Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),
     }
 }
 

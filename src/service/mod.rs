@@ -88,7 +88,12 @@ pub enum Operation {
     /// Shred a partition of a keyring (control).
     ShredPartition(ShredPartition),
     /// Move a page of partitions to the active version (control).
-    RewrapPartitions(KeyringName),
+    RewrapPartitions {
+        /// Of which keyring.
+        keyring: KeyringName,
+        /// Why.
+        trigger: life::Trigger,
+    },
     /// Give a keyring a new active version (control).
     Rotate(RotateKeyring),
     /// Change the limits of a keyring (control).
@@ -101,6 +106,8 @@ pub enum Operation {
     ReadKeks,
     /// Wrap keys anew that are behind, from after a keyring on (control).
     RewrapKeys {
+        /// Why.
+        trigger: life::Trigger,
         /// What the last part said.
         after: Option<String>,
     },
@@ -110,6 +117,8 @@ pub enum Operation {
         kek: KekName,
         /// Which version; all of them without it.
         version: Option<u32>,
+        /// Why.
+        reason: life::Reason,
     },
     /// A page of the inventory (control).
     ReadInventory {
@@ -220,7 +229,7 @@ impl Service {
             | Operation::RetireKek { .. }
             | Operation::ReadInventory { .. }
             | Operation::ShredPartition(_)
-            | Operation::RewrapPartitions(_)
+            | Operation::RewrapPartitions { .. }
             | Operation::ReadAudit { .. }
                 if account.surface != Surface::Control =>
             {
@@ -230,7 +239,9 @@ impl Service {
             Operation::Open(open) => self.in_time(self.open(open, &asker, account), deadline).await,
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
             Operation::ShredPartition(shred) => self.shred_partition(shred, &asker, account).await,
-            Operation::RewrapPartitions(keyring) => self.rewrap_partitions(keyring, &asker, account).await,
+            Operation::RewrapPartitions { keyring, trigger } => {
+                self.rewrap_partitions(keyring, trigger, &asker, account).await
+            }
             Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
             Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
@@ -238,8 +249,10 @@ impl Service {
             Operation::Step(step) => self.step(step, &asker, account).await,
             Operation::ReadWraps => self.read_wraps(&asker, account).await,
             Operation::ReadKeks => self.read_keks(&asker, account),
-            Operation::RewrapKeys { after } => self.rewrap_keys(after, &asker, account).await,
-            Operation::RetireKek { kek, version } => self.retire_kek(kek, version, &asker, account).await,
+            Operation::RewrapKeys { trigger, after } => self.rewrap_keys(trigger, after, &asker, account).await,
+            Operation::RetireKek { kek, version, reason } => {
+                self.retire_kek((kek, version), reason, &asker, account).await
+            }
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }

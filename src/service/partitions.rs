@@ -16,7 +16,7 @@ use crate::policy::{Action, Authority};
 use super::account::{Account, source_of};
 use super::change::change_refused;
 use super::data::{refused, unavailable};
-use super::life::Reason;
+use super::life::{Reason, Trigger};
 use super::maker::Wanted;
 use super::{Answer, Asker, Code, Refusal, Seal, Service};
 
@@ -144,10 +144,12 @@ impl Service {
     pub(super) async fn rewrap_partitions(
         &self,
         keyring: KeyringName,
+        trigger: Trigger,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
         account.keyring(&keyring);
+        account.facts.push(("trigger", trigger.code().to_owned()));
         let permit = self.permit(Action::KeyringRotate, Some(&keyring), asker, account)?;
         let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
         self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;

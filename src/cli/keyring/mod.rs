@@ -81,7 +81,7 @@ pub(super) struct Rotate {
     /// tenant/name, or a name in the tenant default
     name: String,
     /// Why it is rotated
-    #[arg(long, value_parser = ["schedule", "usage", "personnel", "architecture", "incident"])]
+    #[arg(long, value_parser = TRIGGERS)]
     trigger: String,
     /// Only if this version is the active one, so that two people do not rotate twice
     #[arg(long, value_name = "VERSION")]
@@ -170,7 +170,11 @@ struct Output {
     target: Target,
 }
 
-const REASONS: [&str; 11] = [
+/// Why keys are rotated or wrapped anew.
+pub(super) const TRIGGERS: [&str; 5] = ["schedule", "usage", "personnel", "architecture", "incident"];
+
+/// Why a step is taken.
+pub(super) const REASONS: [&str; 11] = [
     "schedule",
     "usage",
     "personnel",

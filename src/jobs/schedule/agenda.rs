@@ -30,6 +30,8 @@ pub struct Summary {
     pub overdue: u64,
     /// Older than any version may be.
     pub past_hard_limit: u64,
+    /// When the first active version reaches that age; None while none is near.
+    pub hard_limit: Option<Wall>,
     /// Candidates with an active version that begins in the future.
     pub unborn: u64,
     /// When the next one comes due; None while one is due or there is none.
@@ -134,6 +136,8 @@ impl Agenda {
         summary.due += u64::from(decision.due.is_some());
         summary.overdue += u64::from(decision.overdue);
         summary.past_hard_limit += u64::from(decision.past_hard_limit);
+        let last = super::plus(facts.activated, self.settings.hard_limit);
+        summary.hard_limit = Some(summary.hard_limit.map_or(last, |first| first.min(last)));
         summary.unborn += u64::from(decision.unborn);
         let offset = offset(self.sidecar, &name.to_string(), self.settings.check);
         let begins = super::plus(decision.next, offset);

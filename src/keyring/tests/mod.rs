@@ -6,6 +6,7 @@ mod caching;
 mod changing;
 mod counting;
 mod failover;
+mod hard_limit;
 mod kek_uses;
 mod living;
 mod offline;

@@ -171,7 +171,7 @@ fn limits(reader: &mut Reader<'_>) -> Result<KeyLimits, Fault> {
 }
 
 /// A closed code; the fault lists those that there are.
-fn code<T>(
+pub(super) fn code<T>(
     reader: &mut Reader<'_>,
     field: &'static str,
     of: impl Fn(&str) -> Option<T>,
@@ -191,8 +191,9 @@ const MAX_COUNT: u64 = (1 << 53) - 1;
 /// Longer than a week without its KEK nothing should serve.
 const MAX_OFFLINE_SECONDS: u64 = 7 * 86_400;
 
-const TRIGGERS: fn() -> String = || Trigger::ALL.iter().map(|trigger| trigger.code()).collect::<Vec<_>>().join(", ");
-const REASONS: fn() -> String = || {
+pub(super) const TRIGGERS: fn() -> String =
+    || Trigger::ALL.iter().map(|trigger| trigger.code()).collect::<Vec<_>>().join(", ");
+pub(super) const REASONS: fn() -> String = || {
     let given = Reason::ALL.iter().filter(|reason| Reason::given(reason.code()).is_some());
     given.map(|reason| reason.code()).collect::<Vec<_>>().join(", ")
 };

@@ -22,7 +22,7 @@ pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use open::parse_open;
 pub use query::{no_query, parse_audit_query, parse_inventory_query};
 pub use seal::parse_seal;
-pub use wraps::{parse_retire_kek, parse_rewrap_keys};
+pub use wraps::{parse_retire_kek, parse_rewrap_keys, parse_rewrap_partitions};
 
 /// Bytes of a request body: 1,000 items of 64-byte fields with their contexts take 0.3 MiB, and one plaintext of 1 MiB
 /// takes at most 6 MiB when every character of it is escaped.
