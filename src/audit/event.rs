@@ -167,6 +167,7 @@ pub const FACTS: &[&str] = &[
     "revocation_seconds",
     "rewrapped",
     "self_test",
+    "sidecars_behind",
     "signal",
     "signed_off_by",
     "statement_digest",

@@ -165,6 +165,8 @@ fn words(certificate: &Value) -> String {
             text(&certificate["other_sidecars"]["that_reach_the_store_until"])
         ),
         format!("  if they do not            until {}", text(&certificate["other_sidecars"]["that_do_not_until"])),
+        super::keyring::followed::words(&certificate["other_sidecars"])
+            .map_or_else(|| "  which of them followed is not known".to_owned(), |told| format!("  {told}")),
         format!("Backups made before {}", text(&certificate["backups"]["made_before"])),
         format!("  {backups}"),
         "What survives the key".to_owned(),

@@ -220,8 +220,17 @@ pub(super) struct TouchedKey {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SidecarBody {
+    /// Up to which change it has followed the store.
+    #[serde(default)]
+    pub changes: u64,
     /// Microseconds that the fleet has counted, as far as this sidecar knows.
     pub counted: u64,
+    /// When it said so, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<u64>,
+    /// For how many seconds it believes a store that it cannot reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
     pub schema: u32,
 }
 

@@ -145,6 +145,7 @@ impl Open {
             directory.remember(Intent { log: log.clone(), index }, &head.keyring);
         }
         directory.set_head(after);
+        inner.followed(body);
         for name in body.heads.iter().filter_map(|head| head.keyring.parse().ok()) {
             self.hot.forget(&name);
         }

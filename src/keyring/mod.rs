@@ -15,6 +15,7 @@ mod drill;
 mod errors;
 mod fleet;
 mod follow;
+mod followers;
 mod genesis;
 mod inventory;
 mod kek_uses;
@@ -61,6 +62,7 @@ pub use aging::{Aged, Aging};
 pub use cache::CacheStats;
 pub use drill::{CanaryKey, Proof, ends_at, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
+pub use followers::{Follower, Following};
 pub use kek_uses::{KekUse, Period};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
@@ -225,6 +227,8 @@ struct Inner {
     shut: AtomicBool,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
+    /// This sidecar has followed something that it has not said yet.
+    owes: AtomicBool,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -261,6 +265,8 @@ impl Keyrings {
             waiting,
             shut: AtomicBool::new(false),
             pinned: OnceLock::new(),
+            // It may use keys from its admission on, and says so.
+            owes: AtomicBool::new(true),
             turn: tokio::sync::Mutex::new(()),
         };
         Arc::new(Self { inner: Arc::new(inner) })

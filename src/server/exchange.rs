@@ -180,6 +180,8 @@ impl Desk {
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
+            | Answer::Stepped(..)
+            | Answer::Following(_)
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
@@ -234,6 +236,7 @@ fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, 
         Route::ReadAudit => wire::parse_audit_query(query),
         Route::ReadWraps => plain(Operation::ReadWraps),
         Route::ReadKeks => plain(Operation::ReadKeks),
+        Route::ReadFollowing => wire::parse_sidecars_query(query),
         Route::ListKeyrings => plain(Operation::ListKeyrings),
         Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
         _ => return None,
@@ -261,6 +264,7 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         | Route::ReadAudit
         | Route::ReadWraps
         | Route::ReadKeks
+        | Route::ReadFollowing
         | Route::ListKeyrings
         | Route::ShowKeyring(_) => Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),
     }

@@ -24,6 +24,7 @@ pub(super) enum Route {
     Step(KeyVerb, KeyringName, KeyVersionId),
     ReadWraps,
     ReadKeks,
+    ReadFollowing,
     RewrapKeys,
     RetireKek(KekName),
     ReadInventory,
@@ -67,6 +68,7 @@ enum Node {
     TenantStep,
     Wraps,
     Keks,
+    Sidecars,
     RewrapKeys,
     RetireKek,
     Inventory,
@@ -99,6 +101,7 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keys/wraps", Node::Wraps),
     ("/v1/keys/rewrap", Node::RewrapKeys),
     ("/v1/keks", Node::Keks),
+    ("/v1/sidecars", Node::Sidecars),
     ("/v1/keks/{a}/retire", Node::RetireKek),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
@@ -150,6 +153,7 @@ impl Routes {
             }
             (Node::Wraps, &Method::GET) => Found::Route(Route::ReadWraps),
             (Node::Keks, &Method::GET) => Found::Route(Route::ReadKeks),
+            (Node::Sidecars, &Method::GET) => Found::Route(Route::ReadFollowing),
             (Node::RewrapKeys, &Method::POST) => Found::Route(Route::RewrapKeys),
             (Node::RetireKek, &Method::POST) => {
                 part("a").parse().map_or(Found::BadName(Verb::KekRetire), |kek| Found::Route(Route::RetireKek(kek)))
@@ -170,6 +174,7 @@ impl Node {
             | Self::ReadOnlyKeyrings
             | Self::Wraps
             | Self::Keks
+            | Self::Sidecars
             | Self::Inventory
             | Self::Audit => "GET",
             Self::TenantSeal
@@ -205,7 +210,7 @@ impl Route {
             Self::ReadWraps => Verb::KeysWraps,
             Self::RewrapKeys => Verb::KeysRewrap,
             Self::RetireKek(_) => Verb::KekRetire,
-            Self::ReadInventory | Self::ReadKeks => Verb::InventoryRead,
+            Self::ReadInventory | Self::ReadKeks | Self::ReadFollowing => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
         }
     }

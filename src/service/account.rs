@@ -126,6 +126,8 @@ impl Account {
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
+            | Answer::Stepped(..)
+            | Answer::Following(_)
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
@@ -230,7 +232,10 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Rotate(_) => Event::KeyRotated,
         Operation::Configure(_) => Event::KeyringConfigured,
         Operation::Step(step) => super::change::event_of(step.step),
-        Operation::ReadInventory { .. } | Operation::ReadWraps | Operation::ReadKeks => Event::KeyringRead,
+        Operation::ReadInventory { .. }
+        | Operation::ReadWraps
+        | Operation::ReadKeks
+        | Operation::ReadFollowing { .. } => Event::KeyringRead,
         Operation::RewrapKeys { .. } => Event::KeyRewrapped,
         Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReadAudit { .. } => Event::AuditRead,

@@ -13,6 +13,7 @@ use crate::policy::{Action, Authority};
 
 use super::account::Account;
 use super::data::{refused, unavailable};
+use super::following;
 use super::{Answer, Asker, Code, ConfigureKeyring, CreateKeyring, Refusal, RotateKeyring, Service, StepKey};
 
 /// A change, as its records tell it.
@@ -90,8 +91,14 @@ impl Service {
         let found = view.and_then(|view| view.versions.iter().find(|one| one.id == version).map(|one| one.state));
         let action = step.step.action(found.unwrap_or(KeyState::Active));
         let authority = self.authority(action, &keyring, asker, account)?;
+        let takes_away = following::takes_away(step.step);
         let asked = stepping(step)?;
-        self.change(asked, &authority, asker, account).await
+        match self.change(asked, &authority, asker, account).await? {
+            Answer::Keyring(view) if takes_away => {
+                Ok(Answer::Stepped(view, self.followed(asker.deadline, account).await))
+            }
+            answer => Ok(answer),
+        }
     }
 
     /// A rotation that the configuration foresees, without a person: a job asks for it, and says which version it

@@ -67,6 +67,7 @@ impl Service {
                 account.item(&view.name, Some(*version), Some(ItemError::Denied));
             }
         })?;
+        let permitted = self.with_exceptions(permitted, &located, asker, account);
         let results = open.execute(&self.keyrings, &permitted).await;
         for (at, result) in located.iter().zip(&results) {
             match (at, result.as_ref().err().copied()) {

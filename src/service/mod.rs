@@ -4,6 +4,8 @@
 mod account;
 mod change;
 mod data;
+mod exceptions;
+mod following;
 mod keys;
 mod maker;
 mod partitions;
@@ -29,7 +31,8 @@ use maker::Maker;
 
 pub use crate::control::{ConfigureKeyring, CreateKeyring, RotateKeyring, StepKey};
 pub use crate::keyring::{
-    KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
+    Following, KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView,
+    life,
 };
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
@@ -104,6 +107,11 @@ pub enum Operation {
     ReadWraps,
     /// Since when versions of key-encryption keys wrap (control).
     ReadKeks,
+    /// Which sidecars have not followed a change (control).
+    ReadFollowing {
+        /// The newest one without it.
+        change: Option<u64>,
+    },
     /// Wrap keys anew that are behind, from after a keyring on (control).
     RewrapKeys {
         /// Why.
@@ -225,6 +233,7 @@ impl Service {
             | Operation::Step(_)
             | Operation::ReadWraps
             | Operation::ReadKeks
+            | Operation::ReadFollowing { .. }
             | Operation::RewrapKeys { .. }
             | Operation::RetireKek { .. }
             | Operation::ReadInventory { .. }
@@ -249,6 +258,7 @@ impl Service {
             Operation::Step(step) => self.step(step, &asker, account).await,
             Operation::ReadWraps => self.read_wraps(&asker, account).await,
             Operation::ReadKeks => self.read_keks(&asker, account),
+            Operation::ReadFollowing { change } => self.read_following(change, &asker, account).await,
             Operation::RewrapKeys { trigger, after } => self.rewrap_keys(trigger, after, &asker, account).await,
             Operation::RetireKek { kek, version, reason } => {
                 self.retire_kek((kek, version), reason, &asker, account).await

@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::audit::{Event, Group, Outcome, Record, Source};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
-    Applied, ApplyError, Change, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep, PartitionsApplied,
-    RevocationBound, Shredded,
+    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep,
+    PartitionsApplied, RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
 use crate::operations::Permitted;
@@ -46,6 +46,8 @@ pub struct Certificate {
     pub unheard: Duration,
     /// For how long backups are kept.
     pub backup_retention: Option<Duration>,
+    /// Who has not followed it, when the certificate was made; None where that is not known.
+    pub following: Option<Following>,
 }
 
 impl Certificate {
@@ -137,7 +139,9 @@ impl Service {
         let store = self.keyrings.store().ok_or(Code::Unavailable)?;
         let RevocationBound { state, unheard_state, .. } = self.revocation;
         let (heard, unheard) = (state, unheard_state);
-        Ok(Answer::Shredded(Box::new(Certificate { store, keyring, shredded, heard, unheard, backup_retention })))
+        let following = self.followed(asker.deadline, account).await;
+        let certificate = Certificate { store, keyring, shredded, heard, unheard, backup_retention, following };
+        Ok(Answer::Shredded(Box::new(certificate)))
     }
 
     /// Moves one page of partitions to the active version; whoever wants all of them asks until none remain.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::Recorded;
 use crate::clock::Wall;
-use crate::keyring::{KekUse, KeyringView, RewrapReport, RewrapStep, Tally};
+use crate::keyring::{Following, KekUse, KeyringView, RewrapReport, RewrapStep, Tally};
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
@@ -20,6 +20,10 @@ pub enum Answer {
     Keyrings(Vec<Arc<KeyringView>>),
     /// One keyring; also the answer to its making.
     Keyring(Arc<KeyringView>),
+    /// A step that takes something away, and who has not followed it; None where that is not known.
+    Stepped(Arc<KeyringView>, Option<Following>),
+    /// Who has not followed a change.
+    Following(Following),
     /// What a shredding did.
     Shredded(Box<Certificate>),
     /// A page of partitions was moved to the active version.

@@ -164,6 +164,7 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "control::StepKey"),
     ("server", "crypto::Suite"),
     ("server", "keyring::KeyLimits"),
+    ("server", "keyring::Following"),
     ("server", "keyring::KekUse"),
     ("server", "keyring::RewrapReport"),
     ("server", "keyring::RewrapStep"),

@@ -1,5 +1,6 @@
 //! `keyward keyring ...`: keyrings and their key versions, over the control socket.
 
+pub(super) mod followed;
 mod inventory;
 mod print;
 
@@ -38,6 +39,8 @@ pub(super) enum Keyring {
     CancelDestroy(Step),
     /// Destroy a version whose wait is over: what it sealed is lost for good
     FinishDestroy(Finish),
+    /// Which sidecars have not followed a change of keys yet, and until when they may go on
+    Followed(followed::Followed),
     /// List every key version: state, times, wraps, use
     Inventory(inventory::Inventory),
 }
@@ -201,6 +204,9 @@ impl Keyring {
         if let Self::Inventory(inventory) = self {
             return inventory.run();
         }
+        if let Self::Followed(followed) = self {
+            return followed.run();
+        }
         let Some(Request { output, method, path, body }) = self.request() else { return Ok(ExitCode::SUCCESS) };
         block_on(async {
             let mut sidecar = output.target.connect(Listener::Control).await?;
@@ -210,7 +216,7 @@ impl Keyring {
         })
     }
 
-    /// None for the inventory, which asks more than once.
+    /// None for those that ask otherwise.
     fn request(self) -> Option<Request> {
         Some(match self {
             Self::Create(create) => create.request(),
@@ -235,7 +241,7 @@ impl Keyring {
                 post(output, version.path("destroy"), body)
             }
             Self::FinishDestroy(Finish { version, output }) => post(output, version.path("finish-destroy"), json!({})),
-            Self::Inventory(_) => return None,
+            Self::Inventory(_) | Self::Followed(_) => return None,
         })
     }
 }

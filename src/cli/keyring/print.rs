@@ -15,7 +15,10 @@ pub(super) fn keyrings(answer: &Value, json: bool) {
             println!("no keyrings yet: make one with `keyward keyring create NAME`")
         }
         Some(keyrings) => println!("{}", table(keyrings)),
-        None => println!("{}\n{}", table(std::slice::from_ref(answer)), versions(answer)),
+        None => {
+            println!("{}\n{}", table(std::slice::from_ref(answer)), versions(answer));
+            super::followed::tell(answer);
+        }
     }
 }
 

@@ -6,6 +6,7 @@ mod caching;
 mod changing;
 mod counting;
 mod failover;
+mod following;
 mod hard_limit;
 mod kek_uses;
 mod living;
@@ -306,7 +307,7 @@ impl World {
             action,
             keyring: (!on_sidecar).then_some(&keyring),
             pairs,
-            purpose: (action == Action::Open).then_some(Purpose::Treatment),
+            purpose: action.opens().then_some(Purpose::Treatment),
             request: &RequestId::from_random([1; 16]),
             deadline,
             now: self.clock.wall(),
@@ -412,7 +413,8 @@ fn software(file: &std::path::Path, name: &str) -> Arc<Tempered> {
 }
 
 fn permissive() -> Arc<Policy> {
-    let text = "permit (principal, action, resource);";
+    let text = "permit (principal, action, resource);
+        permit (principal, action in [Action::\"openSuspended\", Action::\"openCompromised\"], resource);";
     let settings = policy::Settings {
         documents: vec![("set.cedar".to_owned(), text.to_owned())],
         context_keys: vec!["patient".to_owned(), "tenant".to_owned()],

@@ -9,8 +9,9 @@ use crate::server::status;
 use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, Shredded};
 
 use super::Shape;
+use super::following;
 use super::keks;
-use super::keyrings::{inventory, keyring};
+use super::keyrings::{inventory, keyring, stepped};
 use super::pen::{self, Pen};
 use super::wraps;
 
@@ -41,6 +42,8 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             pen.raw("}");
         }),
         Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
+        Answer::Stepped(view, following) => pen::body(|pen| stepped(pen, &view, following.as_ref())),
+        Answer::Following(following) => pen::body(|pen| following::following(pen, &following)),
         Answer::Shredded(certificate) => pen::body(|pen| certified(pen, &certificate)),
         Answer::PartitionsRewrapped { done, remaining } => pen::body(|pen| {
             pen.raw("{\"rewrapped\":");
@@ -184,6 +187,10 @@ fn certified(pen: &mut Pen, certificate: &Certificate) {
     pen.string(&certificate.heard_by().rfc3339_micros());
     pen.raw(",\"that_do_not_until\":");
     pen.string(&certificate.unheard_until().rfc3339_micros());
+    if let Some(following) = &certificate.following {
+        pen.raw(",");
+        following::fields(pen, following);
+    }
     pen.raw("},\"backups\":{");
     if let Some(until) = certificate.backups_until() {
         pen.raw("\"gone_by\":");

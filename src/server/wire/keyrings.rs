@@ -6,10 +6,21 @@ use std::sync::Arc;
 use super::pen::Pen;
 use crate::clock::Wall;
 use crate::names::KeyringName;
-use crate::service::{KeyLimits, KeyState, KeyringView, Suite, Tally, VersionView};
+use crate::service::{Following, KeyLimits, KeyState, KeyringView, Suite, Tally, VersionView};
 
 pub(super) fn keyring(pen: &mut Pen, view: &KeyringView) {
     told(pen, view, |pen| pen.list(&view.versions, |pen, one| version(pen, one, None)));
+}
+
+/// A keyring after a step that takes something away, with who has not followed it.
+pub(super) fn stepped(pen: &mut Pen, view: &KeyringView, following: Option<&Following>) {
+    told(pen, view, |pen| {
+        pen.list(&view.versions, |pen, one| version(pen, one, None));
+        if let Some(following) = following {
+            pen.raw(",");
+            super::following::fields(pen, following);
+        }
+    });
 }
 
 /// A page of the inventory.

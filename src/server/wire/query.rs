@@ -59,6 +59,18 @@ pub fn parse_inventory_query(query: Option<&str>) -> Result<Operation, Refusal> 
     Ok(Operation::ReadInventory { after, limit: limit.unwrap_or(DEFAULT_INVENTORY) })
 }
 
+/// Reads `change=` of the sidecars that follow.
+pub fn parse_sidecars_query(query: Option<&str>) -> Result<Operation, Refusal> {
+    let change = match query.unwrap_or_default() {
+        "" => None,
+        query => {
+            let value = query.strip_prefix("change=").ok_or_else(|| malformed("the query takes change"))?;
+            Some(number(value)?)
+        }
+    };
+    Ok(Operation::ReadFollowing { change })
+}
+
 /// Refuses any query where none has a meaning.
 pub fn no_query(query: Option<&str>) -> Result<(), Refusal> {
     if query.is_none_or(str::is_empty) { Ok(()) } else { Err(malformed("this route takes no query")) }
@@ -66,7 +78,7 @@ pub fn no_query(query: Option<&str>) -> Result<(), Refusal> {
 
 fn number(text: &str) -> Result<u64, Refusal> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| malformed("from and limit are whole numbers"))
+    text.parse().ok().filter(|_| digits).ok_or_else(|| malformed("from, limit and change are whole numbers"))
 }
 
 fn malformed(detail: &'static str) -> Refusal {
