@@ -45,6 +45,11 @@ impl Watched {
             self.kek_gauges(one);
         }
         self.cryptoperiods();
+        if let Some(mirror) = self.keyrings.mirror() {
+            self.metrics.lives.mirror_serves.set(i64::from(mirror.serves));
+            self.metrics.lives.mirror_kept.set(i64::from(mirror.kept));
+            raise(&self.metrics.lives.mirror_served, mirror.served);
+        }
         raise(&self.keks.primary.metrics.failovers, self.keyrings.failovers());
     }
 
@@ -154,7 +159,13 @@ impl Watched {
     fn silent_part(&self) -> Part {
         match self.keyrings.state_lease() {
             Some(left) => {
-                let text = format!("open; the store is out of reach, and is believed for {} s more", left.as_secs());
+                let mirror = match self.keyrings.mirror() {
+                    Some(mirror) if mirror.serves => "; keyrings come from the local mirror",
+                    Some(mirror) if !mirror.kept => "; there is no local mirror any more",
+                    _ => "",
+                };
+                let left = left.as_secs();
+                let text = format!("open; the store is out of reach, and is believed for {left} s more{mirror}");
                 part("keyrings", State::Degraded, &text)
             }
             None => part("keyrings", State::Failing, "the store is out of reach for too long: nothing unlocks"),

@@ -7,14 +7,15 @@ use crate::clock::{Deadline, SharedClock, Wall};
 use crate::jobs;
 use crate::jobs::schedule::{self, Facts, Page, Summary};
 use crate::keyring::life::Trigger;
-use crate::keyring::{Aging, KekUse, Keyrings, Period};
+use crate::keyring::{Aging, Elsewhere, KekUse, Keyrings, Period};
 use crate::names::{KeyVersionId, KeyringName};
-use crate::service::{Code, Service};
+use crate::service::{Code, Refusal, Service};
 use crate::telemetry::Metrics;
 
 /// Candidates that are in memory at once.
 const PAGE: usize = 500;
 
+#[derive(Clone)]
 pub(super) struct Rotation {
     pub(super) settings: jobs::Settings,
     pub(super) service: Arc<Service>,
@@ -51,6 +52,37 @@ pub(super) async fn run(rotation: Rotation, mut opened: tokio::sync::watch::Rece
     schedule::run(settings, clock.clone(), (sidecar, None), page, rotate, urgent, show).await;
 }
 
+/// Moves partitions after a rotation, from the opening of the keyrings on.
+pub(super) async fn move_partitions(rotation: Rotation, mut opened: tokio::sync::watch::Receiver<bool>) {
+    if opened.wait_for(|open| *open).await.is_err() {
+        return;
+    }
+    let Rotation { settings, service, keyrings, clock, metrics, sidecar } = rotation;
+    let left = || {
+        let keyrings = keyrings.clone();
+        async move {
+            let found = keyrings.partitions_elsewhere().await.map_err(|error| error.to_string())?;
+            Ok(found
+                .into_iter()
+                .map(|Elsewhere { keyring, trigger, partitions }| (keyring, trigger, partitions))
+                .collect())
+        }
+    };
+    let page = |keyring: KeyringName, trigger: Trigger| {
+        let (service, deadline) = (service.clone(), Deadline(clock.mono().plus(PATIENCE)));
+        async move {
+            let moved = service.rewrap_partitions_unattended(&keyring, trigger, deadline).await;
+            moved.map_err(in_words)
+        }
+    };
+    let show = |left: u64| metrics.lives.partitions_behind.set(i64::try_from(left).unwrap_or(i64::MAX));
+    jobs::partitions::run(settings, clock.clone(), sidecar, left, page, show).await;
+}
+
+fn in_words(refusal: Refusal) -> String {
+    refusal.detail.map_or_else(|| refusal.code.as_str().to_owned(), |why| why.into_owned())
+}
+
 /// Of a whole fleet one makes it: for the others nothing is left to do.
 async fn rotate(
     service: &Service,
@@ -62,7 +94,7 @@ async fn rotate(
     match service.rotate_unattended(keyring, due, trigger, deadline).await {
         Ok(_) => Ok(()),
         Err(refusal) if refusal.code == Code::Conflict => Ok(()),
-        Err(refusal) => Err(refusal.detail.map_or_else(|| refusal.code.as_str().to_owned(), |why| why.into_owned())),
+        Err(refusal) => Err(in_words(refusal)),
     }
 }
 

@@ -59,6 +59,7 @@ events! {
     StoreFounded = "store.founded", Control;
     StoreUnreachable = "store.unreachable", Control;
     StoreRecovered = "store.recovered", Control;
+    StoreMirrored = "store.mirrored", Control;
     StoreBackedUp = "store.backed_up", Control;
     StoreRestored = "store.restored", Control;
     StoreJoined = "store.joined", Control;

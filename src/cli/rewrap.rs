@@ -150,6 +150,10 @@ fn told(report: &Value, done: Option<&Done>, json: bool) {
         table.add_row([wraps["kek"].as_str().unwrap_or("-").to_owned(), version.to_string(), keys.to_string()]);
     }
     println!("{table}");
+    for keyring in report["damaged"].as_array().into_iter().flatten() {
+        let name = keyring.as_str().unwrap_or("-");
+        eprintln!("warning: the keyring {name} was edited in the store: none of its keys was looked at");
+    }
     let (keys, behind) = (count(report, "keys"), count(report, "behind"));
     match done {
         None => println!("{keys} keys, {behind} of them would be wrapped anew"),

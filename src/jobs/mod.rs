@@ -1,6 +1,7 @@
 //! What happens without a request? One task each, started and ended by `app`: admission of the keyrings while the KEK
 //! is away, sweeping of expired keys. Jobs never open data.
 
+pub mod partitions;
 pub mod schedule;
 
 use std::sync::Arc;

@@ -5,6 +5,7 @@
 //! one, is an edit and is never used.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::bodies::{self, ChangeBody, HeadBody, Retired, Wrapping};
@@ -41,6 +42,15 @@ type Blamed = HashMap<String, (Known, ApplyError)>;
 pub(super) struct Loaded {
     pub rows: RingRows,
     pub head: HeadBody,
+}
+
+/// Keyrings by name, as many as were asked for.
+pub(super) struct Page {
+    pub loaded: Vec<Loaded>,
+    /// Those that were edited in the store.
+    pub damaged: Vec<String>,
+    /// The last one of either; None at the end.
+    pub last: Option<String>,
 }
 
 impl Open {
@@ -163,6 +173,8 @@ impl Inner {
             self.note_damage(why);
         }
         if followed.is_ok() {
+            let served = self.mirror.as_ref().map_or(0, |mirror| mirror.served());
+            self.mirrored.store(served, Ordering::Release);
             self.lease.confirm(asked);
         }
         followed
@@ -334,16 +346,38 @@ impl Inner {
         let page = self.writer.rings(after, keys).await?;
         let mut loaded = Vec::with_capacity(page.len());
         for rows in page {
-            let known = open.directory().known(&rows.head.name);
-            match known {
-                Some(known) if known == Known::new(rows.head.generation, &rows.head.tag) => {
-                    let head = self.believe(open, &rows, known).await?;
-                    loaded.push(Loaded { rows, head });
-                }
-                _ => loaded.extend(self.load_anew(open, &rows).await?),
-            }
+            loaded.extend(self.loaded(open, rows).await?);
         }
         Ok(loaded)
+    }
+
+    /// The same for whoever goes on past a keyring that was edited: it is named, and left out.
+    pub(super) async fn page_past(&self, open: &Open, after: Option<String>, keys: u32) -> Result<Page, ApplyError> {
+        let rows = self.writer.rings(after, keys).await?;
+        let last = rows.last().map(|rows| rows.head.name.clone());
+        let (mut loaded, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
+        for rows in rows {
+            let name = rows.head.name.clone();
+            match self.loaded(open, rows).await {
+                Ok(found) => loaded.extend(found),
+                Err(ApplyError::Tampered(why)) => {
+                    self.note_damage(&why);
+                    damaged.push(name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Page { loaded, damaged, last })
+    }
+
+    async fn loaded(&self, open: &Open, rows: RingRows) -> Result<Option<Loaded>, ApplyError> {
+        let known = Known::new(rows.head.generation, &rows.head.tag);
+        let newest = open.directory().known(&rows.head.name);
+        if newest != Some(known) {
+            return self.load_anew(open, &rows).await;
+        }
+        let head = self.believe(open, &rows, known).await?;
+        Ok(Some(Loaded { rows, head }))
     }
 
     /// A keyring that is newer in the store than in the directory, or older, or unknown: the chain decides.

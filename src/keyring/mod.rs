@@ -38,7 +38,7 @@ mod verify;
 mod views;
 mod wraps;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -55,10 +55,10 @@ use self::seal::RowSealer;
 use crate::clock::SharedClock;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
-use crate::store::{Opened, Reader, Writer};
+use crate::store::{MirrorState, Opened, Reader, Writer};
 
 pub use crate::crypto::Suite;
-pub use aging::{Aged, Aging};
+pub use aging::{Aged, Aging, Elsewhere};
 pub use cache::CacheStats;
 pub use drill::{CanaryKey, Proof, ends_at, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
@@ -76,7 +76,7 @@ pub use rewrap::{Retirement, RewrapReport, RewrapStep};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
-    Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
+    Environment, Genesis, KeyLimits, KeyringHealth, KeyringView, Mirroring, NotAHead, Pinned, StoreHead, VersionView,
 };
 
 /// The part's settings.
@@ -208,6 +208,9 @@ pub struct Keyrings {
 struct Inner {
     reader: Arc<dyn Reader>,
     writer: Arc<dyn Writer>,
+    /// What stands in for a shared store, and how often it had when the store was last heard.
+    mirror: Option<Arc<MirrorState>>,
+    mirrored: AtomicU64,
     keks: Keks,
     clock: SharedClock,
     settings: Settings,
@@ -252,6 +255,8 @@ impl Keyrings {
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
             reader: store.reader(),
+            mirror: store.mirror(),
+            mirrored: AtomicU64::new(0),
             writer: store.into_writer(),
             keks,
             clock,
@@ -311,6 +316,14 @@ impl Keyrings {
         self.inner.writer.hint().await;
     }
 
+    /// How the local mirror of a shared store fares; None where there is none.
+    pub fn mirror(&self) -> Option<Mirroring> {
+        let state = self.inner.mirror.as_ref()?;
+        let served = state.served();
+        let serves = served > self.inner.mirrored.load(Ordering::Acquire);
+        Some(Mirroring { kept: state.is_kept(), serves, served, left_out: state.left_out() })
+    }
+
     /// What was found edited in the store since the admission.
     pub fn damage(&self) -> Option<String> {
         self.inner.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -339,10 +352,10 @@ impl Keyrings {
         let mut views = Vec::new();
         let mut from = after.map(ToString::to_string);
         while views.len() < limit {
-            let page = self.inner.page(open, from.take(), LIST_PAGE).await?;
-            let Some(last) = page.last() else { break };
-            from = Some(last.rows.head.name.clone());
-            for loaded in page.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
+            let page = self.inner.page_past(open, from.take(), LIST_PAGE).await?;
+            let Some(last) = page.last else { break };
+            from = Some(last);
+            for loaded in page.loaded.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
                 views.push(Arc::clone(
                     &Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)?.view,
                 ));

@@ -15,7 +15,7 @@ use super::bodies::Retired;
 use super::change::CommitError;
 use super::directory::Intent;
 use super::draft::{Draft, RingDraft, parent};
-use super::follow::{Loaded, Open};
+use super::follow::{Loaded, Open, Page};
 use super::genesis::owner_of;
 use super::keks::{NotGiven, NotRewrapped, Rewrapped, Wrapped};
 use super::rings::wraps_of;
@@ -50,14 +50,16 @@ pub struct RewrapReport {
     pub failed: u64,
     /// The first of them, and why.
     pub failures: Vec<(KeyVersionId, String)>,
+    /// Keyrings that were edited in the store: none of their keys was looked at.
+    pub damaged: Vec<String>,
     /// How many wraps there are by each version of each key-encryption key.
     pub wraps: Vec<(KekName, u32, u64)>,
 }
 
 impl RewrapReport {
     /// Whether every key is wrapped as it would be if it were made now.
-    pub const fn is_complete(&self) -> bool {
-        self.behind == self.rewrapped && self.failed == 0
+    pub fn is_complete(&self) -> bool {
+        self.behind == self.rewrapped && self.failed == 0 && self.damaged.is_empty()
     }
 
     /// How many wraps a key-encryption key still has, of this version or of all.
@@ -135,6 +137,11 @@ pub(super) async fn retire(
         // The survey holds for this head; whoever stores a key after it moves the head, and then it is made again.
         let head = open.head();
         let report = survey(inner, &open).await?;
+        if let Some(damaged) = report.damaged.first() {
+            let why =
+                format!("the keyring {damaged} was edited in the store: nobody knows by what its keys are wrapped");
+            return Err(ApplyError::Tampered(why));
+        }
         let left = report.wraps_by(&kek, version);
         if left > 0 {
             return Ok(Retirement::Needed(left));
@@ -219,10 +226,11 @@ async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> 
     let (mut report, mut wrapped) = (RewrapReport::default(), Wrapped::default());
     let mut after: Option<String> = None;
     loop {
-        let page = inner.page(open, after.take(), PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.rows.head.name.clone());
-        for key in page.iter().flat_map(|loaded| &loaded.rows.keys) {
+        let page = inner.page_past(open, after.take(), PAGE).await?;
+        let Some(last) = page.last else { break };
+        after = Some(last);
+        report.damaged.extend(page.damaged);
+        for key in page.loaded.iter().flat_map(|loaded| &loaded.rows.keys) {
             let wraps = wraps_of(key)?;
             if wraps.is_empty() {
                 continue;
@@ -286,10 +294,9 @@ impl Job {
     /// The next keys that are behind, wrapped anew and proven; None when there are no more.
     async fn next(&self, mut after: Option<String>) -> Result<Option<Batch>, ApplyError> {
         loop {
-            let page = self.inner.page(&self.open, after.clone(), PAGE).await?;
-            if page.is_empty() {
-                return Ok(None);
-            }
+            let Page { loaded: page, damaged, last } = self.inner.page_past(&self.open, after.clone(), PAGE).await?;
+            let Some(last) = last else { return Ok(None) };
+            note(&self.report, |report| report.damaged.extend(damaged));
             let mut behind = Vec::new();
             let mut again = false;
             for loaded in &page {
@@ -307,8 +314,8 @@ impl Job {
                 }
             }
             let before_last = page.len().checked_sub(2).and_then(|at| page.get(at));
-            let last = if again { before_last } else { page.last() };
-            let next = last.map(|loaded| loaded.rows.head.name.clone()).or_else(|| after.clone());
+            let before_last = before_last.map(|loaded| loaded.rows.head.name.clone()).or_else(|| after.clone());
+            let next = if again { before_last } else { Some(last) };
             let found = behind.len();
             let done = self.wrap_all(behind).await?;
             if done.is_empty() {

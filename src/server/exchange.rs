@@ -175,7 +175,7 @@ impl Desk {
             Answer::Refused(refusal) => refusal.code.as_str(),
             Answer::Sealed(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::Opened(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
-            Answer::Keyrings(_)
+            Answer::Keyrings { .. }
             | Answer::Keyring(_)
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
@@ -237,7 +237,7 @@ fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, 
         Route::ReadWraps => plain(Operation::ReadWraps),
         Route::ReadKeks => plain(Operation::ReadKeks),
         Route::ReadFollowing => wire::parse_sidecars_query(query),
-        Route::ListKeyrings => plain(Operation::ListKeyrings),
+        Route::ListKeyrings => wire::parse_list_query(query),
         Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
         _ => return None,
     })

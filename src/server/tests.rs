@@ -95,7 +95,7 @@ fn mirror(call: Call) -> Answer {
             let items = seal.items.into_iter();
             Answer::Sealed(items.map(|item| item.map(told).map_err(|_| Code::MalformedItem.into())).collect())
         }
-        Ok(_) => Answer::Keyrings(Vec::new()),
+        Ok(_) => Answer::Keyrings { keyrings: Vec::new(), next: None, damaged: None },
         Err(refusal) => Answer::Refused(refusal),
     }
 }

@@ -121,7 +121,7 @@ impl Account {
             Answer::Opened(items) if items.iter().all(Result::is_err) => self.first_reason(),
             Answer::Sealed(_)
             | Answer::Opened(_)
-            | Answer::Keyrings(_)
+            | Answer::Keyrings { .. }
             | Answer::Keyring(_)
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
@@ -228,7 +228,7 @@ fn event_of(operation: &Operation) -> Event {
         Operation::CreateKeyring(_) => Event::KeyCreated,
         Operation::ShredPartition(_) => Event::PartitionShredded,
         Operation::RewrapPartitions { .. } => Event::KeyRewrapped,
-        Operation::ListKeyrings | Operation::ShowKeyring(_) => Event::KeyringRead,
+        Operation::ListKeyrings { .. } | Operation::ShowKeyring(_) => Event::KeyringRead,
         Operation::Rotate(_) => Event::KeyRotated,
         Operation::Configure(_) => Event::KeyringConfigured,
         Operation::Step(step) => super::change::event_of(step.step),

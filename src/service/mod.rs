@@ -85,7 +85,12 @@ pub enum Operation {
     /// Make a keyring (control).
     CreateKeyring(CreateKeyring),
     /// List keyrings (data and control).
-    ListKeyrings,
+    ListKeyrings {
+        /// Keyrings whose name stands after this one.
+        after: Option<KeyringName>,
+        /// At most this many.
+        limit: u32,
+    },
     /// Show a keyring (data and control).
     ShowKeyring(KeyringName),
     /// Shred a partition of a keyring (control).
@@ -251,7 +256,7 @@ impl Service {
             Operation::RewrapPartitions { keyring, trigger } => {
                 self.rewrap_partitions(keyring, trigger, &asker, account).await
             }
-            Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
+            Operation::ListKeyrings { after, limit } => self.list_keyrings(after, limit, &asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
             Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
             Operation::Configure(configure) => self.configure(configure, &asker, account).await,

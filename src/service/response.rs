@@ -17,7 +17,14 @@ pub enum Answer {
     /// Opened values in the order of the items.
     Opened(Vec<Result<Opened, Refusal>>),
     /// Keyrings.
-    Keyrings(Vec<Arc<KeyringView>>),
+    Keyrings {
+        /// By name.
+        keyrings: Vec<Arc<KeyringView>>,
+        /// The keyring to go on after; None when there are no more.
+        next: Option<KeyringName>,
+        /// What was found edited in the store: it may be missing here.
+        damaged: Option<String>,
+    },
     /// One keyring; also the answer to its making.
     Keyring(Arc<KeyringView>),
     /// A step that takes something away, and who has not followed it; None where that is not known.
@@ -41,6 +48,8 @@ pub enum Answer {
         next: Option<KeyringName>,
         /// When it was made.
         now: Wall,
+        /// What was found edited in the store: it may be missing here.
+        damaged: Option<String>,
     },
     /// Since when versions of key-encryption keys wrap.
     Keks {

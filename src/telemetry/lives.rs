@@ -1,7 +1,7 @@
 //! The metrics of what the life of keys asks of people: key-encryption keys that nobody rotates unattended, versions
 //! that must stop sealing, work that a rotation leaves behind.
 
-use prometheus::{GaugeVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{GaugeVec, IntCounter, IntGauge, IntGaugeVec, Registry};
 
 use super::metrics::{opts, register};
 
@@ -18,6 +18,10 @@ pub struct Lives {
     pub partitions_behind: IntGauge,
     /// Whether the mirror stands in for the store.
     pub mirror_serves: IntGauge,
+    /// Whether the mirror is written to.
+    pub mirror_kept: IntGauge,
+    /// Reads that it answered.
+    pub mirror_served: IntCounter,
 }
 
 impl Lives {
@@ -33,6 +37,11 @@ impl Lives {
             hard_limit_next: gauge(r, "rotation_hard_limit_timestamp_seconds", next)?,
             hard_limit_past: gauge(r, "rotation_past_hard_limit", "Keyrings whose active version seals no longer.")?,
             partitions_behind: gauge(r, "partitions_to_rewrap", behind)?,
+            mirror_kept: gauge(r, "store_mirror_kept", "Whether there is a local mirror, and it is written to.")?,
+            mirror_served: register(
+                r,
+                IntCounter::with_opts(opts("store_mirror_served_total", "Reads that the local mirror answered."))?,
+            )?,
             mirror_serves: gauge(r, "store_mirror_serves", "Whether the local mirror stands in for the store.")?,
         })
     }

@@ -35,6 +35,9 @@ impl Inventory {
                 if let Some(Value::Array(more)) = page.get_mut("keyrings").map(Value::take) {
                     keyrings.extend(more);
                 }
+                if page.get("next").is_none() {
+                    super::print::damaged(&page);
+                }
                 match page.get("next").and_then(Value::as_str) {
                     Some(after) => path = format!("/v1/inventory?after={after}&limit={PAGE}"),
                     None => break,

@@ -210,7 +210,11 @@ impl Keyring {
         let Some(Request { output, method, path, body }) = self.request() else { return Ok(ExitCode::SUCCESS) };
         block_on(async {
             let mut sidecar = output.target.connect(Listener::Control).await?;
-            let answer = sidecar.ask(method, &path, body.as_ref()).await?;
+            let mut answer = sidecar.ask(method, &path, body.as_ref()).await?;
+            while let Some(after) = answer.get("next").and_then(Value::as_str) {
+                let page = sidecar.ask(method, &format!("{path}?after={after}"), None).await?;
+                append(&mut answer, page);
+            }
             print::keyrings(&answer, output.json);
             Ok(ExitCode::SUCCESS)
         })
@@ -288,6 +292,18 @@ impl Version {
 
 const fn post(output: Output, path: String, body: Value) -> Request {
     Request { output, method: "POST", path, body: Some(body) }
+}
+
+/// Puts the next page of a listing behind the pages before it.
+fn append(answer: &mut Value, mut page: Value) {
+    let more = page.get_mut("keyrings").map(Value::take);
+    if let (Some(all), Some(Value::Array(more))) = (answer.get_mut("keyrings").and_then(Value::as_array_mut), more) {
+        all.extend(more);
+    }
+    if let Some(answer) = answer.as_object_mut() {
+        answer.remove("next");
+        answer.extend(["next", "damaged"].into_iter().filter_map(|key| Some((key.to_owned(), page.get(key)?.clone()))));
+    }
 }
 
 /// An object of what was given.

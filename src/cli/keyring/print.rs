@@ -10,6 +10,7 @@ pub(super) fn keyrings(answer: &Value, json: bool) {
         println!("{answer:#}");
         return;
     }
+    damaged(answer);
     match answer.get("keyrings").and_then(Value::as_array) {
         Some(keyrings) if keyrings.is_empty() => {
             println!("no keyrings yet: make one with `keyward keyring create NAME`")
@@ -22,10 +23,26 @@ pub(super) fn keyrings(answer: &Value, json: bool) {
     }
 }
 
+/// What a listing may lack.
+pub(super) fn damaged(answer: &Value) {
+    if let Some(what) = answer.get("damaged").and_then(Value::as_str) {
+        eprintln!("warning: the store was edited, and what was edited is not listed: {what}");
+    }
+}
+
 fn table(keyrings: &[Value]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_FULL_CONDENSED);
-    table.set_header(["keyring", "suite", "versions", "active", "rotation due", "required context", "subject"]);
+    table.set_header([
+        "keyring",
+        "suite",
+        "versions",
+        "active",
+        "next run",
+        "rotation due",
+        "required context",
+        "subject",
+    ]);
     for keyring in keyrings {
         let versions = keyring["versions"].as_array().map_or(&[][..], Vec::as_slice);
         let active =
@@ -35,6 +52,7 @@ fn table(keyrings: &[Value]) -> Table {
             text(keyring, "suite").to_owned(),
             versions.len().to_string(),
             active.to_owned(),
+            date(keyring, "next_rotation"),
             due(keyring),
             list(&keyring["required_context"]),
             text(keyring, "subject_key").to_owned(),

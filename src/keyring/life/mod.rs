@@ -10,6 +10,7 @@ mod destroy;
 mod forbidden;
 mod reason;
 mod rotation;
+mod spread;
 
 mod time;
 
@@ -21,6 +22,7 @@ pub use destroy::{IDLE, MAX_WAIT_DAYS, MIN_WAIT_DAYS, Plan, Statement};
 pub use forbidden::Forbidden;
 pub use reason::{Reason, Trigger};
 pub use rotation::{Rotation, active, rotate};
+pub use spread::{EARLIEST, early, hash, mixed, part_of};
 pub use time::{Certainty, Counted, Now, Timekeeper};
 
 /// States of a key version (NIST SP 800-57 part 1).

@@ -60,9 +60,6 @@ fn a_shipped_policy_that_is_widened_fails_its_table() {
 fn the_policies_for_an_incident_open_what_is_suspended_or_compromised_and_no_more() {
     let (both, table) = (format!("{}\n{INCIDENT}", LEAST.0), include_str!("../../../policies/tests/incident.toml"));
     assert_eq!(run_table(&load(&both), table).unwrap().failures, []);
-    let own = run_table(&load(&both), LEAST.1).unwrap();
-    let changed: Vec<&str> = own.failures.iter().map(|failure| failure.name.as_str()).collect();
-    assert_eq!(changed, ["portal does not open what is refused: openSuspended"], "nothing else of it changes");
     let set: PolicySet = INCIDENT.parse().unwrap();
     for policy in set.policies() {
         let report = run_table(&load(&format!("{}\n{policy}", LEAST.0)), table).unwrap();

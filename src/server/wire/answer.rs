@@ -11,7 +11,7 @@ use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, Shredded}
 use super::Shape;
 use super::following;
 use super::keks;
-use super::keyrings::{inventory, keyring, stepped};
+use super::keyrings::{inventory, keyring, rest, stepped};
 use super::pen::{self, Pen};
 use super::wraps;
 
@@ -36,10 +36,10 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             return values_body(values, shape, request, |pen, sealed: &String| sealed_body(pen, sealed));
         }
         Answer::Opened(values) => return opened(values, shape, request),
-        Answer::Keyrings(keyrings) => pen::body(|pen| {
+        Answer::Keyrings { keyrings, next, damaged } => pen::body(|pen| {
             pen.raw("{\"keyrings\":");
             pen.list(&keyrings, |pen, view| keyring(pen, view));
-            pen.raw("}");
+            rest(pen, next.as_ref(), damaged.as_deref());
         }),
         Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
         Answer::Stepped(view, following) => pen::body(|pen| stepped(pen, &view, following.as_ref())),
@@ -55,7 +55,10 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
         Answer::Wraps(report) => pen::body(|pen| wraps::report(pen, &report)),
         Answer::Rewrapped(step) => pen::body(|pen| wraps::step(pen, &step)),
         Answer::Keks { uses, now } => pen::body(|pen| keks::uses(pen, &uses, now)),
-        Answer::Inventory { keyrings, next, now } => pen::body(|pen| inventory(pen, &keyrings, next.as_ref(), now)),
+        Answer::Inventory { keyrings, next, now, damaged } => pen::body(|pen| {
+            inventory(pen, &keyrings, now);
+            rest(pen, next.as_ref(), damaged.as_deref());
+        }),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };
     Encoded { status, content_type: JSON, retry: false, body: write }

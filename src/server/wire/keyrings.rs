@@ -24,20 +24,23 @@ pub(super) fn stepped(pen: &mut Pen, view: &KeyringView, following: Option<&Foll
 }
 
 /// A page of the inventory.
-pub(super) fn inventory(
-    pen: &mut Pen,
-    keyrings: &[(Arc<KeyringView>, Vec<Tally>)],
-    next: Option<&KeyringName>,
-    now: Wall,
-) {
+pub(super) fn inventory(pen: &mut Pen, keyrings: &[(Arc<KeyringView>, Vec<Tally>)], now: Wall) {
     pen.raw("{\"keyrings\":");
     pen.list(keyrings, |pen, (view, used)| {
         let counted: Vec<(&VersionView, Tally)> = view.versions.iter().zip(used.iter().copied()).collect();
         told(pen, view, |pen| pen.list(&counted, |pen, (one, used)| version(pen, one, Some((*used, now)))));
     });
+}
+
+/// Where a page ends, and what it may lack.
+pub(super) fn rest(pen: &mut Pen, next: Option<&KeyringName>, damaged: Option<&str>) {
     if let Some(next) = next {
         pen.raw(",\"next\":");
         pen.string(&next.to_string());
+    }
+    if let Some(damaged) = damaged {
+        pen.raw(",\"damaged\":");
+        pen.string(damaged);
     }
     pen.raw("}");
 }
@@ -57,6 +60,7 @@ fn told(pen: &mut Pen, view: &KeyringView, versions: impl FnOnce(&mut Pen)) {
     }
     limits(pen, &view.limits);
     time(pen, ",\"rotation_due\":", view.rotation_due());
+    time(pen, ",\"next_rotation\":", view.next_rotation());
     time(pen, ",\"created\":", Some(view.created));
     pen.raw(",\"generation\":");
     pen.number(view.generation);

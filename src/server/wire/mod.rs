@@ -21,7 +21,7 @@ pub use answer::{Encoded, encode, refuse};
 pub use control::{parse_create_keyring, parse_shred_partition};
 pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use open::parse_open;
-pub use query::{no_query, parse_audit_query, parse_inventory_query, parse_sidecars_query};
+pub use query::{no_query, parse_audit_query, parse_inventory_query, parse_list_query, parse_sidecars_query};
 pub use seal::parse_seal;
 pub use wraps::{parse_retire_kek, parse_rewrap_keys, parse_rewrap_partitions};
 

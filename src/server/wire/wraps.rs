@@ -88,7 +88,16 @@ pub(super) fn report(pen: &mut Pen, report: &RewrapReport) {
         pen.number(*keys);
         pen.raw("}");
     });
+    damaged(pen, &report.damaged);
     pen.raw("}");
+}
+
+/// Keyrings that nobody could look at; none is said by saying nothing.
+fn damaged(pen: &mut Pen, keyrings: &[String]) {
+    if !keyrings.is_empty() {
+        pen.raw(",\"damaged\":");
+        pen.list(keyrings, |pen, keyring| pen.string(keyring));
+    }
 }
 
 /// `{rewrapped, mended, failed, failures: [{key, why}], next?}`
@@ -107,6 +116,7 @@ pub(super) fn step(pen: &mut Pen, RewrapStep { report, next, stopped: _ }: &Rewr
         pen.string(why);
         pen.raw("}");
     });
+    damaged(pen, &report.damaged);
     if let Some(next) = next {
         pen.raw(",\"next\":");
         pen.string(next);
