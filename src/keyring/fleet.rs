@@ -63,7 +63,7 @@ impl Inner {
         Ok(self.now(open))
     }
 
-    async fn report_in(&self, open: &Open) -> Result<(), ApplyError> {
+    pub(super) async fn report_in(&self, open: &Open) -> Result<(), ApplyError> {
         let Some(id) = self.sidecar() else { return Ok(()) };
         // Before anything is read: what is said to be followed was followed by then.
         let changes = open.head().changes;

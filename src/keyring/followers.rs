@@ -70,6 +70,16 @@ impl Keyrings {
 }
 
 impl Inner {
+    /// Whoever may use keys is one of the fleet: says so before it does, and follows what was changed before it had. A store
+    /// that takes no row now gets it later; to keep the values shut for it would help nobody.
+    pub(super) async fn join_fleet(&self, open: &Open) -> Result<(), ApplyError> {
+        match self.report_in(open).await {
+            Ok(()) => self.owes.store(false, Ordering::Release),
+            Err(error) => tracing::warn!(%error, "the fleet does not know of this sidecar yet"),
+        }
+        self.catch_up(open).await
+    }
+
     /// A change was followed or made here.
     pub(super) fn followed(&self, body: &ChangeBody) {
         if REVOKING.contains(&body.kind.as_str()) {

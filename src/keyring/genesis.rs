@@ -173,6 +173,7 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     open.note_own(&own.head);
     describe_all(inner, &open).await?;
     inner.lease.confirm(asked);
+    inner.join_fleet(&open).await?;
     inner.show(open);
     inner.tick();
     Ok(genesis)
