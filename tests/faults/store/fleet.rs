@@ -140,7 +140,9 @@ fn who_suspends_a_key_hears_which_sidecar_has_not_followed_and_until_when() {
     assert_eq!(followed(&one, &change).0, Some(1), "a finding");
     let record = keyward_ok(&["audit", "tail", "--json", "--lines", "1000", "--config", &one.config()]);
     let record = record.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let record = record.filter(|record| record["event"] == "key.compromised" && record["outcome"] == "done").last();
+    let record = record
+        .filter(|record| record["event"] == "key.compromised" && record["outcome"] == "done")
+        .reduce(|_, newest| newest);
     assert_eq!(record.unwrap()["facts"]["sidecars_behind"], "1");
     let third = two.serve();
     let began = Instant::now();
