@@ -8,7 +8,7 @@ use prometheus::IntCounter;
 use crate::audit::{self, Log};
 use crate::clock::SharedClock;
 use crate::kek::{BreakerState, Kek, KekHealth, KekStatus, Recoveries};
-use crate::keyring::{KeyringHealth, Keyrings, Unlocking};
+use crate::keyring::{KekUse, KeyringHealth, Keyrings, Period, Unlocking};
 use crate::secret;
 use crate::server::health::{Board, Part, State};
 use crate::telemetry::Metrics;
@@ -44,6 +44,12 @@ impl Watched {
         for one in self.keks.iter() {
             self.kek_gauges(one);
         }
+        self.cryptoperiods();
+        if let Some(mirror) = self.keyrings.mirror() {
+            self.metrics.lives.mirror_serves.set(i64::from(mirror.serves));
+            self.metrics.lives.mirror_kept.set(i64::from(mirror.kept));
+            raise(&self.metrics.lives.mirror_served, mirror.served);
+        }
         raise(&self.keks.primary.metrics.failovers, self.keyrings.failovers());
     }
 
@@ -73,11 +79,23 @@ impl Watched {
                 };
                 let left = left.filter(|_| status.health == KekHealth::Unreachable && !refused);
                 let last = left.map_or(String::new(), |left| format!(", the last in {} s", left.as_secs()));
-                let text = format!("{word}{last}; {}", self.details(one, &status));
+                let old = self.overdue(one);
+                let state = if old.is_some() && matches!(state, State::Ok) { State::Degraded } else { state };
+                let text = format!("{word}{last}{}; {}", old.unwrap_or_default(), self.details(one, &status));
                 part(&format!("kek {}", one.kek.name()), state, &text)
             })
             .chain(self.keks.retiring.iter().map(|one| self.retiring_part(one)))
             .collect()
+    }
+
+    /// What is to be said of a version that wraps for longer than it should.
+    fn overdue(&self, one: &One) -> Option<String> {
+        let old = self
+            .keyrings
+            .kek_uses()
+            .into_iter()
+            .find(|known| known.kek == *one.kek.name() && known.wraps && known.period == Period::Over)?;
+        Some(format!(", but its cryptoperiod ended: version {} is to be rotated (docs/rotation.md)", old.version))
     }
 
     /// Nothing waits for it but what is not rewrapped yet.
@@ -123,6 +141,12 @@ impl Watched {
         }
         match (self.keyrings.health(), self.keyrings.missing().first()) {
             (KeyringHealth::Open, _) if self.keyrings.store_is_silent() => self.silent_part(),
+            (KeyringHealth::Open, _) if self.metrics.lives.hard_limit_past.get() > 0 => {
+                let spent = self.metrics.lives.hard_limit_past.get();
+                let text =
+                    format!("open; {spent} keyrings seal no more: their active versions are past the hard limit");
+                part("keyrings", State::Degraded, &text)
+            }
             (KeyringHealth::Open, None) => part("keyrings", State::Ok, "open"),
             (KeyringHealth::Open, Some((kek, keys))) => {
                 let text = format!("open; {keys} keys have no wrap by {kek}, which cannot stand in for them");
@@ -135,7 +159,13 @@ impl Watched {
     fn silent_part(&self) -> Part {
         match self.keyrings.state_lease() {
             Some(left) => {
-                let text = format!("open; the store is out of reach, and is believed for {} s more", left.as_secs());
+                let mirror = match self.keyrings.mirror() {
+                    Some(mirror) if mirror.serves => "; keyrings come from the local mirror",
+                    Some(mirror) if !mirror.kept => "; there is no local mirror any more",
+                    _ => "",
+                };
+                let left = left.as_secs();
+                let text = format!("open; the store is out of reach, and is believed for {left} s more{mirror}");
                 part("keyrings", State::Degraded, &text)
             }
             None => part("keyrings", State::Failing, "the store is out of reach for too long: nothing unlocks"),
@@ -173,6 +203,21 @@ impl Watched {
         metrics.missing.set(missing.map_or(0, |(_, keys)| signed(keys as u64)));
     }
 
+    /// Of each version of a key-encryption key that is not retired.
+    fn cryptoperiods(&self) {
+        let (lives, uses) = (&self.metrics.lives, self.keyrings.kek_uses());
+        let now = self.clock.wall().0;
+        let left = |expires: u64| if expires >= now { seconds(expires - now) } else { -seconds(now - expires) };
+        lives.show_periods(uses.iter().map(|one| (one.kek.as_str(), one.version, left(one.expires.0))));
+        for one in self.keks.wrapping() {
+            let is = |period: &[Period]| {
+                let of = |known: &&KekUse| known.kek == *one.kek.name() && known.wraps;
+                uses.iter().filter(of).any(|known| period.contains(&known.period))
+            };
+            lives.show_kek(one.kek.name().as_str(), is(&[Period::Due, Period::Over]), is(&[Period::Over]));
+        }
+    }
+
     fn gauges(&self) {
         let (metrics, health, cache) = (&self.metrics, self.log.health(), self.keyrings.cache_stats());
         metrics.audit_records.set(signed(health.records));
@@ -203,6 +248,11 @@ fn part(name: &str, state: State, text: &str) -> Part {
 
 fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+/// Microseconds as seconds; a gauge is a float, and no period is so long that it would lose seconds.
+fn seconds(micros: u64) -> f64 {
+    std::time::Duration::from_micros(micros).as_secs_f64()
 }
 
 /// Brings a counter up to a total that a part keeps itself.

@@ -16,6 +16,7 @@ const EVERY: Duration = Duration::from_secs(1);
 pub(super) async fn record(service: Arc<Service>, keyrings: Arc<Keyrings>, clock: SharedClock) {
     let mut said = Event::CacheHealthy;
     let mut store_said = Event::StoreRecovered;
+    let mut mirrored = Event::StoreRecovered;
     loop {
         clock.sleep_until(clock.mono().plus(EVERY)).await;
         let Some(state) = keyrings.unlocking() else { continue };
@@ -27,6 +28,13 @@ pub(super) async fn record(service: Arc<Service>, keyrings: Arc<Keyrings>, clock
         if event != store_said {
             let left = left.filter(|_| event == Event::StoreUnreachable);
             note(&service, event, left, &mut store_said).await;
+        }
+        let serves = keyrings.mirror().is_some_and(|mirror| mirror.serves);
+        if store_said != Event::StoreUnreachable {
+            mirrored = Event::StoreRecovered;
+        } else if serves && mirrored != Event::StoreMirrored {
+            // Once in each outage.
+            note(&service, Event::StoreMirrored, keyrings.state_lease(), &mut mirrored).await;
         }
     }
 }
@@ -62,6 +70,7 @@ fn tell(event: Event, left: Option<Duration>) {
             tracing::error!("the key-encryption key is out of reach and no cached key serves any more");
         }
         Event::StoreRecovered => tracing::info!("the store is heard again"),
+        Event::StoreMirrored => tracing::warn!(?seconds, "keyrings come from the local mirror"),
         _ => tracing::warn!(?seconds, "the store is out of reach: nothing unlocks once its last word is too old"),
     }
 }

@@ -50,6 +50,7 @@ impl Upkeep<'_> {
             metrics: metrics.clone(),
             sidecar: number(log),
         };
+        jobs.spawn(rotation::move_partitions(rotation.clone(), opened.clone()));
         jobs.spawn(rotation::run(rotation, opened));
     }
 }

@@ -61,6 +61,7 @@ events! {
     StoreFounded = "store.founded", Control;
     StoreUnreachable = "store.unreachable", Control;
     StoreRecovered = "store.recovered", Control;
+    StoreMirrored = "store.mirrored", Control;
     StoreBackedUp = "store.backed_up", Control;
     StoreRestored = "store.restored", Control;
     StoreJoined = "store.joined", Control;
@@ -175,6 +176,7 @@ pub const FACTS: &[&str] = &[
     "rewrapped",
     "sealed_digest",
     "self_test",
+    "sidecars_behind",
     "signal",
     "signed_off_by",
     "statement_digest",

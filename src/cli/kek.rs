@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
+use serde_json::Value;
 
 use crate::app;
 use crate::config::Config;
 use crate::names::KekName;
 
-use super::connect::block_on;
+use super::connect::{Sidecar, block_on};
 use super::failure::{Exit, Failure, chain};
 
 /// Make and show the key-encryption key.
@@ -87,6 +88,8 @@ impl KekCommand {
                 let found = app::inspect_kek(&config, kek.as_ref());
                 let found = block_on(async { found.await.map_err(|error| failed(&error)) })?;
                 print(&found);
+                let name = kek.as_ref().unwrap_or_else(|| config.keks.primary.name());
+                periods(&config, name);
                 Ok(if found.objection.is_none() { ExitCode::SUCCESS } else { super::failure::exit(Exit::Finding) })
             }
             Self::Rotate(rotate) => rotate.run(),
@@ -160,6 +163,33 @@ fn failed(error: &app::KekError) -> Failure {
         app::KekError::NoKek(_) => failure.hint("name one that [keyring] uses; without --kek it is the primary"),
         app::KekError::Token(_) | app::KekError::Files(_) => failure,
     }
+}
+
+/// Since when its versions wrap keys of the store: only a running sidecar knows, and only who may read the inventory.
+fn periods(config: &Config, kek: &KekName) {
+    let asked: Result<Value, Failure> =
+        block_on(async { Sidecar::connect(&config.server.control_socket).await?.ask("GET", "/v1/keks", None).await });
+    let Ok(answer) = asked else {
+        println!("cryptoperiod of its versions: the running sidecar says it to whoever may read the inventory");
+        return;
+    };
+    for one in answer["keks"].as_array().into_iter().flatten().filter(|one| one["kek"] == kek.as_str()) {
+        println!("version     {} wraps keys of the store since {}, {}", one["version"], day(one, "since"), left(one));
+    }
+}
+
+/// What is left of a cryptoperiod, in words.
+pub(super) fn left(one: &Value) -> String {
+    match (one["wraps"].as_bool(), one["days_left"].as_i64()) {
+        (Some(false), _) => "and no new ones: rewrap and retire it".to_owned(),
+        (_, Some(days)) if days < 0 => format!("its cryptoperiod is over since {}: rotate it", day(one, "expires")),
+        (_, Some(days)) => format!("{days} d of its cryptoperiod left"),
+        (_, None) => "-".to_owned(),
+    }
+}
+
+fn day(one: &Value, key: &str) -> String {
+    one[key].as_str().unwrap_or("-").chars().take(10).collect()
 }
 
 fn print(key: &app::KekReport) {

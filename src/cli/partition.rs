@@ -45,6 +45,9 @@ pub(super) struct Shred {
 pub(super) struct Rewrap {
     /// tenant/name, or a name in the tenant default
     keyring: String,
+    /// Why it is done
+    #[arg(long, value_parser = super::keyring::TRIGGERS)]
+    trigger: String,
     #[command(flatten)]
     target: Target,
 }
@@ -88,7 +91,7 @@ impl Rewrap {
             let path = format!("/v1/keyrings/{}/partitions/rewrap", self.keyring);
             let (mut done, bar) = (0, bar());
             loop {
-                let answer = sidecar.ask("POST", &path, None).await?;
+                let answer = sidecar.ask("POST", &path, Some(&json!({ "trigger": self.trigger }))).await?;
                 let count = |key: &str| answer[key].as_u64().unwrap_or_default();
                 done += count("rewrapped");
                 bar.set_length(done + count("remaining"));
@@ -162,6 +165,8 @@ fn words(certificate: &Value) -> String {
             text(&certificate["other_sidecars"]["that_reach_the_store_until"])
         ),
         format!("  if they do not            until {}", text(&certificate["other_sidecars"]["that_do_not_until"])),
+        super::keyring::followed::words(&certificate["other_sidecars"])
+            .map_or_else(|| "  which of them followed is not known".to_owned(), |told| format!("  {told}")),
         format!("Backups made before {}", text(&certificate["backups"]["made_before"])),
         format!("  {backups}"),
         "What survives the key".to_owned(),

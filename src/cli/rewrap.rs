@@ -11,9 +11,13 @@ use crate::names::KekName;
 
 use super::connect::{Listener, Sidecar, Target, block_on};
 use super::failure::{Exit, Failure, exit};
+use super::keyring::{REASONS, TRIGGERS};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Rewrap {
+    /// Why it is done
+    #[arg(long, required_unless_present = "dry_run", value_parser = TRIGGERS)]
+    trigger: Option<String>,
     /// Say what would be done, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -32,6 +36,9 @@ pub(super) struct Retire {
     /// The version; all of them without it
     #[arg(long, value_name = "VERSION", value_parser = clap::value_parser!(u32).range(1..))]
     key_version: Option<u32>,
+    /// Why
+    #[arg(long, value_parser = REASONS)]
+    reason: String,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -57,7 +64,7 @@ impl Rewrap {
                 told(&before, None, self.json);
                 return Ok(ExitCode::SUCCESS);
             }
-            let done = work(&mut sidecar, count(&before, "behind")).await?;
+            let done = work(&mut sidecar, self.trigger.as_deref(), count(&before, "behind")).await?;
             let after = sidecar.ask("GET", "/v1/keys/wraps", None).await?;
             told(&after, Some(&done), self.json);
             let complete = after["complete"] == true && done.failed == 0;
@@ -70,7 +77,10 @@ impl Retire {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         block_on(async {
             let mut sidecar = self.target.connect(Listener::Control).await?;
-            let body = self.key_version.map_or_else(|| json!({}), |version| json!({ "version": version }));
+            let mut body = json!({ "reason": self.reason });
+            if let Some(version) = self.key_version {
+                body["version"] = json!(version);
+            }
             let path = format!("/v1/keks/{}/retire", self.kek);
             let report = sidecar.ask("POST", &path, Some(&body)).await?;
             if self.json {
@@ -86,11 +96,14 @@ impl Retire {
 }
 
 /// Part after part, until none is left. Stopped anywhere, the next run goes on with what is left.
-async fn work(sidecar: &mut Sidecar, behind: u64) -> Result<Done, Failure> {
+async fn work(sidecar: &mut Sidecar, trigger: Option<&str>, behind: u64) -> Result<Done, Failure> {
     let bar = bar(behind);
     let (mut done, mut next) = (Done::default(), None::<String>);
     loop {
-        let body = next.as_ref().map_or_else(|| json!({}), |next| json!({ "after": next }));
+        let mut body = json!({ "trigger": trigger });
+        if let Some(next) = &next {
+            body["after"] = json!(next);
+        }
         let part = sidecar.ask("POST", "/v1/keys/rewrap", Some(&body)).await.map_err(|failure| {
             bar.abandon();
             failure.hint("what was done is kept: run it again for the rest")
@@ -137,6 +150,10 @@ fn told(report: &Value, done: Option<&Done>, json: bool) {
         table.add_row([wraps["kek"].as_str().unwrap_or("-").to_owned(), version.to_string(), keys.to_string()]);
     }
     println!("{table}");
+    for keyring in report["damaged"].as_array().into_iter().flatten() {
+        let name = keyring.as_str().unwrap_or("-");
+        eprintln!("warning: the keyring {name} was edited in the store: none of its keys was looked at");
+    }
     let (keys, behind) = (count(report, "keys"), count(report, "behind"));
     match done {
         None => println!("{keys} keys, {behind} of them would be wrapped anew"),

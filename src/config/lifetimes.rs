@@ -30,6 +30,8 @@ pub(super) fn cache(
         store_offline_max: store?,
         cache_keys: keys?,
         data_key_period: rotation?.data_key,
+        hard_limit: rotation?.hard_limit,
+        kek_period: rotation?.kek,
         usage_limits: UsageLimits { messages: rotation?.messages, bytes: rotation?.bytes },
     })
 }
@@ -40,6 +42,7 @@ pub(super) fn rotation(raw: &RawRotation, found: &mut Found) -> Option<jobs::Set
     let hard = within("rotation.hard_limit", raw.hard_limit.as_deref(), HARD_LIMIT, (A_DAY, HARD_LIMIT), found);
     let most = hard.unwrap_or(HARD_LIMIT);
     let data = within("rotation.data_key", raw.data_key.as_deref(), DATA_KEY.min(most), (AN_HOUR, most), found);
+    let kek = within("rotation.kek", raw.kek.as_deref(), KEK.min(most), (A_DAY, most), found);
     let check = within("rotation.check", raw.check.as_deref(), CHECK, (A_SECOND, AN_HOUR), found);
     let messages = count("rotation.messages", raw.messages, MESSAGES, found);
     let bytes = raw.bytes.as_deref().map_or(Ok(BYTES), units::bytes);
@@ -49,6 +52,7 @@ pub(super) fn rotation(raw: &RawRotation, found: &mut Found) -> Option<jobs::Set
     }
     Some(jobs::Settings {
         data_key: data?,
+        kek: kek?,
         hard_limit: hard?,
         messages: messages?,
         bytes: bytes?,
@@ -59,6 +63,7 @@ pub(super) fn rotation(raw: &RawRotation, found: &mut Found) -> Option<jobs::Set
 
 const A_DAY: Duration = Duration::from_secs(86_400);
 const DATA_KEY: Duration = Duration::from_secs(90 * 86_400);
+const KEK: Duration = Duration::from_secs(365 * 86_400);
 const HARD_LIMIT: Duration = Duration::from_secs(730 * 86_400);
 const CHECK: Duration = Duration::from_secs(60);
 /// What SP 800-38D allows a key with random nonces of 96 bits; those of the suites here are twice as long.

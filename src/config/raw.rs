@@ -143,6 +143,7 @@ pub struct RawCache {
 pub struct RawRotation {
     pub enabled: Option<bool>,
     pub data_key: Option<String>,
+    pub kek: Option<String>,
     pub hard_limit: Option<String>,
     pub messages: Option<i64>,
     pub bytes: Option<String>,

@@ -1,6 +1,7 @@
 //! What happens without a request? One task each, started and ended by `app`: admission of the keyrings while the KEK
 //! is away, sweeping of expired keys. Jobs never open data.
 
+pub mod partitions;
 pub mod schedule;
 
 use std::sync::Arc;
@@ -17,6 +18,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 /// What a crash loses of the counted time: it makes a wait of a week that much longer.
 const REPORT: Duration = Duration::from_secs(600);
+/// However many keys are suspended or shredded: one row of a sidecar a second at most.
+const SAY: Duration = Duration::from_secs(1);
 /// Expired keys leave the memory within this time even if nobody asks for any key.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -37,6 +40,7 @@ pub async fn admit(keyrings: Arc<Keyrings>, clock: SharedClock) -> Result<Genesi
 
 /// Learns what other sidecars changed, for ever: at each hint of the store, and at least so often.
 pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock, poll: Duration) {
+    let mut said = clock.mono();
     loop {
         tokio::select! {
             () = clock.sleep_until(clock.mono().plus(poll)) => {}
@@ -44,12 +48,23 @@ pub async fn follow(keyrings: Arc<Keyrings>, clock: SharedClock, poll: Duration)
         }
         match keyrings.catch_up().await {
             // Before the admission there is nothing to follow; readiness says why.
+            Ok(()) if clock.mono().since(said) >= SAY => {
+                said = clock.mono();
+                acknowledge(&keyrings).await;
+            }
             Ok(()) | Err(ApplyError::Unavailable(_)) => {}
             Err(error) => {
                 tracing::error!(%error, "the store is refused");
                 keyrings.shut(&error.to_string());
             }
         }
+    }
+}
+
+/// Whoever revoked a key waits to hear that this sidecar has followed.
+async fn acknowledge(keyrings: &Keyrings) {
+    if let Err(error) = keyrings.acknowledge().await {
+        tracing::warn!(%error, "the fleet could not be told how far this sidecar has followed");
     }
 }
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::follow::Open;
+use super::life::{Reason, Trigger};
 use super::rings::Ring;
 use super::{ApplyError, Inner, KeyState, Keyrings, SYSTEM, Tally, UnlockError, UsageLimits};
 use crate::clock::Wall;
@@ -67,6 +68,44 @@ impl Keyrings {
             }
         }
         Ok(Aged { found, keyrings, later })
+    }
+}
+
+/// A keyring whose rotation has left partitions under older versions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Elsewhere {
+    /// The keyring.
+    pub keyring: KeyringName,
+    /// Why its active version was made.
+    pub trigger: Trigger,
+    /// How many partitions.
+    pub partitions: u64,
+}
+
+impl Keyrings {
+    /// The keyrings whose partitions have not followed to the active version, by name.
+    pub async fn partitions_elsewhere(&self) -> Result<Vec<Elsewhere>, UnlockError> {
+        let open = self.inner.opened()?;
+        let names: BTreeSet<KeyringName> =
+            open.directory().lagging().iter().filter_map(|name| name.parse().ok()).collect();
+        let mut found = Vec::with_capacity(names.len());
+        for name in names {
+            let view = match self.find(&name).await {
+                Err(UnlockError::Tampered) | Ok(None) => continue,
+                view => view?,
+            };
+            let Some((view, active)) = view.as_ref().and_then(|view| Some((view, view.active()?))) else { continue };
+            let older = view.versions.iter().filter(|version| version.id != active.id);
+            let partitions: u64 = older.map(|version| version.partitions).sum();
+            let trigger = match active.reason {
+                Reason::Rotation(trigger) => trigger,
+                _ => Trigger::Schedule,
+            };
+            if partitions > 0 {
+                found.push(Elsewhere { keyring: name, trigger, partitions });
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -50,6 +50,24 @@ pub(super) struct HeadBody {
     /// Of new values; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+    /// Of keyward's own head: since when each version of a key-encryption key wraps keys of this store.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrapping: Vec<Wrapping>,
+}
+
+/// The first use of a version of a key-encryption key in this store.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wrapping {
+    pub kek: String,
+    pub since: u64,
+    pub version: u32,
+}
+
+impl Wrapping {
+    pub(super) fn is(&self, wrap: &crate::kek::Wrap) -> bool {
+        self.kek == wrap.kek.as_str() && self.version == wrap.kek_version
+    }
 }
 
 /// A key-encryption key, or one version of it, that was retired: nothing was wrapped by it then.
@@ -221,8 +239,17 @@ pub(super) struct TouchedKey {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SidecarBody {
+    /// Up to which change it has followed the store.
+    #[serde(default)]
+    pub changes: u64,
     /// Microseconds that the fleet has counted, as far as this sidecar knows.
     pub counted: u64,
+    /// When it said so, by its own clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heard: Option<u64>,
+    /// For how many seconds it believes a store that it cannot reach.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
     pub schema: u32,
 }
 

@@ -284,6 +284,7 @@ impl Inner {
                 return Err(failed(ApplyError::Unavailable(why)));
             }
         }
+        let draft = self.with_first_uses(open, draft).await.map_err(failed)?;
         let drafted = draft.seal(&open.system.rows, head);
         let mut drafted = drafted.map_err(|error| failed(ApplyError::Unavailable(error.to_string())))?;
         match self.writer.commit(std::mem::take(&mut drafted.writes)).await {

@@ -40,11 +40,13 @@ pub(super) struct Facts {
     pub keys: u16,
     /// How many of them have no wrap by each of the KEKs.
     pub without: [u16; ROLES],
+    /// Whether partitions are wrapped by another version than the active one.
+    pub elsewhere: bool,
 }
 
 impl Default for Facts {
     fn default() -> Self {
-        Self { due: NEVER, keys: 0, without: [0; ROLES] }
+        Self { due: NEVER, keys: 0, without: [0; ROLES], elsewhere: false }
     }
 }
 
@@ -77,6 +79,8 @@ pub(super) struct Directory {
     live: Names,
     keys: usize,
     without: [usize; ROLES],
+    /// Keyrings that have partitions elsewhere.
+    lagging: usize,
 }
 
 impl Directory {
@@ -93,6 +97,7 @@ impl Directory {
             live: Names::default(),
             keys: 0,
             without: [0; ROLES],
+            lagging: 0,
         }
     }
 
@@ -144,6 +149,7 @@ impl Directory {
         let Some(entry) = self.entries.get_mut(at) else { return };
         let old = std::mem::replace(&mut entry.facts, facts);
         self.keys = (self.keys + usize::from(facts.keys)).saturating_sub(usize::from(old.keys));
+        self.lagging = (self.lagging + usize::from(facts.elsewhere)).saturating_sub(usize::from(old.elsewhere));
         for ((total, new), old) in self.without.iter_mut().zip(facts.without).zip(old.without) {
             *total = (*total + usize::from(new)).saturating_sub(usize::from(old));
         }
@@ -193,6 +199,12 @@ impl Directory {
         let due = self.entries.iter().filter(|entry| entry.facts.due <= minute).map(|entry| entry.name.clone());
         let later = self.entries.iter().map(|entry| entry.facts.due).filter(|due| *due > minute && *due != NEVER);
         (due.collect(), later.min())
+    }
+
+    /// The keyrings that have partitions under another version than the active one. Looks at none while there is none.
+    pub(super) fn lagging(&self) -> Vec<Box<str>> {
+        let lagging = self.entries.iter().filter(|entry| entry.facts.elsewhere).map(|entry| entry.name.clone());
+        if self.lagging == 0 { Vec::new() } else { lagging.collect() }
     }
 
     /// All names, in no order.
@@ -264,11 +276,15 @@ mod tests {
         for n in 0..1000_u64 {
             let name = format!("default/k{n}");
             directory.note(&name, known(1));
-            let facts = Facts { due: u32::try_from(n).unwrap(), keys: 2, without: [0, 1] };
+            let facts = Facts { due: u32::try_from(n).unwrap(), keys: 2, without: [0, 1], elsewhere: n < 3 };
             directory.describe(&name, std::iter::once(KeyVersionId(n.to_be_bytes())), facts);
         }
         directory.note("default/k5", known(2));
-        directory.describe("default/k5", std::iter::empty(), Facts { due: NEVER, keys: 3, without: [1, 0] });
+        directory.describe(
+            "default/k5",
+            std::iter::empty(),
+            Facts { due: NEVER, keys: 3, without: [1, 0], elsewhere: true },
+        );
         assert_eq!(directory.len(), 1000);
         assert_eq!(directory.known("default/k5"), Some(known(2)));
         assert_eq!(directory.known("default/k1000"), None);
@@ -276,5 +292,10 @@ mod tests {
         assert_eq!(directory.totals(), (2001, [1, 999]));
         let (due, next) = directory.due(9);
         assert_eq!((due.len(), next), (9, Some(10)));
+        assert_eq!(directory.lagging().len(), 4);
+        for name in ["default/k0", "default/k1", "default/k2", "default/k5"] {
+            directory.describe(name, std::iter::empty(), Facts::default());
+        }
+        assert_eq!((directory.lagging().len(), directory.lagging), (0, 0));
     }
 }

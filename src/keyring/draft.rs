@@ -126,6 +126,11 @@ impl RingDraft {
         }
     }
 
+    /// Whether it is of this keyring.
+    pub(super) fn is_of(&self, name: &str) -> bool {
+        self.name == name
+    }
+
     /// The keys that the change writes.
     pub(super) fn written(&self) -> impl Iterator<Item = &SealedKey> {
         self.keys.iter().filter(|(_, touch)| *touch == Touch::Changed).map(|(key, _)| key)

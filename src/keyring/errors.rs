@@ -63,6 +63,9 @@ pub enum UnlockError {
     /// Suspended, compromised, destroyed.
     #[error("the key version is {0:?}")]
     State(KeyState),
+    /// The active version is older than any may be: it seals no more.
+    #[error("the active version has reached the hard limit of its age: it opens, and seals no more")]
+    Spent,
     /// KEK unreachable, deadline passed, or the store is not open yet: retrying is right.
     #[error("{0}")]
     Unavailable(String),

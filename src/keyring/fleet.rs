@@ -1,7 +1,9 @@
-//! What do the sidecars of a store tell each other? Each writes one sealed row of its own: the time that it has counted.
+//! What do the sidecars of a store tell each other? Each writes one sealed row of its own: the time that it has counted, and
+//! how far it has followed the chain of changes (see `followers`).
 //! A row that an editor put back to an older one makes waits longer, never shorter: the highest count of all rows counts.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::bodies::{self, ChangeBody, SCHEMA, SidecarBody};
 use super::follow::Open;
@@ -11,6 +13,18 @@ use super::verify::Damage;
 use super::{ApplyError, Inner, Keyrings, StoreHead};
 use crate::clock::Wall;
 use crate::store::{SidecarId, SidecarRow, StoreError, Tag, Write};
+
+/// What a sidecar says of itself.
+pub(super) struct Sidecar {
+    pub row: SidecarRow,
+    pub counted: Counted,
+    /// Up to which change it has followed the store.
+    pub changes: u64,
+    /// When it said so, by its own clock.
+    pub heard: Option<Wall>,
+    /// For how long it believes a store that it cannot reach.
+    pub lease: Option<Duration>,
+}
 
 /// What this process knows of time.
 pub(super) struct Time(Mutex<Timekeeper>);
@@ -31,7 +45,7 @@ impl Inner {
         let newest = newest.filter(|link| seal::digest(link).is_ok_and(|digest| digest == head.digest));
         let body = newest.and_then(|link| bodies::decode::<ChangeBody>(&link.body).ok());
         let recorded = Wall(body.map_or(0, |body| body.at));
-        let fleet = self.fleet(rows).await?.into_iter().map(|(_, counted)| counted).max().unwrap_or_default();
+        let fleet = self.fleet(rows).await?.into_iter().map(|one| one.counted).max().unwrap_or_default();
         let keeper = Timekeeper::begin(self.clock.wall(), self.clock.mono(), recorded, fleet);
         Ok(Time(Mutex::new(keeper)))
     }
@@ -43,19 +57,23 @@ impl Inner {
 
     /// The time, with what the others have counted.
     pub(super) async fn fleet_now(&self, open: &Open) -> Result<Now, ApplyError> {
-        for (_, counted) in self.fleet(&open.system.rows).await? {
-            open.time.keeper().observe(counted, self.clock.mono());
+        for one in self.fleet(&open.system.rows).await? {
+            open.time.keeper().observe(one.counted, self.clock.mono());
         }
         Ok(self.now(open))
     }
 
-    async fn report_in(&self, open: &Open) -> Result<(), ApplyError> {
+    pub(super) async fn report_in(&self, open: &Open) -> Result<(), ApplyError> {
         let Some(id) = self.sidecar() else { return Ok(()) };
-        let counted = self.fleet_now(open).await?.counted;
+        // Before anything is read: what is said to be followed was followed by then.
+        let changes = open.head().changes;
+        let now = self.fleet_now(open).await?;
         let rows = self.fleet(&open.system.rows).await?;
-        let generation = rows.iter().find(|(row, _)| row.id == id).map_or(0, |(row, _)| row.generation);
+        let generation = rows.iter().find(|one| one.row.id == id).map_or(0, |one| one.row.generation);
         let generation = generation.saturating_add(1);
-        let body = SidecarBody { counted: counted.0, schema: SCHEMA };
+        let (counted, heard) = (now.counted.0, Some(now.wall.0));
+        let lease = Some(self.settings.store_offline_max.as_secs());
+        let body = SidecarBody { changes, counted, heard, lease, schema: SCHEMA };
         let unwritten = |_| ApplyError::Unavailable("a row could not be sealed".to_owned());
         let body = bodies::encode(&body).ok_or(()).map_err(unwritten)?;
         let mut row = SidecarRow { id, generation, body, tag: Tag([0; 32]) };
@@ -67,13 +85,15 @@ impl Inner {
         }
     }
 
-    async fn fleet(&self, rows: &RowSealer) -> Result<Vec<(SidecarRow, Counted)>, ApplyError> {
+    pub(super) async fn fleet(&self, rows: &RowSealer) -> Result<Vec<Sidecar>, ApplyError> {
         let mut fleet = Vec::new();
         for row in self.writer.sidecars().await? {
             let what = || format!("the row of sidecar {}", hex::encode(row.id.0));
             rows.verify(Row::Sidecar(&row)).map_err(|_| Damage::of(what(), "its seal does not verify"))?;
             let body: SidecarBody = bodies::decode(&row.body).map_err(|why| Damage::unreadable(what(), why))?;
-            fleet.push((row, Counted(body.counted)));
+            let SidecarBody { changes, counted, heard, lease, schema: _ } = body;
+            let (heard, lease) = (heard.map(Wall), lease.map(Duration::from_secs));
+            fleet.push(Sidecar { row, counted: Counted(counted), changes, heard, lease });
         }
         Ok(fleet)
     }

@@ -5,9 +5,10 @@
 //! one, is an edit and is never used.
 
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::bodies::{self, ChangeBody, HeadBody, Retired};
+use super::bodies::{self, ChangeBody, HeadBody, Retired, Wrapping};
 use super::directory::{Directory, Intent, Known};
 use super::fleet::Time;
 use super::lives;
@@ -31,6 +32,8 @@ pub(super) struct Open {
     directory: RwLock<Directory>,
     /// By what no key may be wrapped any more.
     retired: RwLock<Vec<Retired>>,
+    /// Since when each version of a key-encryption key wraps.
+    wrapping: RwLock<Vec<Wrapping>>,
     /// Keyrings that were found edited, and which row it is.
     blamed: Mutex<Blamed>,
 }
@@ -43,6 +46,15 @@ pub(super) struct Loaded {
     pub head: HeadBody,
 }
 
+/// Keyrings by name, as many as were asked for.
+pub(super) struct Page {
+    pub loaded: Vec<Loaded>,
+    /// Those that were edited in the store.
+    pub damaged: Vec<String>,
+    /// The last one of either; None at the end.
+    pub last: Option<String>,
+}
+
 impl Open {
     pub(super) fn new(system: System, directory: Directory, time: Time, limit: usize) -> Self {
         Self {
@@ -51,6 +63,7 @@ impl Open {
             time,
             directory: RwLock::new(directory),
             retired: RwLock::default(),
+            wrapping: RwLock::default(),
             blamed: Mutex::default(),
         }
     }
@@ -66,9 +79,26 @@ impl Open {
         self.blamed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What keyward's own head says of them.
-    pub(super) fn retire(&self, own: &HeadBody) {
+    /// What keyward's own head says of key-encryption keys.
+    pub(super) fn note_own(&self, own: &HeadBody) {
         self.retired.write().unwrap_or_else(PoisonError::into_inner).clone_from(&own.retired);
+        self.wrapping.write().unwrap_or_else(PoisonError::into_inner).clone_from(&own.wrapping);
+    }
+
+    /// Since when which version wraps, but for those that were retired since.
+    pub(super) fn wrapping(&self) -> Vec<Wrapping> {
+        let retired = self.retired.read().unwrap_or_else(PoisonError::into_inner);
+        let over = |one: &&Wrapping| {
+            retired.iter().any(|it| it.kek == one.kek && it.version.is_none_or(|version| version == one.version))
+        };
+        let wrapping = self.wrapping.read().unwrap_or_else(PoisonError::into_inner);
+        wrapping.iter().filter(|one| !over(one)).cloned().collect()
+    }
+
+    /// Of these wraps those by a version that has wrapped nothing yet.
+    pub(super) fn first_uses<'w>(&self, wraps: &'w [(WrapRole, Wrap)]) -> impl Iterator<Item = &'w Wrap> {
+        let wrapping = self.wrapping.read().unwrap_or_else(PoisonError::into_inner);
+        wraps.iter().map(|(_, wrap)| wrap).filter(move |wrap| !wrapping.iter().any(|one| one.is(wrap)))
     }
 
     pub(super) fn directory(&self) -> RwLockReadGuard<'_, Directory> {
@@ -119,7 +149,7 @@ impl Open {
             directory.describe(&rows.head.name, ids, facts);
         }
         if let Some(own) = &own {
-            self.retire(own);
+            self.note_own(own);
         }
         directory.live(&made);
         directory.shred(&shredded);
@@ -129,6 +159,7 @@ impl Open {
             directory.remember(Intent { log: log.clone(), index }, &head.keyring);
         }
         directory.set_head(after);
+        inner.followed(body);
         for name in body.heads.iter().filter_map(|head| head.keyring.parse().ok()) {
             self.hot.forget(&name);
         }
@@ -146,6 +177,8 @@ impl Inner {
             self.note_damage(why);
         }
         if followed.is_ok() {
+            let served = self.mirror.as_ref().map_or(0, |mirror| mirror.served());
+            self.mirrored.store(served, Ordering::Release);
             self.lease.confirm(asked);
         }
         followed
@@ -326,16 +359,38 @@ impl Inner {
         let page = self.writer.rings(after, keys).await?;
         let mut loaded = Vec::with_capacity(page.len());
         for rows in page {
-            let known = open.directory().known(&rows.head.name);
-            match known {
-                Some(known) if known == Known::new(rows.head.generation, &rows.head.tag) => {
-                    let head = self.believe(open, &rows, known).await?;
-                    loaded.push(Loaded { rows, head });
-                }
-                _ => loaded.extend(self.load_anew(open, &rows).await?),
-            }
+            loaded.extend(self.loaded(open, rows).await?);
         }
         Ok(loaded)
+    }
+
+    /// The same for whoever goes on past a keyring that was edited: it is named, and left out.
+    pub(super) async fn page_past(&self, open: &Open, after: Option<String>, keys: u32) -> Result<Page, ApplyError> {
+        let rows = self.writer.rings(after, keys).await?;
+        let last = rows.last().map(|rows| rows.head.name.clone());
+        let (mut loaded, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
+        for rows in rows {
+            let name = rows.head.name.clone();
+            match self.loaded(open, rows).await {
+                Ok(found) => loaded.extend(found),
+                Err(ApplyError::Tampered(why)) => {
+                    self.note_damage(&why);
+                    damaged.push(name);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Page { loaded, damaged, last })
+    }
+
+    async fn loaded(&self, open: &Open, rows: RingRows) -> Result<Option<Loaded>, ApplyError> {
+        let known = Known::new(rows.head.generation, &rows.head.tag);
+        let newest = open.directory().known(&rows.head.name);
+        if newest != Some(known) {
+            return self.load_anew(open, &rows).await;
+        }
+        let head = self.believe(open, &rows, known).await?;
+        Ok(Some(Loaded { rows, head }))
     }
 
     /// A keyring that is newer in the store than in the directory, or older, or unknown: the chain decides.

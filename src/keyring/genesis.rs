@@ -10,6 +10,7 @@ use super::change::fresh_id;
 use super::directory::{Directory, Intent, Known};
 use super::draft::{Draft, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
+use super::kek_uses::note_first_use;
 use super::keks::NotGiven;
 use super::lookup;
 use super::partition::{self, Partitions};
@@ -78,8 +79,8 @@ pub(super) async fn found(
         store_key: store_id.to_string(),
     };
     let genesis = genesis_row(&body, &rows).map_err(no_memory)?;
-    let drafted =
-        founding(at, [sealed_store, sealed_pseudonym]).seal(&rows, StoreHead::default()).map_err(no_memory)?;
+    let draft = founding(at, [sealed_store, sealed_pseudonym])?;
+    let drafted = draft.seal(&rows, StoreHead::default()).map_err(no_memory)?;
     let mut writes = vec![Write::Genesis(genesis)];
     writes.extend(drafted.writes);
     writer.commit(writes).await.map_err(|error| match error {
@@ -96,7 +97,7 @@ fn genesis_row(body: &GenesisBody, rows: &RowSealer) -> Result<GenesisRow, crypt
     Ok(row)
 }
 
-fn founding(at: Wall, keys: [SealedKey; 2]) -> Draft {
+fn founding(at: Wall, keys: [SealedKey; 2]) -> Result<Draft, Damage> {
     let head = HeadBody {
         count: 0,
         created: at.0,
@@ -109,10 +110,16 @@ fn founding(at: Wall, keys: [SealedKey; 2]) -> Draft {
         schema: SCHEMA,
         subject_key: None,
         suite: None,
+        wrapping: Vec::new(),
     };
     let mut ring = RingDraft::new(SYSTEM.to_owned(), head);
-    keys.into_iter().for_each(|key| ring.add(key));
-    Draft { kind: "store.founded", at, intent: None, rings: vec![ring], partitions: Vec::new() }
+    for key in keys {
+        for (_, wrap) in rings::wraps_of(&key)? {
+            note_first_use(&mut ring.head, &wrap, at);
+        }
+        ring.add(key);
+    }
+    Ok(Draft { kind: "store.founded", at, intent: None, rings: vec![ring], partitions: Vec::new() })
 }
 
 /// Unwraps keyward's own keys, verifies every row and opens the store for use. Nothing to do when it is open.
@@ -166,10 +173,12 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
     let time = inner.begin_time(&rows, directory.head()).await?;
     let system = System { genesis: genesis.clone(), rows, pseudonyms, partitions };
     let open = Open::new(system, directory, time, inner.settings.cache_keys);
-    open.retire(&own.head);
+    open.note_own(&own.head);
     describe_all(inner, &open).await?;
     inner.lease.confirm(asked);
+    inner.join_fleet(&open).await?;
     inner.show(open);
+    inner.tick();
     Ok(genesis)
 }
 

@@ -197,6 +197,8 @@ mod tests {
         let s = Duration::from_secs;
         let settings = |ttl, offline, store| Settings {
             data_key_period: Duration::from_secs(90 * 86_400),
+            hard_limit: Duration::from_secs(730 * 86_400),
+            kek_period: Duration::from_secs(365 * 86_400),
             environment: Environment::Production,
             cache_ttl: s(ttl),
             offline_max: s(offline),

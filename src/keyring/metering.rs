@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -14,11 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::cache::Slot;
 use super::directory::{IdHasher, number};
 use super::follow::Open;
-use super::rings::Ring;
+use super::rings::{Ring, Version};
 use super::seal::Row;
 use super::usage::{Day, Grant, Meter, Need, Tally, UsageLimits};
 use super::{ApplyError, Inner, Keyrings, UnlockError, bodies};
-use crate::clock::{Mono, Steady, Wall};
+use crate::clock::Wall;
 use crate::names::KeyVersionId;
 use crate::store::{SidecarId, StoreError, Tag, UsageRow, Write};
 
@@ -49,8 +49,8 @@ pub(super) struct Metered {
 /// All meters.
 pub(super) struct Metering {
     meters: Mutex<Meters>,
-    steady: Mutex<Steady>,
-    today: AtomicU32,
+    /// The time to go by, in microseconds, as of the last look at the clocks.
+    believed: AtomicU64,
     /// How many meters are kept beyond those of cached keys.
     room: usize,
 }
@@ -82,16 +82,19 @@ impl Metered {
 }
 
 impl Metering {
-    pub fn new(cached: usize, wall: Wall, mono: Mono) -> Self {
+    pub fn new(cached: usize, wall: Wall) -> Self {
         let room = cached.saturating_mul(4).max(LEAST_ROOM);
-        let steady = Mutex::new(Steady::new(wall, mono, None));
-        Self { meters: Mutex::default(), steady, today: AtomicU32::new(Day::of(wall).0), room }
+        Self { meters: Mutex::default(), believed: AtomicU64::new(wall.0), room }
     }
 
-    /// Looks at the clocks, so that uses need not.
-    pub fn tick(&self, wall: Wall, mono: Mono) {
-        let reading = lock(&self.steady).read(wall, mono);
-        self.today.store(Day::of(reading.wall).0, Ordering::Relaxed);
+    /// Notes the time to go by, so that uses need not look at the clocks.
+    pub fn tick(&self, believed: Wall) {
+        self.believed.store(believed.0, Ordering::Relaxed);
+    }
+
+    /// The time to go by, some seconds old.
+    pub fn believed(&self) -> Wall {
+        Wall(self.believed.load(Ordering::Relaxed))
     }
 
     /// The meter of a key, if it is in use.
@@ -136,10 +139,26 @@ impl Inner {
         (ring, id): (&Ring, KeyVersionId),
         load: Load,
     ) -> Result<(), UnlockError> {
+        // Whatever seals is counted: no way to seal leads past the hard limit.
+        ring.version(id).map_or(Ok(()), |version| self.may_seal(version))?;
         match slot.metered().map(|metered| metered.meter.seal(load.messages, load.bytes)) {
             Some(Grant::Given) => Ok(()),
             granted => self.count_anew(slot, (ring, id), load, granted).await,
         }
+    }
+
+    /// Whether a version is young enough to seal: past the hard limit none is, whatever became of its rotation.
+    #[inline]
+    pub(super) fn may_seal(&self, version: &Version) -> Result<(), UnlockError> {
+        let since = version.view.activated.unwrap_or(version.view.created);
+        let age = self.metering.believed().0.saturating_sub(since.0);
+        if u128::from(age) < self.settings.hard_limit.as_micros() { Ok(()) } else { Err(UnlockError::Spent) }
+    }
+
+    /// Looks at the clocks for all that does not look itself.
+    pub(super) fn tick(&self) {
+        let believed = self.opened().map_or_else(|_| self.clock.wall(), |open| self.now(&open).wall);
+        self.metering.tick(believed);
     }
 
     #[cold]
@@ -179,7 +198,7 @@ impl Inner {
     /// Notes that a key opens today, beside the request.
     #[inline]
     pub(super) fn note_opening(self: &Arc<Self>, slot: &Arc<Slot>, (ring, id): (&Ring, KeyVersionId)) {
-        let today = Day(self.metering.today.load(Ordering::Relaxed));
+        let today = Day::of(self.metering.believed());
         if slot.metered().is_none_or(|metered| metered.meter.open(today) != Grant::Given)
             && slot.notes(self.clock.mono())
         {

@@ -15,8 +15,10 @@ mod drill;
 mod errors;
 mod fleet;
 mod follow;
+mod followers;
 mod genesis;
 mod inventory;
+mod kek_uses;
 mod keks;
 mod lease;
 pub mod life;
@@ -40,7 +42,7 @@ mod verify;
 mod views;
 mod wraps;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -57,13 +59,15 @@ use self::seal::RowSealer;
 use crate::clock::SharedClock;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
-use crate::store::{Opened, Reader, Writer};
+use crate::store::{MirrorState, Opened, Reader, Writer};
 
 pub use crate::crypto::Suite;
-pub use aging::{Aged, Aging};
+pub use aging::{Aged, Aging, Elsewhere};
 pub use cache::CacheStats;
 pub use drill::{CanaryKey, Proof, Standing, ends_at, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
+pub use followers::{Follower, Following};
+pub use kek_uses::{KekUse, Period};
 pub use keks::Keks;
 pub use lease::{RevocationBound, STORE_POLL, StateLease, Unlocking};
 pub use life::KeyState;
@@ -78,7 +82,8 @@ pub use transfer::{Destination, RewrapKey, SealedParts, Source, TransferError};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{
-    Environment, Escrow, Genesis, KeyLimits, KeyringHealth, KeyringView, NotAHead, Pinned, StoreHead, VersionView,
+    Environment, Escrow, Genesis, KeyLimits, KeyringHealth, KeyringView, Mirroring, NotAHead, Pinned, StoreHead,
+    VersionView,
 };
 
 /// The part's settings.
@@ -96,6 +101,10 @@ pub struct Settings {
     pub cache_keys: usize,
     /// How long a data key version seals before it is to be rotated.
     pub data_key_period: Duration,
+    /// How long any data key version may seal at the very most.
+    pub hard_limit: Duration,
+    /// How long a version of a key-encryption key wraps before it is to be rotated.
+    pub kek_period: Duration,
     /// How much it seals before it is to be rotated.
     pub usage_limits: UsageLimits,
 }
@@ -210,6 +219,9 @@ pub struct Keyrings {
 struct Inner {
     reader: Arc<dyn Reader>,
     writer: Arc<dyn Writer>,
+    /// What stands in for a shared store, and how often it had when the store was last heard.
+    mirror: Option<Arc<MirrorState>>,
+    mirrored: AtomicU64,
     keks: Keks,
     clock: SharedClock,
     settings: Settings,
@@ -231,6 +243,8 @@ struct Inner {
     moved: moving::Moved,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
+    /// This sidecar has followed something that it has not said yet.
+    owes: AtomicBool,
     /// Admission and changes take turns.
     turn: tokio::sync::Mutex<()>,
 }
@@ -250,10 +264,12 @@ impl Keyrings {
     pub fn open(store: Opened, keks: Keks, clock: SharedClock, settings: Settings) -> Arc<Self> {
         let cache = Arc::new(Cache::new(Arc::clone(&clock), settings.cache_ttl, settings.cache_keys));
         let partitions = PartitionCache::new(settings.cache_keys, settings.cache_ttl, settings.store_offline_max);
-        let metering = Metering::new(settings.cache_keys, clock.wall(), clock.mono());
+        let metering = Metering::new(settings.cache_keys, clock.wall());
         let waiting = Mutex::new(format!("waiting for the key-encryption key {}", keks.shown()));
         let inner = Inner {
             reader: store.reader(),
+            mirror: store.mirror(),
+            mirrored: AtomicU64::new(0),
             writer: store.into_writer(),
             keks,
             clock,
@@ -268,6 +284,8 @@ impl Keyrings {
             shut: AtomicBool::new(false),
             moved: moving::Moved::default(),
             pinned: OnceLock::new(),
+            // It may use keys from its admission on, and says so.
+            owes: AtomicBool::new(true),
             turn: tokio::sync::Mutex::new(()),
         };
         Arc::new(Self { inner: Arc::new(inner) })
@@ -312,6 +330,14 @@ impl Keyrings {
         self.inner.writer.hint().await;
     }
 
+    /// How the local mirror of a shared store fares; None where there is none.
+    pub fn mirror(&self) -> Option<Mirroring> {
+        let state = self.inner.mirror.as_ref()?;
+        let served = state.served();
+        let serves = served > self.inner.mirrored.load(Ordering::Acquire);
+        Some(Mirroring { kept: state.is_kept(), serves, served, left_out: state.left_out() })
+    }
+
     /// What was found edited in the store since the admission.
     pub fn damage(&self) -> Option<String> {
         self.inner.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -340,10 +366,10 @@ impl Keyrings {
         let mut views = Vec::new();
         let mut from = after.map(ToString::to_string);
         while views.len() < limit {
-            let page = self.inner.page(open, from.take(), LIST_PAGE).await?;
-            let Some(last) = page.last() else { break };
-            from = Some(last.rows.head.name.clone());
-            for loaded in page.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
+            let page = self.inner.page_past(open, from.take(), LIST_PAGE).await?;
+            let Some(last) = page.last else { break };
+            from = Some(last);
+            for loaded in page.loaded.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
                 views.push(Arc::clone(
                     &Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)?.view,
                 ));

@@ -102,9 +102,9 @@ impl Inner {
         Err(UnlockError::Unavailable("the request's deadline has passed".to_owned()))
     }
 
-    /// Drops the keys whose time is over, and looks at the day.
+    /// Drops the keys whose time is over, and looks at the clocks.
     pub(super) fn sweep(&self) {
-        self.metering.tick(self.clock.wall(), self.clock.mono());
+        self.tick();
         self.cache.sweep(|slot, now| self.serves(slot, now, self.settings.offline_max));
         self.partitions.sweep(self.clock.mono(), |parent| self.cache.old(parent).is_some());
     }

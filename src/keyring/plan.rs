@@ -110,6 +110,7 @@ fn create(order: &Order, loaded: Option<&Loaded>, now: Now) -> Result<Plan, Appl
         schema: SCHEMA,
         subject_key: subject_key.clone(),
         suite: Some(*suite as u8),
+        wrapping: Vec::new(),
     };
     let life = Life::begun(now, &order.cause(Reason::Created));
     let new = New { purpose: DATA, suite: Some(*suite), lookup: None, life };

@@ -14,7 +14,7 @@ use super::bodies::Retired;
 use super::change::CommitError;
 use super::directory::Intent;
 use super::draft::{Draft, RingDraft, parent};
-use super::follow::{Loaded, Open};
+use super::follow::{Loaded, Open, Page};
 use super::genesis::owner_of;
 use super::keks::{NotGiven, NotRewrapped, Rewrapped, Wrapped};
 use super::race::{Manner, Race};
@@ -48,14 +48,16 @@ pub struct RewrapReport {
     pub failed: u64,
     /// The first of them, and why.
     pub failures: Vec<(KeyVersionId, String)>,
+    /// Keyrings that were edited in the store: none of their keys was looked at.
+    pub damaged: Vec<String>,
     /// How many wraps there are by each version of each key-encryption key.
     pub wraps: Vec<(KekName, u32, u64)>,
 }
 
 impl RewrapReport {
     /// Whether every key is wrapped as it would be if it were made now.
-    pub const fn is_complete(&self) -> bool {
-        self.behind == self.rewrapped && self.failed == 0
+    pub fn is_complete(&self) -> bool {
+        self.behind == self.rewrapped && self.failed == 0 && self.damaged.is_empty()
     }
 
     /// How many wraps a key-encryption key still has, of this version or of all.
@@ -135,6 +137,11 @@ pub(super) async fn retire(
         // The survey holds for this head; whoever stores a key after it moves the head, and then it is made again.
         let head = open.head();
         let report = survey(inner, &open).await?;
+        if let Some(damaged) = report.damaged.first() {
+            let why =
+                format!("the keyring {damaged} was edited in the store: nobody knows by what its keys are wrapped");
+            return Err(ApplyError::Tampered(why));
+        }
         let left = report.wraps_by(&kek, version);
         if left > 0 {
             return Ok(Retirement::Needed(left));
@@ -220,10 +227,12 @@ async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> 
     let (mut report, mut wrapped) = (RewrapReport::default(), Wrapped::default());
     let mut after: Option<String> = None;
     loop {
-        let page = inner.page(open, after.take(), PAGE).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.rows.head.name.clone());
-        let all = page.iter().flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
+        let page = inner.page_past(open, after.take(), PAGE).await?;
+        let Some(last) = page.last else { break };
+        after = Some(last);
+        report.damaged.extend(page.damaged);
+        let rings = page.loaded.iter();
+        let all = rings.flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
         for (escrow, key) in all {
             let wraps = wraps_of(key)?;
             if wraps.is_empty() {
@@ -249,9 +258,11 @@ struct Job {
 type Behind = (KeyVersionId, wraps::Owner, Vec<(WrapRole, Wrap)>, Escrow);
 
 /// Keyrings with what of them is behind.
-struct Page {
+struct Found {
     rings: Vec<Loaded>,
     behind: Vec<Behind>,
+    /// Those that were edited, and are left alone.
+    damaged: Vec<String>,
     /// Where to go on.
     after: Option<String>,
     /// Whether the last keyring has more keys behind than a transaction takes.
@@ -292,7 +303,7 @@ impl Job {
         }
     }
 
-    fn read(&self, after: Option<String>) -> JoinHandle<Result<Option<Page>, ApplyError>> {
+    fn read(&self, after: Option<String>) -> JoinHandle<Result<Option<Found>, ApplyError>> {
         let (inner, open) = (Arc::clone(&self.inner), Arc::clone(&self.open));
         tokio::spawn(async move { read(&inner, &open, after).await })
     }
@@ -304,8 +315,9 @@ impl Job {
     }
 
     /// What is behind in a page, wrapped anew and proven; None when that is nothing.
-    async fn wrap(&self, page: Page) -> Result<Option<Batch>, ApplyError> {
+    async fn wrap(&self, page: Found) -> Result<Option<Batch>, ApplyError> {
         let found = page.behind.len();
+        note(&self.report, |report| report.damaged.extend(page.damaged));
         let done = self.wrap_all(page.behind).await?;
         if done.is_empty() && page.again && found > 0 {
             return Err(ApplyError::Unavailable("500 keys of one keyring cannot be rewrapped".to_owned()));
@@ -370,8 +382,9 @@ fn sorted_by_blame(error: NotRewrapped) -> Failure {
 }
 
 /// The next keyrings after a name, and which of their keys are behind; None when there are no more.
-async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Option<Page>, ApplyError> {
-    let rings = inner.page(open, after.clone(), PAGE).await?;
+async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Option<Found>, ApplyError> {
+    let Page { loaded: rings, damaged, last } = inner.page_past(open, after.clone(), PAGE).await?;
+    let Some(last) = last else { return Ok(None) };
     let (mut behind, mut again) = (Vec::new(), false);
     let all = rings.iter().flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
     for (escrow, key) in all {
@@ -386,10 +399,9 @@ async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Optio
         }
     }
     let before_last = rings.len().checked_sub(2).and_then(|at| rings.get(at));
-    let Some(last) = rings.last() else { return Ok(None) };
-    let last = if again { before_last } else { Some(last) };
-    let after = last.map(|loaded| loaded.rows.head.name.clone()).or(after);
-    Ok(Some(Page { rings, behind, after, again }))
+    let before_last = before_last.map(|loaded| loaded.rows.head.name.clone()).or(after);
+    let after = if again { before_last } else { Some(last) };
+    Ok(Some(Found { rings, behind, damaged, after, again }))
 }
 
 /// Waits for a commit that was begun.

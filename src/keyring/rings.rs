@@ -157,19 +157,23 @@ pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: Duration) -> Res
             *without = without.saturating_add(u16::from(!wraps.iter().any(|(_, wrap)| wrap.kek == **kek)));
         }
     }
-    facts.due = due(rows, &head, period)?;
+    (facts.due, facts.elsewhere) = due(rows, &head, period)?;
     Ok(facts)
 }
 
-/// When the active version's cryptoperiod ends.
-fn due(rows: &RingRows, head: &HeadBody, period: Duration) -> Result<u32, Damage> {
+/// When the active version's cryptoperiod ends, and whether another one wraps partitions.
+fn due(rows: &RingRows, head: &HeadBody, period: Duration) -> Result<(u32, bool), Damage> {
     let active = |key: &&SealedKey| key.row.purpose == DATA && key.row.state == KeyState::Active.name();
-    let Some(key) = rows.keys.iter().find(active) else { return Ok(NEVER) };
+    let Some(key) = rows.keys.iter().find(active) else { return Ok((NEVER, false)) };
     let unreadable = |why| Damage::unreadable(describe(key), why);
     let body: KeyBody = bodies::decode(&key.row.body).map_err(unreadable)?;
     let since = body.moves.get(KeyState::Active.name()).map_or(body.created, |moved| moved.at);
     let period = head.limits.cryptoperiod_days.map_or(period.as_secs() / 60, |days| u64::from(days) * 24 * 60);
-    Ok(u32::try_from((since / 60_000_000).saturating_add(period)).unwrap_or(NEVER))
+    let elsewhere = head.partitions.as_ref().is_some_and(|partitions| {
+        let id = key.row.id.to_string();
+        partitions.parents.iter().any(|(parent, count)| *parent != id && *count > 0)
+    });
+    Ok((u32::try_from((since / 60_000_000).saturating_add(period)).unwrap_or(NEVER), elsewhere))
 }
 
 /// The wraps of a key row; none when it is destroyed.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::cache::{FlightError, Look, Slot, Unwrapped};
 use super::follow::Open;
 use super::keks::{Given, NotGiven};
+use super::life::{Allowed, Use};
 use super::metering::Load;
 use super::offline::Wanted;
 use super::partition::{NewPartition, PartitionSlot, Unlock};
@@ -206,6 +207,7 @@ impl Keyrings {
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
+        self.inner.may_seal(&version)?;
         Ok(match self.inner.unlock(permit, &open, (ring, version), partition).await? {
             Unlock::Ready(unlocked) => Unlock::Ready(SealingKey(unlocked)),
             Unlock::Needs(new) => Unlock::Needs(new),
@@ -245,10 +247,10 @@ impl Keyrings {
         version: KeyVersionId,
         partition: Option<&str>,
     ) -> Result<OpeningKey<'p>, UnlockError> {
-        let name = covered(permit, action)?;
+        covered(permit, action)?;
         let open = self.inner.opened()?;
         let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
-        opening(&ring, &version, name)?;
+        opening(&ring, &version, permit)?;
         let Unlock::Ready(unlocked) = self.inner.unlock(permit, &open, (ring, version), partition).await? else {
             return Err(UnlockError::Unknown);
         };
@@ -258,7 +260,8 @@ impl Keyrings {
 }
 
 pub(super) fn covered(permit: &Permit, action: Action) -> Result<&KeyringName, UnlockError> {
-    if permit.action() == action {
+    // Whoever may open more may open.
+    if permit.action() == action || action == Action::Open && permit.action().opens() {
         permit.keyring().ok_or(UnlockError::NotCovered)
     } else {
         Err(UnlockError::NotCovered)
@@ -273,12 +276,27 @@ fn sealing(ring: &Ring) -> Result<Arc<Version>, UnlockError> {
     }
 }
 
-fn opening(ring: &Ring, version: &Version, name: &KeyringName) -> Result<(), UnlockError> {
-    if ring.view.name != *name {
+fn opening(ring: &Ring, version: &Version, permit: &Permit) -> Result<(), UnlockError> {
+    if Some(&ring.view.name) != permit.keyring() {
         return Err(UnlockError::NotCovered);
     }
+    may_open(version, permit.action())
+}
+
+/// Whether a version in this state opens for this action: where policy is to decide, only for the one that names the
+/// state.
+pub(super) fn may_open(version: &Version, action: Action) -> Result<(), UnlockError> {
     let state = version.view.acting();
-    if state.opens() { Ok(()) } else { Err(UnlockError::State(state)) }
+    let excepted = match state {
+        KeyState::Suspended => action == Action::OpenSuspended,
+        KeyState::Compromised => action == Action::OpenCompromised,
+        _ => false,
+    };
+    match state.allows(Use::Open) {
+        Allowed::Yes => Ok(()),
+        Allowed::ByPolicy if excepted => Ok(()),
+        Allowed::ByPolicy | Allowed::No => Err(UnlockError::State(state)),
+    }
 }
 
 /// What is derived of a key once: of a look-up key the subkey of its use beside the class that it is of.
@@ -305,10 +323,12 @@ impl Inner {
         let slot = self.data_key(&ring, &version, permit.deadline()).await?;
         let partition = match sought {
             None => None,
-            Some((name, value)) => match self.partition_key(open, &ring, name, permit.deadline()).await? {
-                Unlock::Ready(slot) => Some(InPartition { slot, value }),
-                Unlock::Needs(new) => return Ok(Unlock::Needs(new)),
-            },
+            Some((name, value)) => {
+                match self.partition_key(open, &ring, name, (permit.action(), permit.deadline())).await? {
+                    Unlock::Ready(slot) => Some(InPartition { slot, value }),
+                    Unlock::Needs(new) => return Ok(Unlock::Needs(new)),
+                }
+            }
         };
         Ok(Unlock::Ready(Unlocked { permit, ring, slot, partition, version: id, suite }))
     }

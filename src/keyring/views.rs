@@ -63,6 +63,15 @@ impl KeyringView {
         self.versions.iter().find(|version| version.state == KeyState::Active)
     }
 
+    /// When a scheduled rotation replaces its active version, by the calendar alone.
+    pub fn next_rotation(&self) -> Option<Wall> {
+        let active = self.active()?;
+        let (end, since) = (active.expires?, active.activated?);
+        let period = Duration::from_micros(end.0.saturating_sub(since.0));
+        let early = u64::try_from(super::life::early(&self.name.to_string(), period).as_micros()).unwrap_or(u64::MAX);
+        Some(Wall(end.0.saturating_sub(early)))
+    }
+
     /// When its active version is to be replaced at the latest.
     pub fn rotation_due(&self) -> Option<Wall> {
         self.active().and_then(|version| version.expires)
@@ -275,6 +284,19 @@ impl Pinned {
 
 /// How a store that was set back, and stays so, comes into force.
 pub(super) const DECLARE: &str = "keyward restore --store-only --in-place";
+
+/// What stands in for a shared store that is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mirroring {
+    /// Whether it is written to.
+    pub kept: bool,
+    /// Whether it has answered since the store was last heard.
+    pub serves: bool,
+    /// How often it has answered altogether.
+    pub served: u64,
+    /// Keyrings that were not kept for want of room.
+    pub left_out: u64,
+}
 
 /// How the keyrings are doing, for readiness.
 #[derive(Debug, Clone, PartialEq, Eq)]

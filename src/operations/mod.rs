@@ -30,6 +30,8 @@ pub enum ItemError {
     CannotOpen,
     /// Suspended, compromised or destroyed.
     KeyState(KeyState),
+    /// The active version is older than any may be: it seals no more.
+    Spent,
     /// The patient's own key was destroyed for good.
     Shredded,
     /// The wrapped key does not unwrap to what it was: the value is not to blame, an operator must act.
@@ -47,6 +49,7 @@ impl From<&UnlockError> for ItemError {
             UnlockError::Unknown => Self::CannotOpen,
             UnlockError::Tampered => Self::KeyDamaged,
             UnlockError::State(state) => Self::KeyState(*state),
+            UnlockError::Spent => Self::Spent,
             UnlockError::Shredded => Self::Shredded,
             UnlockError::NoPartition => Self::ContextMissing,
             UnlockError::Unavailable(_) => Self::Unavailable,

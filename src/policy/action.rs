@@ -11,6 +11,10 @@ pub enum Action {
     Seal,
     /// Open values of a keyring.
     Open,
+    /// Open what a suspended version sealed, or one that waits to be destroyed.
+    OpenSuspended,
+    /// Open what a compromised version sealed.
+    OpenCompromised,
     /// Move sealed values to the active version; no plaintext leaves.
     Rewrap,
     /// Make a keyring.
@@ -57,6 +61,8 @@ impl Action {
     pub const ALL: &[Self] = &[
         Self::Seal,
         Self::Open,
+        Self::OpenSuspended,
+        Self::OpenCompromised,
         Self::Rewrap,
         Self::KeyringCreate,
         Self::KeyringRotate,
@@ -80,6 +86,8 @@ impl Action {
         match self {
             Self::Seal => "seal",
             Self::Open => "open",
+            Self::OpenSuspended => "openSuspended",
+            Self::OpenCompromised => "openCompromised",
             Self::Rewrap => "rewrap",
             Self::KeyringCreate => "keyringCreate",
             Self::KeyringRotate => "keyringRotate",
@@ -103,6 +111,8 @@ impl Action {
         match self {
             Self::Seal
             | Self::Open
+            | Self::OpenSuspended
+            | Self::OpenCompromised
             | Self::Rewrap
             | Self::KeyringCreate
             | Self::KeyringRotate
@@ -135,11 +145,27 @@ impl Action {
             | Self::PartitionShred => true,
             Self::Seal
             | Self::Open
+            | Self::OpenSuspended
+            | Self::OpenCompromised
             | Self::Rewrap
             | Self::KeyringList
             | Self::KeyringShow
             | Self::InventoryRead
             | Self::AuditRead => false,
+        }
+    }
+
+    /// Whether plaintext comes out of it: then it needs a purpose.
+    pub const fn opens(self) -> bool {
+        matches!(self, Self::Open | Self::OpenSuspended | Self::OpenCompromised)
+    }
+
+    /// The rule that it is an exception to. An exception needs both, and only a `permit` that names it: one for every
+    /// action was not written with it in mind.
+    pub(super) const fn excepts(self) -> Option<Self> {
+        match self {
+            Self::OpenSuspended | Self::OpenCompromised => Some(Self::Open),
+            _ => None,
         }
     }
 

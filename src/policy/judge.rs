@@ -16,6 +16,7 @@ use super::slices::{Slice, Slices};
 use super::{Action, Ask, DenialReason, PolicyError};
 
 /// Everything that an answer may depend on. Not a Principal: a table test asks without one, and gets no Permit.
+#[derive(Clone, Copy)]
 pub(super) struct Query<'a> {
     pub(super) name: &'a PrincipalName,
     pub(super) kind: PrincipalKind,
@@ -64,7 +65,8 @@ impl Judge {
 
     /// Whether the answer holds for this instant only.
     pub(super) fn looks_at_time(&self, query: &Query<'_>) -> bool {
-        self.slice(query).is_some_and(|slice| slice.looks_at_time)
+        let rule = query.action.excepts().map(|action| Query { action, ..*query });
+        std::iter::once(*query).chain(rule).any(|query| self.slice(&query).is_some_and(|slice| slice.looks_at_time))
     }
 
     /// Whether a `permit` could apply to an action of a principal.
@@ -79,13 +81,20 @@ impl Judge {
     /// Decides, and shows the policies that decided.
     pub(super) fn explain(&self, query: &Query<'_>, mut by: impl FnMut(&PolicyId)) -> Result<(), DenialReason> {
         // A fixed rule, not a policy: whoever opens says why.
-        if query.action == Action::Open && query.purpose.is_none() {
+        if query.action.opens() && query.purpose.is_none() {
             return Err(DenialReason::PurposeMissing);
         }
+        if let Some(action) = query.action.excepts() {
+            self.one(&Query { action, ..*query }, &mut by)?;
+        }
+        self.one(query, &mut by)
+    }
+
+    fn one(&self, query: &Query<'_>, by: &mut dyn FnMut(&PolicyId)) -> Result<(), DenialReason> {
         let slice = self.slice(query).ok_or(DenialReason::NoPermit)?;
         let response = self.evaluate(slice, query).ok_or(DenialReason::EvaluationError)?;
         let diagnostics = response.diagnostics();
-        diagnostics.reason().for_each(&mut by);
+        diagnostics.reason().for_each(by);
         // Cedar skips a policy that fails; a skipped `forbid` would be a yes.
         if diagnostics.errors().next().is_some() {
             return Err(DenialReason::EvaluationError);

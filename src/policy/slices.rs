@@ -1,7 +1,8 @@
 //! Which policies can apply to a principal's action at all? Decided when the set is loaded, since the cost of an
 //! evaluation grows with every policy that it looks at.
 //!
-//! A slice leaves out only policies whose scope excludes the action or the principal: the answer stays the same.
+//! A slice leaves out only policies whose scope excludes the action or the principal: the answer stays the same. For an
+//! exception (`Action::excepts`) it leaves out each `permit` that does not name it, too.
 
 use std::collections::HashMap;
 
@@ -49,7 +50,7 @@ impl Slices {
             for kind in PrincipalKind::ALL.iter().filter(|kind| kinds.contains(&entities.kind(**kind))) {
                 let of = |name: Option<&PrincipalName>| {
                     let principal = name.map(|name| entities.principal(*kind, name.as_str()));
-                    slice(set, &uid, entities.kind(*kind), principal.as_ref())
+                    slice(set, &uid, entities.kind(*kind), (principal.as_ref(), action.excepts().is_some()))
                 };
                 let same_kind = principals.iter().filter(|(_, k)| k == kind);
                 let named = same_kind.map(|(name, _)| Ok((name.clone(), of(Some(name))?))).collect::<Result<_, _>>()?;
@@ -69,11 +70,13 @@ fn slice(
     set: &PolicySet,
     action: &EntityUid,
     kind: &cedar_policy::EntityTypeName,
-    principal: Option<&EntityUid>,
+    (principal, explicit): (Option<&EntityUid>, bool),
 ) -> Result<Slice, PolicyError> {
     let mut slice = Slice::default();
     for policy in set.policies() {
-        if scope_has_action(policy, action) && scope_has_principal(policy, kind, principal) {
+        let named =
+            !explicit || policy.effect() == Effect::Forbid || policy.action_constraint() != ActionConstraint::Any;
+        if named && scope_has_action(policy, action) && scope_has_principal(policy, kind, principal) {
             slice.looks_at_time |= lint::looks_at_time(policy);
             slice.permits |= policy.effect() == Effect::Permit;
             slice.policies.add(policy.clone()).map_err(|error| PolicyError::one(error.to_string()))?;

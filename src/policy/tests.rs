@@ -51,7 +51,7 @@ struct Asked {
 
 fn asked(principal: Principal, action: Action) -> Asked {
     let keyring = matches!(action.resource(), action::Resource::Keyring).then(|| "patients".parse().unwrap());
-    let purpose = (action == Action::Open).then_some(Purpose::Treatment);
+    let purpose = action.opens().then_some(Purpose::Treatment);
     let request = RequestId::from_random([1; 16]);
     Asked { principal, action, keyring, pairs: vec![], purpose, request, now: NOON, mono: Mono(5_000_000_000) }
 }
@@ -198,7 +198,7 @@ fn a_policy_that_fails_to_evaluate_denies_even_what_another_permits() {
 
 #[test]
 fn only_a_permit_to_change_keys_is_an_authority_and_it_says_who_acts() {
-    let policy = load("permit (principal, action, resource);");
+    let policy = load(&format!("permit (principal, action, resource); {EXCEPTIONS}"));
     for action in Action::ALL {
         let who = |kind| asked(principal(kind, "a"), *action);
         let permits = [PrincipalKind::Service, PrincipalKind::Operator].map(|kind| policy.decide(&who(kind).ask()));
@@ -211,6 +211,32 @@ fn only_a_permit_to_change_keys_is_an_authority_and_it_says_who_acts() {
             }
             Err(_) => assert!(!action.changes_keys(), "{action:?}"),
         }
+    }
+}
+
+const EXCEPTIONS: &str =
+    "permit (principal, action in [Action::\"openSuspended\", Action::\"openCompromised\"], resource);";
+
+#[test]
+fn an_exception_needs_a_rule_that_names_it_and_the_permission_to_open_beside_it() {
+    let open = "permit (principal, action == Action::\"open\", resource);";
+    let anything = "permit (principal, action, resource);";
+    for action in [Action::OpenSuspended, Action::OpenCompromised] {
+        let asks = |text: &str| portal(action).of(&load(text));
+        assert_eq!(asks(anything), Err(DenialReason::NoPermit), "nobody had exceptions in mind");
+        assert_eq!(asks(open), Err(DenialReason::NoPermit));
+        assert_eq!(asks(EXCEPTIONS), Err(DenialReason::NoPermit), "what may not be opened has no exception");
+        for rule in [open, anything] {
+            assert_eq!(asks(&format!("{rule} {EXCEPTIONS}")), Ok(()));
+        }
+        let forbidden = format!("{anything} {EXCEPTIONS} forbid (principal, action, resource);");
+        assert_eq!(asks(&forbidden), Err(DenialReason::Forbidden));
+        let forbidden = format!("{anything} {EXCEPTIONS} forbid (principal, action == Action::\"open\", resource);");
+        assert_eq!(asks(&forbidden), Err(DenialReason::Forbidden), "a bar to opening bars the exception");
+        let mut aimless = portal(action);
+        aimless.purpose = None;
+        let all = load(&format!("{anything} {EXCEPTIONS}"));
+        assert_eq!(aimless.of(&all), Err(DenialReason::PurposeMissing));
     }
 }
 

@@ -176,11 +176,14 @@ impl Desk {
             Answer::Sealed(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::Opened(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::ValuesRewrapped(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
-            Answer::Keyrings(_)
+            Answer::Keyrings { .. }
             | Answer::Keyring(_)
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
+            | Answer::Stepped(..)
+            | Answer::Following(_)
+            | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
             | Answer::Records { .. } => super::OK,
@@ -233,9 +236,10 @@ fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, 
         Route::ReadInventory => wire::parse_inventory_query(query),
         Route::ReadAudit => wire::parse_audit_query(query),
         Route::ReadWraps => plain(Operation::ReadWraps),
-        Route::ListKeyrings => plain(Operation::ListKeyrings),
+        Route::ReadKeks => plain(Operation::ReadKeks),
+        Route::ReadFollowing => wire::parse_sidecars_query(query),
+        Route::ListKeyrings => wire::parse_list_query(query),
         Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
-        Route::RewrapPartitions(name) => plain(Operation::RewrapPartitions(name.clone())),
         _ => return None,
     })
 }
@@ -256,16 +260,16 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         Route::ShredPartition(name) => {
             wire::parse_shred_partition(name.clone(), bytes).map(Operation::ShredPartition).map(one)
         }
-        Route::RewrapKeys => wire::parse_rewrap_keys(bytes).map(|after| one(Operation::RewrapKeys { after })),
-        Route::RetireKek(kek) => {
-            wire::parse_retire_kek(bytes).map(|version| one(Operation::RetireKek { kek: kek.clone(), version }))
-        }
+        Route::RewrapKeys => wire::parse_rewrap_keys(bytes).map(one),
+        Route::RewrapPartitions(name) => wire::parse_rewrap_partitions(name.clone(), bytes).map(one),
+        Route::RetireKek(kek) => wire::parse_retire_kek(kek.clone(), bytes).map(one),
         Route::ReadInventory
         | Route::ReadAudit
         | Route::ReadWraps
+        | Route::ReadKeks
+        | Route::ReadFollowing
         | Route::ListKeyrings
-        | Route::ShowKeyring(_)
-        | Route::RewrapPartitions(_) => Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),
+        | Route::ShowKeyring(_) => Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),
     }
 }
 

@@ -25,6 +25,8 @@ pub(super) enum Route {
     Step(KeyVerb, KeyringName, KeyVersionId),
     Lookup(LookupPath),
     ReadWraps,
+    ReadKeks,
+    ReadFollowing,
     RewrapKeys,
     RetireKek(KekName),
     ReadInventory,
@@ -69,6 +71,8 @@ enum Node {
     TenantStep,
     Lookup(LookupPath),
     Wraps,
+    Keks,
+    Sidecars,
     RewrapKeys,
     RetireKek,
     Inventory,
@@ -104,6 +108,8 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/lookup-keys/retire", Node::Lookup(LookupPath::Retire)),
     ("/v1/keys/wraps", Node::Wraps),
     ("/v1/keys/rewrap", Node::RewrapKeys),
+    ("/v1/keks", Node::Keks),
+    ("/v1/sidecars", Node::Sidecars),
     ("/v1/keks/{a}/retire", Node::RetireKek),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
@@ -156,6 +162,8 @@ impl Routes {
             }
             (Node::Lookup(path), &Method::POST) => Found::Route(Route::Lookup(*path)),
             (Node::Wraps, &Method::GET) => Found::Route(Route::ReadWraps),
+            (Node::Keks, &Method::GET) => Found::Route(Route::ReadKeks),
+            (Node::Sidecars, &Method::GET) => Found::Route(Route::ReadFollowing),
             (Node::RewrapKeys, &Method::POST) => Found::Route(Route::RewrapKeys),
             (Node::RetireKek, &Method::POST) => {
                 part("a").parse().map_or(Found::BadName(Verb::KekRetire), |kek| Found::Route(Route::RetireKek(kek)))
@@ -175,6 +183,8 @@ impl Node {
             | Self::TenantKeyring
             | Self::ReadOnlyKeyrings
             | Self::Wraps
+            | Self::Keks
+            | Self::Sidecars
             | Self::Inventory
             | Self::Audit => "GET",
             Self::TenantSeal
@@ -216,7 +226,7 @@ impl Route {
             Self::ReadWraps => Verb::KeysWraps,
             Self::RewrapKeys => Verb::KeysRewrap,
             Self::RetireKek(_) => Verb::KekRetire,
-            Self::ReadInventory => Verb::InventoryRead,
+            Self::ReadInventory | Self::ReadKeks | Self::ReadFollowing => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
         }
     }

@@ -95,7 +95,7 @@ fn mirror(call: Call) -> Answer {
             let items = seal.items.into_iter();
             Answer::Sealed(items.map(|item| item.map(told).map_err(|_| Code::MalformedItem.into())).collect())
         }
-        Ok(_) => Answer::Keyrings(Vec::new()),
+        Ok(_) => Answer::Keyrings { keyrings: Vec::new(), next: None, damaged: None },
         Err(refusal) => Answer::Refused(refusal),
     }
 }
@@ -137,7 +137,7 @@ async fn every_refusal_reaches_the_service_and_comes_back_as_a_problem() {
         (plain("GET /v1/open"), 405, Code::MethodNotAllowed, "allow: POST\r\n"),
         (plain("HEAD /v1/keyrings"), 405, Code::MethodNotAllowed, "allow: GET\r\n"),
         (plain("OPTIONS /v1/keyrings/p/seal"), 405, Code::MethodNotAllowed, "allow: GET, POST\r\n"),
-        (plain("GET /v1/keyrings?all=1"), 400, Code::MalformedRequest, "takes no query"),
+        (plain("GET /v1/keyrings?all=1"), 400, Code::MalformedRequest, "the query takes after and limit"),
         (typed, 415, Code::UnsupportedMediaType, ""),
         (post(SEAL, "", "{}"), 400, Code::MalformedRequest, "the field context is missing"),
         (post("/v1/keyrings/P/seal", "", ONE), 400, Code::MalformedRequest, "does not name a keyring"),

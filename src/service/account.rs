@@ -123,11 +123,14 @@ impl Account {
             Answer::Sealed(_)
             | Answer::Opened(_)
             | Answer::ValuesRewrapped(_)
-            | Answer::Keyrings(_)
+            | Answer::Keyrings { .. }
             | Answer::Keyring(_)
             | Answer::Shredded(_)
             | Answer::PartitionsRewrapped { .. }
             | Answer::Inventory { .. }
+            | Answer::Stepped(..)
+            | Answer::Following(_)
+            | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
             | Answer::Records { .. } => None,
@@ -227,13 +230,16 @@ fn event_of(operation: &Operation) -> Event {
         Operation::Rewrap(_) => Event::DataRewrapped,
         Operation::CreateKeyring(_) => Event::KeyCreated,
         Operation::ShredPartition(_) => Event::PartitionShredded,
-        Operation::RewrapPartitions(_) => Event::KeyRewrapped,
-        Operation::ListKeyrings | Operation::ShowKeyring(_) => Event::KeyringRead,
+        Operation::RewrapPartitions { .. } => Event::KeyRewrapped,
+        Operation::ListKeyrings { .. } | Operation::ShowKeyring(_) => Event::KeyringRead,
         Operation::Rotate(_) => Event::KeyRotated,
         Operation::Configure(_) => Event::KeyringConfigured,
         Operation::Step(step) => super::change::event_of(step.step),
         Operation::Lookup(asked) => super::lookups::event_of(asked.verb),
-        Operation::ReadInventory { .. } | Operation::ReadWraps => Event::KeyringRead,
+        Operation::ReadInventory { .. }
+        | Operation::ReadWraps
+        | Operation::ReadKeks
+        | Operation::ReadFollowing { .. } => Event::KeyringRead,
         Operation::RewrapKeys { .. } => Event::KeyRewrapped,
         Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReadAudit { .. } => Event::AuditRead,
@@ -279,7 +285,7 @@ pub(super) const fn reason_of(error: ItemError) -> &'static str {
         ItemError::ContextConflict => "context_conflict",
         ItemError::Denied => "denied",
         ItemError::CannotOpen => "cannot_open",
-        ItemError::KeyState(_) | ItemError::Shredded => "key_state",
+        ItemError::KeyState(_) | ItemError::Spent | ItemError::Shredded => "key_state",
         ItemError::KeyDamaged => "key_damaged",
         ItemError::Unavailable => "unavailable",
         ItemError::NotText => "not_text",

@@ -7,12 +7,15 @@ use crate::audit::{Actor, Event, Group, IntentReceipt, Outcome, Record, Source};
 use crate::clock::Deadline;
 use crate::control;
 use crate::keyring::life::{Forbidden, KeyState, Step, Trigger, lookup_action};
-use crate::keyring::{Applied, ApplyError, Change, KeyLimits};
+use crate::keyring::{
+    Applied, ApplyError, Change, KeyLimits, PARTITION_BATCH, PartitionChange, PartitionStep, PartitionsApplied,
+};
 use crate::names::{KeyVersionId, KeyringName, RequestId};
 use crate::policy::{Action, Authority};
 
 use super::account::Account;
 use super::data::{refused, unavailable};
+use super::following;
 use super::{Answer, Asker, Code, ConfigureKeyring, CreateKeyring, Refusal, RotateKeyring, Service, StepKey};
 
 /// A change, as its records tell it.
@@ -96,8 +99,14 @@ impl Service {
         let of_lookup = view.is_some_and(|view| view.lookup_of(version).is_some());
         let action = if of_lookup { lookup_action(step.step, found) } else { step.step.action(found) };
         let authority = self.authority(action, &keyring, asker, account)?;
+        let takes_away = following::takes_away(step.step);
         let asked = stepping(step)?;
-        self.change(asked, &authority, asker, account).await
+        match self.change(asked, &authority, asker, account).await? {
+            Answer::Keyring(view) if takes_away => {
+                Ok(Answer::Stepped(view, self.followed(asker.deadline, account).await))
+            }
+            answer => Ok(answer),
+        }
     }
 
     /// A rotation that the configuration foresees, without a person: a job asks for it, and says which version it
@@ -110,10 +119,32 @@ impl Service {
         trigger: Trigger,
         deadline: Deadline,
     ) -> Result<Option<KeyVersionId>, Refusal> {
-        let policy = self.policy.load_full();
-        let authority = policy.standing(Action::KeyringRotate, Some(keyring), deadline);
-        let authority = authority.map_err(|_| Refusal::from(Code::Denied))?;
         let asked = rotation(keyring.clone(), trigger, Some(expect));
+        self.unattended(asked, deadline).await.map(|applied| applied.version)
+    }
+
+    /// Moves a page of partitions to the active version likewise: how many were moved, and how many are left.
+    pub async fn rewrap_partitions_unattended(
+        &self,
+        keyring: &KeyringName,
+        trigger: Trigger,
+        deadline: Deadline,
+    ) -> Result<(u64, u64), Refusal> {
+        let step = PartitionStep::Rewrap(PARTITION_BATCH);
+        let change = Change::Partitions(PartitionChange { keyring: keyring.clone(), step });
+        let facts = vec![("trigger", trigger.code().to_owned())];
+        let asked = Asked { event: Event::KeyRewrapped, change, version: None, facts };
+        let applied = self.unattended(asked, deadline).await?;
+        let PartitionsApplied { done, remaining, .. } = applied.partitions.ok_or(Code::Internal)?;
+        Ok((done, remaining))
+    }
+
+    /// A change that the configuration foresees, with the same two records as one that somebody asks for.
+    async fn unattended(&self, asked: Asked, deadline: Deadline) -> Result<Applied, Refusal> {
+        let keyring = asked.change.keyring().clone();
+        let policy = self.policy.load_full();
+        let authority = policy.standing(Action::KeyringRotate, Some(&keyring), deadline);
+        let authority = authority.map_err(|_| Refusal::from(Code::Denied))?;
         let asks =
             Asks { actor: Actor::Sidecar, source: Source::Internal, request: None, policy: Some(policy.digest()) };
         let intent = self.intend(&asked, &authority, &asks, deadline).await?;
@@ -124,15 +155,19 @@ impl Service {
         record.intent = (!matches!(applied, Err(ApplyError::Unsettled(_)))).then_some(index);
         let version = applied.as_ref().ok().and_then(|applied| applied.version);
         if let Ok(applied) = &applied {
-            record.groups = vec![Group { keyring: keyring.clone(), version, done: 1, failed: Vec::new() }];
+            record.groups = vec![Group { keyring, version, done: 1, failed: Vec::new() }];
             record.facts.extend(self.facts_of(applied));
+            if let Some(PartitionsApplied { done, remaining, .. }) = &applied.partitions {
+                record.facts.push(("rewrapped", done.to_string()));
+                record.facts.push(("remaining", remaining.to_string()));
+            }
         }
         let applied = applied.map_err(change_refused);
         record.reason = applied.as_ref().err().map(|refusal| refusal.code.as_str());
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME));
         let recorded = self.log.append(record, (), by).await.map_err(|error| no_record(&error))?;
         recorded.into_outcome();
-        applied.map(|_| version)
+        applied
     }
 
     pub(super) fn authority(

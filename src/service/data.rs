@@ -68,6 +68,7 @@ impl Service {
                 account.item(&view.name, Some(*version), Some(ItemError::Denied));
             }
         })?;
+        let permitted = self.with_exceptions(permitted, &located, asker, account);
         let results = open.execute(&self.keyrings, &permitted).await;
         for (at, result) in located.iter().zip(&results) {
             match (at, result.as_ref().err().copied()) {
@@ -239,6 +240,7 @@ pub(super) fn item_refusal(error: ItemError) -> Refusal {
         ItemError::Denied => Code::Denied.into(),
         ItemError::CannotOpen => Code::CannotOpen.into(),
         ItemError::KeyState(state) => Refusal::because(Code::KeyState, needed(state)),
+        ItemError::Spent => Refusal::because(Code::KeyState, SPENT),
         ItemError::Shredded => {
             Refusal::because(Code::KeyState, "the partition is shredded: its key is destroyed for good")
         }
@@ -246,6 +248,10 @@ pub(super) fn item_refusal(error: ItemError) -> Refusal {
         ItemError::NotText => Code::NotText.into(),
     }
 }
+
+/// Until somebody acts nothing is sealed: that is what a hard limit is for.
+const SPENT: &str = "the active version has reached rotation.hard_limit: it opens, and seals no more; rotate the keyring \
+                     (`keyward keyring rotate NAME --trigger schedule`) and find out why no scheduled rotation did";
 
 /// In which state the key is, and what would be needed to seal or open.
 const fn needed(state: KeyState) -> &'static str {

@@ -13,10 +13,20 @@ const MOST_RECORDS: u32 = 1_000;
 const MOST_KEYRINGS: usize = 1_000;
 
 impl Service {
-    pub(super) async fn list_keyrings(&self, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+    pub(super) async fn list_keyrings(
+        &self,
+        after: Option<KeyringName>,
+        limit: u32,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
         let permit = self.permit(Action::KeyringList, None, asker, account)?;
-        let listed = self.keyrings.list(&permit, None, MOST_KEYRINGS).await;
-        listed.map(Answer::Keyrings).map_err(|error| unavailable(&error))
+        let limit = usize::try_from(limit).unwrap_or(MOST_KEYRINGS).min(MOST_KEYRINGS);
+        let keyrings = self.keyrings.list(&permit, after.as_ref(), limit).await;
+        let keyrings = keyrings.map_err(|error| unavailable(&error))?;
+        let full = keyrings.len() == limit;
+        let next = keyrings.last().filter(|_| full).map(|view| view.name.clone());
+        Ok(Answer::Keyrings { keyrings, next, damaged: self.keyrings.damage() })
     }
 
     pub(super) async fn show_keyring(
@@ -65,7 +75,8 @@ impl Service {
         let keyrings = keyrings.map_err(|error| unavailable(&error))?;
         let full = keyrings.len() == limit;
         let next = keyrings.last().filter(|_| full).map(|(view, _)| view.name.clone());
-        Ok(Answer::Inventory { keyrings, next, now: self.clock.wall() })
+        let (now, damaged) = (self.clock.wall(), self.keyrings.damage());
+        Ok(Answer::Inventory { keyrings, next, now, damaged })
     }
 
     pub(super) fn permit(

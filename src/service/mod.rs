@@ -4,6 +4,8 @@
 mod account;
 mod change;
 mod data;
+mod exceptions;
+mod following;
 mod keys;
 mod lookups;
 mod maker;
@@ -31,7 +33,8 @@ use maker::Maker;
 
 pub use crate::control::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 pub use crate::keyring::{
-    Escrow, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally, VersionView, life,
+    Escrow, Following, KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally,
+    VersionView, life,
 };
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
@@ -88,13 +91,23 @@ pub enum Operation {
     /// Make a keyring (control).
     CreateKeyring(CreateKeyring),
     /// List keyrings (data and control).
-    ListKeyrings,
+    ListKeyrings {
+        /// Keyrings whose name stands after this one.
+        after: Option<KeyringName>,
+        /// At most this many.
+        limit: u32,
+    },
     /// Show a keyring (data and control).
     ShowKeyring(KeyringName),
     /// Shred a partition of a keyring (control).
     ShredPartition(ShredPartition),
     /// Move a page of partitions to the active version (control).
-    RewrapPartitions(KeyringName),
+    RewrapPartitions {
+        /// Of which keyring.
+        keyring: KeyringName,
+        /// Why.
+        trigger: life::Trigger,
+    },
     /// Give a keyring a new active version (control).
     Rotate(RotateKeyring),
     /// Change the limits of a keyring (control).
@@ -105,8 +118,17 @@ pub enum Operation {
     Lookup(AskLookup),
     /// By what keys are wrapped (control).
     ReadWraps,
+    /// Since when versions of key-encryption keys wrap (control).
+    ReadKeks,
+    /// Which sidecars have not followed a change (control).
+    ReadFollowing {
+        /// The newest one without it.
+        change: Option<u64>,
+    },
     /// Wrap keys anew that are behind, from after a keyring on (control).
     RewrapKeys {
+        /// Why.
+        trigger: life::Trigger,
         /// What the last part said.
         after: Option<String>,
     },
@@ -116,6 +138,8 @@ pub enum Operation {
         kek: KekName,
         /// Which version; all of them without it.
         version: Option<u32>,
+        /// Why.
+        reason: life::Reason,
     },
     /// A page of the inventory (control).
     ReadInventory {
@@ -222,11 +246,13 @@ impl Service {
             | Operation::Step(_)
             | Operation::Lookup(_)
             | Operation::ReadWraps
+            | Operation::ReadKeks
+            | Operation::ReadFollowing { .. }
             | Operation::RewrapKeys { .. }
             | Operation::RetireKek { .. }
             | Operation::ReadInventory { .. }
             | Operation::ShredPartition(_)
-            | Operation::RewrapPartitions(_)
+            | Operation::RewrapPartitions { .. }
             | Operation::ReadAudit { .. }
                 if account.surface != Surface::Control =>
             {
@@ -237,16 +263,22 @@ impl Service {
             Operation::Rewrap(rewrap) => self.in_time(self.rewrap(rewrap, &asker, account), deadline).await,
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
             Operation::ShredPartition(shred) => self.shred_partition(shred, &asker, account).await,
-            Operation::RewrapPartitions(keyring) => self.rewrap_partitions(keyring, &asker, account).await,
-            Operation::ListKeyrings => self.list_keyrings(&asker, account).await,
+            Operation::RewrapPartitions { keyring, trigger } => {
+                self.rewrap_partitions(keyring, trigger, &asker, account).await
+            }
+            Operation::ListKeyrings { after, limit } => self.list_keyrings(after, limit, &asker, account).await,
             Operation::ShowKeyring(name) => self.show_keyring(&name, &asker, account).await,
             Operation::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
             Operation::Configure(configure) => self.configure(configure, &asker, account).await,
             Operation::Step(step) => self.step(step, &asker, account).await,
             Operation::Lookup(asked) => self.lookup(asked, &asker, account).await,
             Operation::ReadWraps => self.read_wraps(&asker, account).await,
-            Operation::RewrapKeys { after } => self.rewrap_keys(after, &asker, account).await,
-            Operation::RetireKek { kek, version } => self.retire_kek(kek, version, &asker, account).await,
+            Operation::ReadKeks => self.read_keks(&asker, account),
+            Operation::ReadFollowing { change } => self.read_following(change, &asker, account).await,
+            Operation::RewrapKeys { trigger, after } => self.rewrap_keys(trigger, after, &asker, account).await,
+            Operation::RetireKek { kek, version, reason } => {
+                self.retire_kek((kek, version), reason, &asker, account).await
+            }
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }

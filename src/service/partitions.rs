@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::audit::{Event, Group, Outcome, Record, Source};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
-    Applied, ApplyError, Change, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep, PartitionsApplied,
-    RevocationBound, Shredded,
+    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep,
+    PartitionsApplied, RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
 use crate::policy::{Action, Authority, Permit};
@@ -15,7 +15,7 @@ use crate::policy::{Action, Authority, Permit};
 use super::account::{Account, source_of};
 use super::change::change_refused;
 use super::data::{refused, unavailable};
-use super::life::Reason;
+use super::life::{Reason, Trigger};
 use super::maker::Wanted;
 use super::{Answer, Asker, Code, Refusal, Service};
 
@@ -45,6 +45,8 @@ pub struct Certificate {
     pub unheard: Duration,
     /// For how long backups are kept.
     pub backup_retention: Option<Duration>,
+    /// Who has not followed it, when the certificate was made; None where that is not known.
+    pub following: Option<Following>,
 }
 
 impl Certificate {
@@ -135,17 +137,21 @@ impl Service {
         let store = self.keyrings.store().ok_or(Code::Unavailable)?;
         let RevocationBound { state, unheard_state, .. } = self.revocation;
         let (heard, unheard) = (state, unheard_state);
-        Ok(Answer::Shredded(Box::new(Certificate { store, keyring, shredded, heard, unheard, backup_retention })))
+        let following = self.followed(asker.deadline, account).await;
+        let certificate = Certificate { store, keyring, shredded, heard, unheard, backup_retention, following };
+        Ok(Answer::Shredded(Box::new(certificate)))
     }
 
     /// Moves one page of partitions to the active version; whoever wants all of them asks until none remain.
     pub(super) async fn rewrap_partitions(
         &self,
         keyring: KeyringName,
+        trigger: Trigger,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
         account.keyring(&keyring);
+        account.facts.push(("trigger", trigger.code().to_owned()));
         let permit = self.permit(Action::KeyringRotate, Some(&keyring), asker, account)?;
         let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
         self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;

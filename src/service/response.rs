@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::audit::Recorded;
 use crate::clock::Wall;
-use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Tally};
+use crate::keyring::{Following, KekUse, KeyringView, RewrapReport, RewrapStep, Tally};
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
@@ -19,9 +19,20 @@ pub enum Answer {
     /// Values under the active version, in the order of the items.
     ValuesRewrapped(Vec<Result<RewrappedValue, Refusal>>),
     /// Keyrings.
-    Keyrings(Vec<Arc<KeyringView>>),
+    Keyrings {
+        /// By name.
+        keyrings: Vec<Arc<KeyringView>>,
+        /// The keyring to go on after; None when there are no more.
+        next: Option<KeyringName>,
+        /// What was found edited in the store: it may be missing here.
+        damaged: Option<String>,
+    },
     /// One keyring; also the answer to its making.
     Keyring(Arc<KeyringView>),
+    /// A step that takes something away, and who has not followed it; None where that is not known.
+    Stepped(Arc<KeyringView>, Option<Following>),
+    /// Who has not followed a change.
+    Following(Following),
     /// What a shredding did.
     Shredded(Box<Certificate>),
     /// A page of partitions was moved to the active version.
@@ -38,6 +49,15 @@ pub enum Answer {
         /// The keyring to go on after; None when there are no more.
         next: Option<KeyringName>,
         /// When it was made.
+        now: Wall,
+        /// What was found edited in the store: it may be missing here.
+        damaged: Option<String>,
+    },
+    /// Since when versions of key-encryption keys wrap.
+    Keks {
+        /// By name and version.
+        uses: Vec<KekUse>,
+        /// When it was asked.
         now: Wall,
     },
     /// By what keys are wrapped.

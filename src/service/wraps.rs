@@ -3,13 +3,14 @@
 
 use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
 use crate::clock::Deadline;
+use crate::keyring::life::{Reason, Trigger};
 use crate::keyring::{ApplyError, Retirement};
 use crate::names::KekName;
 use crate::policy::{Action, Authority};
 
 use super::account::Account;
 use super::change::change_refused;
-use super::data::refused;
+use super::data::{refused, unavailable};
 use super::{Answer, Asker, Code, Refusal, Service};
 
 impl Service {
@@ -18,14 +19,22 @@ impl Service {
         self.keyrings.wraps().await.map(Answer::Wraps).map_err(change_refused)
     }
 
+    pub(super) fn read_keks(&self, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+        let _permit = self.permit(Action::InventoryRead, None, asker, account)?;
+        self.keyrings.ready().map_err(|error| unavailable(&error))?;
+        Ok(Answer::Keks { uses: self.keyrings.kek_uses(), now: self.clock.wall() })
+    }
+
     /// As many pages as fit into half of the request's time, so that the answer is never late.
     pub(super) async fn rewrap_keys(
         &self,
+        trigger: Trigger,
         after: Option<String>,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
-        let (authority, intent) = self.begin(Event::KeyRewrapped, Vec::new(), asker, account).await?;
+        let facts = vec![("trigger", trigger.code().to_owned())];
+        let (authority, intent) = self.begin(Event::KeyRewrapped, facts, asker, account).await?;
         let now = self.clock.mono();
         let until = now.plus(asker.deadline.left(now).unwrap_or_default() / 2);
         let worked = self.keyrings.rewrap(&authority, intent, after, until).await;
@@ -50,12 +59,12 @@ impl Service {
     /// Nothing can be wrapped by it any more, in the whole fleet; refused while there is one wrap by it.
     pub(super) async fn retire_kek(
         &self,
-        kek: KekName,
-        version: Option<u32>,
+        (kek, version): (KekName, Option<u32>),
+        reason: Reason,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
-        let mut facts = vec![("kek", kek.to_string())];
+        let mut facts = vec![("kek", kek.to_string()), ("key_reason", reason.code().to_owned())];
         facts.extend(version.map(|version| ("kek_key_version", version.to_string())));
         let (authority, intent) = self.begin(Event::KekRetired, facts, asker, account).await?;
         let retired = self.keyrings.retire(&authority, intent, kek.clone(), version).await;

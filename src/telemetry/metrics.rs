@@ -8,6 +8,7 @@ use prometheus::{
 
 use super::keks::{KekFamilies, KekMetrics};
 use super::lifetimes::Lifetimes;
+use super::lives::Lives;
 
 /// The verbs that requests are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -182,6 +183,8 @@ pub struct Metrics {
     pub memory_locked: IntGauge,
     /// Leases and times of rotations.
     pub lifetimes: Lifetimes,
+    /// What the life of keys asks of people.
+    pub lives: Lives,
 }
 
 impl Metrics {
@@ -214,6 +217,7 @@ impl Metrics {
             locked_slots_used: gauge(r, "locked_memory_slots_used", "Slots of locked memory in use.")?,
             memory_locked: gauge(r, "memory_locked", "Whether the kernel keeps key memory off the swap device.")?,
             lifetimes: Lifetimes::new(r)?,
+            lives: Lives::new(r)?,
             registry,
         })
     }

@@ -3,6 +3,7 @@
 
 mod keks;
 mod lifetimes;
+mod lives;
 mod logs;
 mod metrics;
 

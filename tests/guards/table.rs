@@ -167,6 +167,8 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "crypto::Suite"),
     ("server", "keyring::Escrow"),
     ("server", "keyring::KeyLimits"),
+    ("server", "keyring::Following"),
+    ("server", "keyring::KekUse"),
     ("server", "keyring::RewrapReport"),
     ("server", "keyring::RewrapStep"),
     ("cli", "keyring::StoreHead"),

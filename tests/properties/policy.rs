@@ -66,7 +66,9 @@ const fn on_keyring(action: Action) -> bool {
 /// Who may be given an action at all: the schema, said a second time.
 fn applies(kind: PrincipalKind, action: Action) -> bool {
     match action {
-        Action::Seal | Action::Open | Action::Rewrap => kind == PrincipalKind::Service,
+        Action::Seal | Action::Open | Action::OpenSuspended | Action::OpenCompromised | Action::Rewrap => {
+            kind == PrincipalKind::Service
+        }
         Action::KeyringCreate => kind != PrincipalKind::Auditor,
         Action::KeyringRotate
         | Action::KeyringConfigure
@@ -144,8 +146,12 @@ impl Rule {
 
 /// What the rules mean, without Cedar, slices or cache.
 fn expected(rules: &[Rule], request: &Request) -> Result<(), DenialReason> {
-    if request.action == Action::Open && request.purpose.is_none() {
+    if request.action.opens() && request.purpose.is_none() {
         return Err(DenialReason::PurposeMissing);
+    }
+    if matches!(request.action, Action::OpenSuspended | Action::OpenCompromised) {
+        // An exception needs the rule beside it.
+        expected(rules, &Request { action: Action::Open, ..request.clone() })?;
     }
     if !applies(KINDS[request.kind].0, request.action) {
         return Err(DenialReason::NoPermit);

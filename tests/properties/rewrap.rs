@@ -248,6 +248,8 @@ fn settings() -> Settings {
         store_offline_max: Duration::from_secs(3_600),
         cache_keys: 200,
         data_key_period: Duration::from_secs(90 * 86_400),
+        hard_limit: Duration::from_secs(730 * 86_400),
+        kek_period: Duration::from_secs(365 * 86_400),
         usage_limits: UsageLimits { messages: 1 << 40, bytes: 1 << 46 },
     }
 }

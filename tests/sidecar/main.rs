@@ -32,4 +32,5 @@ mod requests;
 mod rewrap;
 mod swap;
 mod transit;
+mod upkeep;
 mod values;

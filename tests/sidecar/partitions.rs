@@ -95,7 +95,7 @@ fn two_patients_have_keys_of_their_own_and_one_of_them_can_be_shredded() {
     }
     keyward_ok(&["keyring", "rotate", "charts", "--trigger", "personnel", "--config", &setup.config()]);
     assert_eq!(open(&setup, "patient-bob", &bob), (200, json!({ "text": "about patient-bob" })));
-    let told = keyward_ok(&["partition", "rewrap", "charts", "--config", &setup.config()]);
+    let told = keyward_ok(&["partition", "rewrap", "charts", "--trigger", "personnel", "--config", &setup.config()]);
     assert!(told.starts_with("1 partitions") && told.contains("none remains"), "{told}");
     let newer = seal(&setup, "patient-bob").1["sealed"].clone();
     for value in [&bob, &newer] {

@@ -44,14 +44,14 @@ fn a_rotated_key_takes_over_every_key_and_its_old_version_is_retired_only_then()
     let (code, dry, said) = kek(&setup, &["rewrap", "--dry-run"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!((&dry["keys"], &dry["behind"], &dry["complete"]), (&json!(7), &json!(7), &json!(false)));
-    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--key-version", "1"]);
+    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--key-version", "1", "--reason", "retired"]);
     assert!(code != Some(0) && said.contains("in_use") && said.contains("7 keys are wrapped by primary v1"), "{said}");
-    let (code, report, said) = kek(&setup, &["rewrap"]);
+    let (code, report, said) = kek(&setup, &["rewrap", "--trigger", "personnel"]);
     assert_eq!(code, Some(0), "{said}");
     assert_eq!(report["wraps"], json!([{ "kek": "primary", "version": 2, "keys": 7 }]));
     assert_eq!((&report["rewrapped"], &report["behind"], &report["complete"]), (&json!(7), &json!(0), &json!(true)));
     all_open(&setup, &values);
-    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--key-version", "1"]);
+    let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--key-version", "1", "--reason", "retired"]);
     assert_eq!(code, Some(0), "{said}");
     let told = |event: &str, outcome: &str| {
         let all = records(&setup);
@@ -59,7 +59,12 @@ fn a_rotated_key_takes_over_every_key_and_its_old_version_is_retired_only_then()
     };
     let (intent, done) = (told("key.rewrapped", "intent"), told("key.rewrapped", "done"));
     assert_eq!((&done["intent"], &done["facts"]["rewrapped"]), (&intent["index"], &json!("7")));
-    assert_eq!(told("kek.retired", "done")["facts"]["kek_key_version"], "1");
+    assert_eq!((&intent["facts"]["trigger"], &done["facts"]["trigger"]), (&json!("personnel"), &json!("personnel")));
+    let retired = told("kek.retired", "done");
+    assert_eq!(
+        (&retired["facts"]["kek_key_version"], &retired["facts"]["key_reason"]),
+        (&json!("1"), &json!("retired"))
+    );
     told("kek.retired", "failed");
     assert_eq!(serving.stop(), Some(0));
     let serving = setup.serve();
@@ -78,7 +83,9 @@ fn a_kill_in_the_middle_of_a_rewrapping_loses_no_key_and_the_next_run_does_the_r
         keyward_ok(&["kek", "rotate", "--to", &version.to_string(), "--config", &setup.config()]);
         std::thread::scope(|scope| {
             let control = setup.control();
-            let asked = scope.spawn(move || std::panic::catch_unwind(|| post(&control, "/v1/keys/rewrap", "{}")));
+            let asked = scope.spawn(move || {
+                std::panic::catch_unwind(|| post(&control, "/v1/keys/rewrap", r#"{"trigger":"schedule"}"#))
+            });
             std::thread::sleep(Duration::from_millis(wait));
             serving.kill();
             // Answered or not: whatever was answered is checked below like the rest.
@@ -87,7 +94,7 @@ fn a_kill_in_the_middle_of_a_rewrapping_loses_no_key_and_the_next_run_does_the_r
         serving = setup.serve();
         all_open(&setup, &values);
     }
-    let (code, report, said) = kek(&setup, &["rewrap"]);
+    let (code, report, said) = kek(&setup, &["rewrap", "--trigger", "personnel"]);
     assert_eq!((code, &report["complete"], &report["keys"]), (Some(0), &json!(true), &json!(42)), "{said}");
     all_open(&setup, &values);
     assert_eq!(serving.stop(), Some(0));

@@ -35,19 +35,23 @@ impl Inventory {
                 if let Some(Value::Array(more)) = page.get_mut("keyrings").map(Value::take) {
                     keyrings.extend(more);
                 }
+                if page.get("next").is_none() {
+                    super::print::damaged(&page);
+                }
                 match page.get("next").and_then(Value::as_str) {
                     Some(after) => path = format!("/v1/inventory?after={after}&limit={PAGE}"),
                     None => break,
                 }
             }
-            self.print(&keyrings);
+            let keks = sidecar.ask("GET", "/v1/keks", None).await?;
+            self.print(&keyrings, &keks["keks"]);
             Ok(ExitCode::SUCCESS)
         })
     }
 
-    fn print(&self, keyrings: &[Value]) {
+    fn print(&self, keyrings: &[Value], keks: &Value) {
         if self.json {
-            println!("{:#}", json!({ "keyrings": keyrings }));
+            println!("{:#}", json!({ "keyrings": keyrings, "keks": keks }));
         } else if self.csv {
             println!("{}", COLUMNS.map(|(name, _)| name).join(","));
             for cells in rows(keyrings) {
@@ -81,8 +85,25 @@ impl Inventory {
                 ]);
             }
             println!("{table}");
+            println!("{}", of_keks(keks));
         }
     }
+}
+
+/// The versions of key-encryption keys below the keys.
+fn of_keks(keks: &Value) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_FULL_CONDENSED);
+    table.set_header(["key-encryption key", "version", "wraps since", "cryptoperiod"]);
+    for one in keks.as_array().into_iter().flatten() {
+        table.add_row([
+            text(one, "kek").to_owned(),
+            number(one, "version").unwrap_or_else(|| "-".to_owned()),
+            date(one, "since"),
+            crate::cli::kek::left(one),
+        ]);
+    }
+    table
 }
 
 /// A version, whose it is, and of which look-up key.

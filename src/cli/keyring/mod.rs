@@ -1,5 +1,6 @@
 //! `keyward keyring ...`: keyrings and their key versions, over the control socket.
 
+pub(super) mod followed;
 mod inventory;
 mod lookup;
 mod print;
@@ -42,6 +43,8 @@ pub(super) enum Keyring {
     /// The keys of deterministic values, blind indexes and tokens
     #[command(subcommand)]
     Lookup(lookup::Lookup),
+    /// Which sidecars have not followed a change of keys yet, and until when they may go on
+    Followed(followed::Followed),
     /// List every key version: state, times, wraps, use
     Inventory(inventory::Inventory),
 }
@@ -88,7 +91,7 @@ pub(super) struct Rotate {
     /// tenant/name, or a name in the tenant default
     name: String,
     /// Why it is rotated
-    #[arg(long, value_parser = ["schedule", "usage", "personnel", "architecture", "incident"])]
+    #[arg(long, value_parser = TRIGGERS)]
     trigger: String,
     /// Only if this version is the active one, so that two people do not rotate twice
     #[arg(long, value_name = "VERSION")]
@@ -180,7 +183,11 @@ struct Output {
     target: Target,
 }
 
-const REASONS: [&str; 11] = [
+/// Why keys are rotated or wrapped anew.
+pub(super) const TRIGGERS: [&str; 5] = ["schedule", "usage", "personnel", "architecture", "incident"];
+
+/// Why a step is taken.
+pub(super) const REASONS: [&str; 11] = [
     "schedule",
     "usage",
     "personnel",
@@ -207,17 +214,24 @@ impl Keyring {
         if let Self::Inventory(inventory) = self {
             return inventory.run();
         }
+        if let Self::Followed(followed) = self {
+            return followed.run();
+        }
         let print = if matches!(self, Self::Lookup(_)) { print::lookups } else { print::keyrings };
         let Some(Request { output, method, path, body }) = self.request() else { return Ok(ExitCode::SUCCESS) };
         block_on(async {
             let mut sidecar = output.target.connect(Listener::Control).await?;
-            let answer = sidecar.ask(method, &path, body.as_ref()).await?;
+            let mut answer = sidecar.ask(method, &path, body.as_ref()).await?;
+            while let Some(after) = answer.get("next").and_then(Value::as_str) {
+                let page = sidecar.ask(method, &format!("{path}?after={after}"), None).await?;
+                append(&mut answer, page);
+            }
             print(&answer, output.json);
             Ok(ExitCode::SUCCESS)
         })
     }
 
-    /// None for the inventory, which asks more than once.
+    /// None for those that ask otherwise.
     fn request(self) -> Option<Request> {
         Some(match self {
             Self::Create(create) => create.request(),
@@ -243,7 +257,7 @@ impl Keyring {
             }
             Self::FinishDestroy(Finish { version, output }) => post(output, version.path("finish-destroy"), json!({})),
             Self::Lookup(lookup) => lookup.request(),
-            Self::Inventory(_) => return None,
+            Self::Inventory(_) | Self::Followed(_) => return None,
         })
     }
 }
@@ -292,6 +306,18 @@ impl Version {
 
 const fn post(output: Output, path: String, body: Value) -> Request {
     Request { output, method: "POST", path, body: Some(body) }
+}
+
+/// Puts the next page of a listing behind the pages before it.
+fn append(answer: &mut Value, mut page: Value) {
+    let more = page.get_mut("keyrings").map(Value::take);
+    if let (Some(all), Some(Value::Array(more))) = (answer.get_mut("keyrings").and_then(Value::as_array_mut), more) {
+        all.extend(more);
+    }
+    if let Some(answer) = answer.as_object_mut() {
+        answer.remove("next");
+        answer.extend(["next", "damaged"].into_iter().filter_map(|key| Some((key.to_owned(), page.get(key)?.clone()))));
+    }
 }
 
 /// An object of what was given.

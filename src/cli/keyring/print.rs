@@ -10,6 +10,7 @@ pub(super) fn keyrings(answer: &Value, json: bool) {
         println!("{answer:#}");
         return;
     }
+    damaged(answer);
     match answer.get("keyrings").and_then(Value::as_array) {
         Some(keyrings) if keyrings.is_empty() => {
             println!("no keyrings yet: make one with `keyward keyring create NAME`")
@@ -20,7 +21,15 @@ pub(super) fn keyrings(answer: &Value, json: bool) {
             if answer.get("lookups").is_some() {
                 println!("{}", of_lookups(answer));
             }
+            super::followed::tell(answer);
         }
+    }
+}
+
+/// What a listing may lack.
+pub(super) fn damaged(answer: &Value) {
+    if let Some(what) = answer.get("damaged").and_then(Value::as_str) {
+        eprintln!("warning: the store was edited, and what was edited is not listed: {what}");
     }
 }
 
@@ -68,6 +77,7 @@ fn table(keyrings: &[Value]) -> Table {
         "suite",
         "versions",
         "active",
+        "next run",
         "rotation due",
         "required context",
         "subject",
@@ -82,6 +92,7 @@ fn table(keyrings: &[Value]) -> Table {
             text(keyring, "suite").to_owned(),
             versions.len().to_string(),
             active.to_owned(),
+            date(keyring, "next_rotation"),
             due(keyring, "rotation_due"),
             list(&keyring["required_context"]),
             text(keyring, "subject_key").to_owned(),

@@ -30,6 +30,8 @@ pub struct Summary {
     pub overdue: u64,
     /// Older than any version may be.
     pub past_hard_limit: u64,
+    /// When the first active version reaches that age; None while none is near.
+    pub hard_limit: Option<Wall>,
     /// Candidates with an active version that begins in the future.
     pub unborn: u64,
     /// When the next one comes due; None while one is due or there is none.
@@ -60,8 +62,10 @@ pub async fn run<P, R>(
     let mut pace = Pace::new(clock.mono());
     let mut agenda = Agenda::new(settings, sidecar);
     loop {
-        // Not at once: a crash loop must not be a loop of rotations.
-        clock.sleep_until(clock.mono().plus(settings.check)).await;
+        // Not at once: a crash loop must not be a loop of rotations. The pace is one of minutes, however seldom the agenda
+        // is looked at.
+        let wait = if agenda.is_done() { settings.check } else { settings.check.min(super::MINUTE) };
+        clock.sleep_until(clock.mono().plus(wait)).await;
         let now = steady.read(clock.wall(), clock.mono());
         if agenda.is_stale(now, clock.mono()) || urgent() {
             match agenda.survey(now, clock.mono(), &page).await {
@@ -69,8 +73,8 @@ pub async fn run<P, R>(
                 Err(why) => tracing::warn!(why, "the keyrings could not be looked through for rotations"),
             }
         }
-        while settings.enabled && !agenda.due.is_empty() && pace.take(clock.mono()) {
-            let Some((name, version, trigger)) = agenda.due.pop_front() else { break };
+        while !agenda.is_done() && pace.take(clock.mono()) {
+            let Some((name, version, trigger)) = agenda.next() else { break };
             agenda.surveyed = None;
             match rotate(name.clone(), version, trigger).await {
                 Ok(()) => tracing::info!(keyring = %name, trigger = trigger.code(), "rotated"),
@@ -80,11 +84,17 @@ pub async fn run<P, R>(
     }
 }
 
+/// Which version of which keyring, and why.
+type Due = (KeyringName, KeyVersionId, Trigger);
+
 /// What is to be done, as of the last survey.
 struct Agenda {
     settings: Settings,
     sidecar: u64,
-    due: VecDeque<(KeyringName, KeyVersionId, Trigger)>,
+    /// By the calendar.
+    due: VecDeque<Due>,
+    /// Used up: the calendar can wait for days, a limit cannot.
+    used: VecDeque<Due>,
     /// When something next begins to be due here.
     wake: Option<Wall>,
     surveyed: Option<Mono>,
@@ -92,16 +102,25 @@ struct Agenda {
 
 impl Agenda {
     const fn new(settings: Settings, sidecar: u64) -> Self {
-        Self { settings, sidecar, due: VecDeque::new(), wake: None, surveyed: None }
+        Self { settings, sidecar, due: VecDeque::new(), used: VecDeque::new(), wake: None, surveyed: None }
     }
 
     /// Something may have changed. What is on the list comes first.
     fn is_stale(&self, now: Reading, mono: Mono) -> bool {
-        if !self.due.is_empty() && self.settings.enabled {
+        if !self.is_done() {
             return false;
         }
         let woken = now.trusted && self.wake.is_some_and(|wake| now.wall >= wake);
         woken || self.surveyed.is_none_or(|surveyed| mono.since(surveyed) >= SURVEY)
+    }
+
+    /// Nothing is on the list that this sidecar would do.
+    fn is_done(&self) -> bool {
+        !self.settings.enabled || (self.due.is_empty() && self.used.is_empty())
+    }
+
+    fn next(&mut self) -> Option<Due> {
+        self.used.pop_front().or_else(|| self.due.pop_front())
     }
 
     async fn survey<P: Future<Output = Result<Page, String>>>(
@@ -111,7 +130,7 @@ impl Agenda {
         page: &impl Fn(Wall, Option<KeyringName>) -> P,
     ) -> Result<Summary, String> {
         let mut summary = Summary { trusted: now.trusted, ..Summary::default() };
-        (self.due, self.wake) = (VecDeque::new(), None);
+        (self.due, self.used, self.wake) = (VecDeque::new(), VecDeque::new(), None);
         let mut after = None;
         loop {
             let Page { found, keyrings, later } = page(super::plus(now.wall, EARLIEST), after.take()).await?;
@@ -134,12 +153,19 @@ impl Agenda {
         summary.due += u64::from(decision.due.is_some());
         summary.overdue += u64::from(decision.overdue);
         summary.past_hard_limit += u64::from(decision.past_hard_limit);
+        let last = super::plus(facts.activated, self.settings.hard_limit);
+        summary.hard_limit = Some(summary.hard_limit.map_or(last, |first| first.min(last)));
         summary.unborn += u64::from(decision.unborn);
         let offset = offset(self.sidecar, &name.to_string(), self.settings.check);
         let begins = super::plus(decision.next, offset);
         match decision.due {
             Some(Trigger::Schedule) if now.wall < begins => self.wake_at(begins),
-            Some(trigger) if self.due.len() < LISTED => self.due.push_back((name, facts.version, trigger)),
+            Some(Trigger::Schedule) if self.due.len() < LISTED => {
+                self.due.push_back((name, facts.version, Trigger::Schedule));
+            }
+            Some(trigger) if trigger != Trigger::Schedule && self.used.len() < LISTED => {
+                self.used.push_back((name, facts.version, trigger));
+            }
             // Found again by the survey after these.
             Some(_) => {}
             None => {

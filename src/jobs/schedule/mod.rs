@@ -12,7 +12,7 @@ use std::time::Duration;
 pub use agenda::{Page, Summary, run};
 
 use crate::clock::{Mono, Reading, Wall};
-use crate::keyring::life::Trigger;
+use crate::keyring::life::{EARLIEST, Trigger, early, hash, mixed, part_of};
 use crate::keyring::{Tally, UsageLimits};
 use crate::names::KeyVersionId;
 
@@ -21,6 +21,8 @@ use crate::names::KeyVersionId;
 pub struct Settings {
     /// How long a data key version seals.
     pub data_key: Duration,
+    /// How long a version of a key-encryption key wraps. Nobody rotates it but its token's owner.
+    pub kek: Duration,
     /// How long any version may seal at the very most, whatever a keyring asks for.
     pub hard_limit: Duration,
     /// Values that one version may seal.
@@ -33,7 +35,7 @@ pub struct Settings {
     pub enabled: bool,
 }
 
-/// What is known of a keyring's active version, or of a key-encryption key's.
+/// What is known of a keyring's active version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Facts {
     /// Which version it is.
@@ -114,31 +116,9 @@ impl Pace {
     }
 }
 
-/// A version comes due within the last tenth of its period, and at most so long before its end.
-fn early(name: &str, period: Duration) -> Duration {
-    part_of((period / EARLY_PART).min(EARLIEST), mixed(hash(name.as_bytes())))
-}
-
 /// Part of a limit, rounded down; 0 only for a limit of 0, which is reached at once.
 fn share(limit: u64, percent: u64) -> u64 {
     u64::try_from(u128::from(limit).saturating_mul(u128::from(percent)) / 100).unwrap_or(u64::MAX)
-}
-
-fn part_of(whole: Duration, of: u64) -> Duration {
-    let nanos = whole.as_nanos().saturating_mul(u128::from(of >> 32)) >> 32;
-    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
-}
-
-/// FNV-1a: the same in every sidecar and every version; nothing secret hangs on it.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
-}
-
-/// Spreads what differs in a few bits over all of them (the finaliser of SplitMix64).
-const fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }
 
 fn plus(at: Wall, while_: Duration) -> Wall {
@@ -149,8 +129,6 @@ fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
-const EARLY_PART: u32 = 10;
-const EARLIEST: Duration = Duration::from_secs(10 * 86_400);
 /// The rest of a limit is for what is sealed until the rotation is through.
 const DUE_PERCENT: u64 = 90;
 /// Clocks of a fleet differ by less than this.

@@ -14,6 +14,7 @@ fn settings() -> Settings {
     let days = |days| Duration::from_secs(days * DAY);
     Settings {
         data_key: days(90),
+        kek: days(365),
         hard_limit: days(730),
         messages: 1 << 32,
         bytes: 1 << 46,
@@ -274,4 +275,28 @@ fn a_steady_clock_is_what_the_loop_goes_by() {
     let mut steady = Steady::new(NOON, Mono(0), None);
     let now = steady.read(Wall(NOON.0 + YEAR), Mono(1));
     assert_eq!(decide("default/a", &facts(NOON), now).due, None);
+}
+
+#[tokio::test]
+async fn what_is_used_up_goes_before_whatever_the_calendar_asks_for() {
+    let fleet = Fleet::of(1_500);
+    fleet.clock.advance(Duration::from_secs(100 * DAY));
+    let used: KeyringName = "default/z-used".parse().unwrap();
+    let much = Tally { messages: u64::MAX, ..Tally::default() };
+    fleet.keyrings.borrow_mut().insert(used.clone(), Facts { used: much, ..facts(fleet.clock.wall()) });
+    fleet.live(settings(), Duration::from_secs(60), 30, |_| {}).await;
+    let rotated = fleet.rotated.borrow();
+    assert!(rotated.len() > 10, "{}", rotated.len());
+    assert_eq!((&rotated[0].1, rotated[0].2), (&used, Trigger::Usage));
+}
+
+#[tokio::test]
+async fn an_agenda_that_is_seldom_looked_at_keeps_the_pace_of_minutes() {
+    let fleet = Fleet::of(200);
+    fleet.clock.advance(Duration::from_secs(100 * DAY));
+    let settings = Settings { check: Duration::from_secs(3_600), ..settings() };
+    // Each sidecar begins up to ten looks later.
+    fleet.live(settings, Duration::from_secs(60), 14 * 60, |_| {}).await;
+    assert_eq!(fleet.rotated.borrow().len(), 200, "ten an hour would be 140");
+    assert!(fleet.most_in_a_minute() <= 10);
 }

@@ -3,7 +3,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::watch;
 
@@ -32,6 +32,8 @@ pub(super) struct Flight {
     pub(super) landing: watch::Sender<Landing>,
     /// How many refusals there had been when it took off.
     pub(super) refusals: u64,
+    /// The key's state has changed since.
+    pub(super) cancelled: Arc<AtomicBool>,
 }
 
 impl Flight {
@@ -57,6 +59,10 @@ impl Flight {
         let _flights = self.cache.lock();
         if self.cache.refusals.load(Ordering::Acquire) != self.refusals {
             let why = "the key-encryption key refused while this key was being unwrapped";
+            return Err(FlightError::Failed(UnlockError::Unavailable(why.to_owned())));
+        }
+        if self.cancelled.load(Ordering::Acquire) {
+            let why = "the state of this key was changed while it was being unwrapped";
             return Err(FlightError::Failed(UnlockError::Unavailable(why.to_owned())));
         }
         if slot.expires() <= self.cache.clock.mono() {

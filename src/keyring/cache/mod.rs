@@ -11,7 +11,7 @@ mod slot;
 use std::collections::HashMap;
 use std::future::Future;
 use std::hash::BuildHasherDefault;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -62,7 +62,14 @@ pub(super) enum Look {
     Old(Arc<Slot>),
 }
 
-type Flights = HashMap<u64, watch::Receiver<Landing>, BuildHasherDefault<IdHasher>>;
+type Flights = HashMap<u64, Flying, BuildHasherDefault<IdHasher>>;
+
+/// A key on its way.
+struct Flying {
+    landing: watch::Receiver<Landing>,
+    /// Its state has changed meanwhile: it does not land.
+    cancelled: Arc<AtomicBool>,
+}
 
 /// Whose deadline a flight has.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -209,7 +216,7 @@ impl Cache {
             return Ok(slot);
         }
         if let Some(flight) = flights.get(&number(id)) {
-            return Err((flight.clone(), Whose::Other));
+            return Err((flight.landing.clone(), Whose::Other));
         }
         Err((self.take_off(&mut flights, id, unwrap()), Whose::Own))
     }
@@ -221,9 +228,10 @@ impl Cache {
         unwrap: impl Future<Output = Result<Unwrapped, FlightError>> + Send + 'static,
     ) -> watch::Receiver<Landing> {
         let (landing, flight) = watch::channel(None);
-        flights.insert(number(id), flight.clone());
+        let cancelled = Arc::new(AtomicBool::new(false));
+        flights.insert(number(id), Flying { landing: flight.clone(), cancelled: Arc::clone(&cancelled) });
         let refusals = self.refusals.load(Ordering::Acquire);
-        tokio::spawn(Flight { cache: Arc::clone(self), id, landing, refusals }.fly(unwrap));
+        tokio::spawn(Flight { cache: Arc::clone(self), id, landing, refusals, cancelled }.fly(unwrap));
         flight
     }
 
@@ -237,10 +245,9 @@ impl Cache {
     /// Drops one key at once, and what is being unwrapped of it: its state does not allow it any more.
     pub(super) fn evict_version(&self, id: KeyVersionId) {
         let flights = self.lock();
-        if !self.slots.contains(number(id)) && !flights.contains_key(&number(id)) {
-            return;
+        if let Some(flight) = flights.get(&number(id)) {
+            flight.cancelled.store(true, Ordering::Release);
         }
-        self.refusals.fetch_add(1, Ordering::AcqRel);
         self.slots.remove(number(id));
     }
 

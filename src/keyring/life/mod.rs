@@ -11,6 +11,7 @@ mod forbidden;
 mod lookup;
 mod reason;
 mod rotation;
+mod spread;
 
 mod time;
 
@@ -23,6 +24,7 @@ pub use forbidden::Forbidden;
 pub use lookup::{MOST_LIVE, Role, lookup_action, rotate_lookup, step_lookup};
 pub use reason::{Reason, Trigger};
 pub use rotation::{Rotation, active, rotate};
+pub use spread::{EARLIEST, early, hash, mixed, part_of};
 pub use time::{Certainty, Counted, Now, Timekeeper};
 
 /// States of a key version (NIST SP 800-57 part 1).

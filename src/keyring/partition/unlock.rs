@@ -14,12 +14,17 @@ use crate::crypto::{KeyClass, MessageKey};
 use crate::keyring::cache::Slot;
 use crate::keyring::follow::Open;
 use crate::keyring::rings::{Ring, Version};
+use crate::keyring::unlock::may_open;
 use crate::keyring::verify::Damage;
 use crate::keyring::{ApplyError, Inner, UnlockError};
+use crate::policy::Action;
 use crate::store::PartitionRow;
 
 /// Of a partition that the chain or an earlier look knows.
 pub(super) const DELETED: &str = "its row has been deleted";
+
+/// What the key is for, and until when.
+type Asks = (Action, Deadline);
 
 impl Inner {
     /// The name of the partition; None where the keyring has none. A keyring that has them is not used without.
@@ -46,18 +51,18 @@ impl Inner {
         open: &Open,
         ring: &Ring,
         name: PartitionName,
-        deadline: Deadline,
+        asks: Asks,
     ) -> Result<Unlock<Arc<PartitionSlot>>, UnlockError> {
         let now = self.clock.mono();
         if let Some(slot) = self.partitions.look(name, now) {
             // The data key that wraps it must be one that may be used now: then its leases are those of the partition.
             if let Some(parent) = ring.version(slot.parent) {
-                self.parent_slot(ring, parent, deadline).await?;
+                self.parent_slot(ring, parent, asks).await?;
                 return Ok(Unlock::Ready(slot));
             }
             self.partitions.evict(&[name]);
         }
-        let read = self.read_partition(open, ring, name, deadline).await;
+        let read = self.read_partition(open, ring, name, asks).await;
         if let Err(UnlockError::Tampered) = &read {
             tracing::error!(keyring = %ring.label, partition = hex::encode(name.0), "the partition cannot be used");
         }
@@ -69,7 +74,7 @@ impl Inner {
         open: &Open,
         ring: &Ring,
         name: PartitionName,
-        deadline: Deadline,
+        asks: Asks,
     ) -> Result<Unlock<Arc<PartitionSlot>>, UnlockError> {
         let asked = self.clock.mono();
         let seat = match self.partitions.take_seat(name, asked).await {
@@ -96,7 +101,7 @@ impl Inner {
                 &current
             }
         };
-        let data_key = self.parent_slot(ring, parent, deadline).await?;
+        let data_key = self.parent_slot(ring, parent, asks).await?;
         let store = open.system.genesis.store;
         let place = Place { store, keyring: &ring.label, name, parent: row.parent, created };
         let key = wrap::unwrap(data_key.key(), &row.wrap, &place).map_err(|_| self.damaged(&row))?;
@@ -152,12 +157,9 @@ impl Inner {
         self: &Arc<Self>,
         ring: &Ring,
         parent: &Arc<Version>,
-        deadline: Deadline,
+        (action, deadline): Asks,
     ) -> Result<Arc<Slot>, UnlockError> {
-        let state = parent.view.acting();
-        if !state.opens() {
-            return Err(UnlockError::State(state));
-        }
+        may_open(parent, action)?;
         self.data_key(ring, parent, deadline).await
     }
 

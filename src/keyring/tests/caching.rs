@@ -223,3 +223,22 @@ async fn a_kek_that_is_late_for_everybody_is_not_asked_again_by_the_same_waiter(
     assert!(matches!(unlock(&world, &keyrings, "patients").await, Err(UnlockError::Unavailable(_))));
     assert_eq!(world.kek.unwraps(), 1);
 }
+
+#[tokio::test]
+async fn a_key_whose_state_changes_fails_its_own_unwrapping_and_no_other() {
+    let (world, keyrings) = World::with_keyrings(&["a", "b"]).await;
+    let id = keyrings.find(&name("a")).await.unwrap().unwrap().versions[0].id;
+    world.kek.held.send_replace(true);
+    let unlock = |keyring: &str| {
+        let (keyrings, permit) = (Arc::clone(&keyrings), world.permit(Action::Seal, keyring));
+        tokio::spawn(async move { keyrings.unlock_to_seal(&permit).await.map(drop) })
+    };
+    let (one, two) = (unlock("a"), unlock("b"));
+    settle_tasks().await;
+    assert_eq!(world.kek.unwraps(), 2, "both are on their way");
+    keyrings.inner.cache.evict_version(id);
+    world.kek.held.send_replace(false);
+    let refused = one.await.unwrap();
+    assert!(matches!(&refused, Err(UnlockError::Unavailable(why)) if why.contains("state of this key")), "{refused:?}");
+    assert_eq!(two.await.unwrap(), Ok(()));
+}

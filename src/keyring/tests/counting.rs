@@ -30,7 +30,7 @@ impl World {
     }
 
     /// Another sidecar of the fleet, by its log.
-    async fn named(&self, volume: u8) -> Arc<Keyrings> {
+    pub(super) async fn named(&self, volume: u8) -> Arc<Keyrings> {
         let keyrings = self.open().await;
         let genesis = self.admitted().await.inner.opened().unwrap().system.genesis.clone();
         keyrings.pin(Pinned {

@@ -297,3 +297,55 @@ async fn limits_are_kept_and_shorten_the_cryptoperiod() {
         assert_eq!(view.rotation_due(), Some(Wall(NOON.0 + 30 * 86_400_000_000)));
     }
 }
+
+#[tokio::test]
+async fn what_is_suspended_or_compromised_opens_only_for_the_exception_that_names_its_state() {
+    let (world, keyrings, first, second) = rotated().await;
+    let opens = async |action: Action, version| {
+        let permit = world.permit(action, "patients");
+        keyrings.unlock_opening(&permit, version).await.map(drop)
+    };
+    let all = [Action::Open, Action::OpenSuspended, Action::OpenCompromised];
+    for action in all {
+        assert_eq!(opens(action, first).await, Ok(()), "who may open more may open");
+    }
+    for (taken, named, from) in [
+        (Step::Suspend, Action::OpenSuspended, KeyState::Suspended),
+        (Step::Compromise, Action::OpenCompromised, KeyState::Compromised),
+    ] {
+        let mut order = world.order(step(second, taken), 30);
+        order.action =
+            order.change.action(if from == KeyState::Suspended { KeyState::Active } else { KeyState::Suspended });
+        order.intent = 30 + u64::from(from == KeyState::Compromised);
+        change::carry_out(Arc::clone(&keyrings.inner), order).await.unwrap();
+        for action in all {
+            assert_eq!(opens(action, second).await, if action == named { Ok(()) } else { state(from) }, "{action:?}");
+            let sealing = world.permit(action, "patients");
+            assert_eq!(keyrings.unlock_to_seal(&sealing).await.err(), Some(UnlockError::NotCovered));
+        }
+        let sealing = world.permit(Action::Seal, "patients");
+        assert!(matches!(keyrings.unlock_to_seal(&sealing).await.err(), Some(UnlockError::State(_))), "never seals");
+    }
+}
+
+#[tokio::test]
+async fn what_waits_to_be_destroyed_is_suspended_and_what_is_destroyed_opens_for_nobody() {
+    let (world, keyrings, first, _) = rotated().await;
+    let mut order = world.order(step(first, WEEK), 30);
+    order.action = Action::KeyDestroy;
+    change::carry_out(Arc::clone(&keyrings.inner), order).await.unwrap();
+    let opens = async |action: Action| {
+        let permit = world.permit(action, "patients");
+        keyrings.unlock_opening(&permit, first).await.map(drop)
+    };
+    assert_eq!((opens(Action::Open).await, opens(Action::OpenSuspended).await), (state(KeyState::Suspended), Ok(())));
+    let (world, keyrings, first, _) = rotated().await;
+    let opens = async |action: Action| {
+        let permit = world.permit(action, "patients");
+        keyrings.unlock_opening(&permit, first).await.map(drop)
+    };
+    super::tampering::set_state(&keyrings, "default/patients", KeyState::Destroyed).await;
+    for action in [Action::Open, Action::OpenSuspended, Action::OpenCompromised] {
+        assert!(opens(action).await.is_err(), "{action:?}");
+    }
+}

@@ -7,6 +7,9 @@ mod changing;
 mod counting;
 mod escrow;
 mod failover;
+mod following;
+mod hard_limit;
+mod kek_uses;
 mod living;
 mod lookups;
 mod offline;
@@ -43,6 +46,8 @@ const TTL: Duration = Duration::from_secs(300);
 const AGES: Duration = Duration::from_secs(1_000_000);
 const OFFLINE: Duration = Duration::from_secs(900);
 const QUARTER: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+/// Two of them.
+const YEARS: Duration = Duration::from_secs(730 * 24 * 60 * 60);
 
 /// A real KEK that counts, waits while it is held, and can be told to fail.
 struct Tempered {
@@ -182,6 +187,8 @@ impl World {
             store_offline_max: AGES,
             cache_keys: 100,
             data_key_period: QUARTER,
+            hard_limit: YEARS,
+            kek_period: YEARS / 2,
             usage_limits: UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
         };
         let (events, heard) = tokio::sync::mpsc::channel(16);
@@ -303,7 +310,7 @@ impl World {
             action,
             keyring: (!on_sidecar).then_some(&keyring),
             pairs,
-            purpose: (action == Action::Open).then_some(Purpose::Treatment),
+            purpose: action.opens().then_some(Purpose::Treatment),
             request: &RequestId::from_random([1; 16]),
             deadline,
             now: self.clock.wall(),
@@ -409,7 +416,8 @@ fn software(file: &std::path::Path, name: &str) -> Arc<Tempered> {
 }
 
 fn permissive() -> Arc<Policy> {
-    let text = "permit (principal, action, resource);";
+    let text = "permit (principal, action, resource);
+        permit (principal, action in [Action::\"openSuspended\", Action::\"openCompromised\"], resource);";
     let settings = policy::Settings {
         documents: vec![("set.cedar".to_owned(), text.to_owned())],
         context_keys: vec!["patient".to_owned(), "tenant".to_owned()],

@@ -430,3 +430,18 @@ async fn fifty_who_want_one_partition_at_once_read_its_row_once() {
     }
     assert_eq!(keyrings.cached_partitions(), 1);
 }
+
+#[tokio::test]
+async fn what_a_rotation_leaves_behind_is_known_until_it_has_followed_also_after_a_restart() {
+    let (world, keyrings) = ready().await;
+    make(&world, &keyrings, &["ada", "bob", "eve"], 20).await;
+    assert_eq!(keyrings.partitions_elsewhere().await.unwrap(), []);
+    rotate(&world, &keyrings, 30).await;
+    let left = [Elsewhere { keyring: name("charts"), trigger: Trigger::Incident, partitions: 3 }];
+    assert_eq!(keyrings.partitions_elsewhere().await.unwrap(), left);
+    assert_eq!(world.admitted().await.partitions_elsewhere().await.unwrap(), left);
+    world.change(&keyrings, step("charts", PartitionStep::Rewrap(2)), 40).await.unwrap();
+    assert_eq!(keyrings.partitions_elsewhere().await.unwrap()[0].partitions, 1);
+    world.change(&keyrings, step("charts", PartitionStep::Rewrap(2)), 41).await.unwrap();
+    assert_eq!(keyrings.partitions_elsewhere().await.unwrap(), []);
+}

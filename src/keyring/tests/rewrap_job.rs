@@ -200,3 +200,21 @@ async fn a_sidecar_that_is_behind_stores_no_key_under_a_retired_version() {
     let names = ["patients", "staff", "late"].map(str::to_owned);
     world.unlock_all(&world.admitted().await, &names).await;
 }
+
+#[tokio::test]
+async fn one_edited_keyring_holds_up_neither_a_list_nor_a_rewrapping_and_is_named() {
+    let (world, keyrings, mut names) = World::rotated(6).await;
+    world.edit("UPDATE keys SET state = 'suspended' WHERE keyring = 'default/k0002'");
+    let report = job(&keyrings, 50).await.unwrap();
+    assert_eq!((report.rewrapped, report.failed), (7, 0), "five data keys and keyward's own two");
+    assert!(keyrings.damage().unwrap().contains("k0002"));
+    let survey = keyrings.wraps().await.unwrap();
+    assert_eq!((survey.damaged.as_slice(), survey.is_complete()), (&["default/k0002".to_owned()][..], false));
+    let retired = rewrap::retire(&keyrings.inner, 51, "primary".parse().unwrap(), Some(1)).await.unwrap_err();
+    assert!(retired.to_string().contains("k0002"), "{retired}");
+    names.remove(2);
+    let listed = keyrings.list(&world.permit(Action::KeyringList, "any"), None, 100).await.unwrap();
+    let listed: Vec<String> = listed.iter().map(|view| view.name.name().as_str().to_owned()).collect();
+    assert_eq!(listed, names);
+    world.unlock_all(&keyrings, &names).await;
+}

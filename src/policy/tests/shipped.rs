@@ -11,6 +11,8 @@ const LEAST: (&str, &str) = (
 const DEVELOPMENT: (&str, &str) =
     (include_str!("../../../policies/development.cedar"), include_str!("../../../policies/tests/development.toml"));
 
+const INCIDENT: &str = include_str!("../../../policies/incident.cedar");
+
 #[test]
 fn the_shipped_policies_answer_as_their_tables_say() {
     for ((text, table), least) in [(LEAST, 25), (DEVELOPMENT, 10)] {
@@ -51,6 +53,17 @@ fn a_shipped_policy_that_is_widened_fails_its_table() {
             let portal_only_in_least = widened.contains("portal") && text == DEVELOPMENT.0;
             assert_eq!(report.failures.is_empty(), portal_only_in_least, "no case forbids {widened}");
         }
+    }
+}
+
+#[test]
+fn the_policies_for_an_incident_open_what_is_suspended_or_compromised_and_no_more() {
+    let (both, table) = (format!("{}\n{INCIDENT}", LEAST.0), include_str!("../../../policies/tests/incident.toml"));
+    assert_eq!(run_table(&load(&both), table).unwrap().failures, []);
+    let set: PolicySet = INCIDENT.parse().unwrap();
+    for policy in set.policies() {
+        let report = run_table(&load(&format!("{}\n{policy}", LEAST.0)), table).unwrap();
+        assert!(!report.failures.is_empty(), "no case misses the other one of {policy}");
     }
 }
 

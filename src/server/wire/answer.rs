@@ -9,7 +9,9 @@ use crate::server::status;
 use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, RewrappedValue, Shredded};
 
 use super::Shape;
-use super::keyrings::{inventory, keyring};
+use super::following;
+use super::keks;
+use super::keyrings::{inventory, keyring, rest, stepped};
 use super::pen::{self, Pen};
 use super::wraps;
 
@@ -35,12 +37,14 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
         }
         Answer::Opened(values) => return opened(values, shape, request),
         Answer::ValuesRewrapped(values) => return values_body(values, shape, request, rewrapped_body),
-        Answer::Keyrings(keyrings) => pen::body(|pen| {
+        Answer::Keyrings { keyrings, next, damaged } => pen::body(|pen| {
             pen.raw("{\"keyrings\":");
             pen.list(&keyrings, |pen, view| keyring(pen, view));
-            pen.raw("}");
+            rest(pen, next.as_ref(), damaged.as_deref());
         }),
         Answer::Keyring(view) => pen::body(|pen| keyring(pen, &view)),
+        Answer::Stepped(view, following) => pen::body(|pen| stepped(pen, &view, following.as_ref())),
+        Answer::Following(following) => pen::body(|pen| following::following(pen, &following)),
         Answer::Shredded(certificate) => pen::body(|pen| certified(pen, &certificate)),
         Answer::PartitionsRewrapped { done, remaining } => pen::body(|pen| {
             pen.raw("{\"rewrapped\":");
@@ -51,7 +55,11 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
         }),
         Answer::Wraps(report) => pen::body(|pen| wraps::report(pen, &report)),
         Answer::Rewrapped(step) => pen::body(|pen| wraps::step(pen, &step)),
-        Answer::Inventory { keyrings, next, now } => pen::body(|pen| inventory(pen, &keyrings, next.as_ref(), now)),
+        Answer::Keks { uses, now } => pen::body(|pen| keks::uses(pen, &uses, now)),
+        Answer::Inventory { keyrings, next, now, damaged } => pen::body(|pen| {
+            inventory(pen, &keyrings, now);
+            rest(pen, next.as_ref(), damaged.as_deref());
+        }),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };
     Encoded { status, content_type: JSON, retry: false, body: write }
@@ -189,6 +197,10 @@ fn certified(pen: &mut Pen, certificate: &Certificate) {
     pen.string(&certificate.heard_by().rfc3339_micros());
     pen.raw(",\"that_do_not_until\":");
     pen.string(&certificate.unheard_until().rfc3339_micros());
+    if let Some(following) = &certificate.following {
+        pen.raw(",");
+        following::fields(pen, following);
+    }
     pen.raw("},\"backups\":{");
     if let Some(until) = certificate.backups_until() {
         pen.raw("\"gone_by\":");

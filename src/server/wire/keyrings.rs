@@ -6,30 +6,48 @@ use std::sync::Arc;
 use super::pen::Pen;
 use crate::clock::Wall;
 use crate::names::KeyringName;
-use crate::service::{KeyLimits, KeyState, KeyringView, Suite, Tally, VersionView};
+use crate::service::{Following, KeyLimits, KeyState, KeyringView, Suite, Tally, VersionView};
 
 pub(super) fn keyring(pen: &mut Pen, view: &KeyringView) {
-    told(pen, view, None);
+    told(pen, view, None, |_| {});
+}
+
+/// A keyring after a step that takes something away, with who has not followed it.
+pub(super) fn stepped(pen: &mut Pen, view: &KeyringView, following: Option<&Following>) {
+    told(pen, view, None, |pen| {
+        if let Some(following) = following {
+            pen.raw(",");
+            super::following::fields(pen, following);
+        }
+    });
 }
 
 /// A page of the inventory.
-pub(super) fn inventory(
-    pen: &mut Pen,
-    keyrings: &[(Arc<KeyringView>, Vec<Tally>)],
-    next: Option<&KeyringName>,
-    now: Wall,
-) {
+pub(super) fn inventory(pen: &mut Pen, keyrings: &[(Arc<KeyringView>, Vec<Tally>)], now: Wall) {
     pen.raw("{\"keyrings\":");
-    pen.list(keyrings, |pen, (view, used)| told(pen, view, Some((used, now))));
+    pen.list(keyrings, |pen, (view, used)| told(pen, view, Some((used, now)), |_| {}));
+}
+
+/// Where a page ends, and what it may lack.
+pub(super) fn rest(pen: &mut Pen, next: Option<&KeyringName>, damaged: Option<&str>) {
     if let Some(next) = next {
         pen.raw(",\"next\":");
         pen.string(&next.to_string());
+    }
+    if let Some(damaged) = damaged {
+        pen.raw(",\"damaged\":");
+        pen.string(damaged);
     }
     pen.raw("}");
 }
 
 /// With what was counted of each version: the keyring's own, then those of its look-up keys.
-fn told(pen: &mut Pen, view: &KeyringView, counted: Option<(&[Tally], Wall)>) {
+fn told(
+    pen: &mut Pen,
+    view: &KeyringView,
+    counted: Option<(&[Tally], Wall)>,
+    more: impl FnOnce(&mut Pen),
+) {
     let of = |at: usize| counted.and_then(|(used, now)| Some((*used.get(at)?, now)));
     pen.raw("{\"name\":");
     pen.string(&view.name.to_string());
@@ -47,6 +65,7 @@ fn told(pen: &mut Pen, view: &KeyringView, counted: Option<(&[Tally], Wall)>) {
     pen.raw(",\"escrow\":");
     pen.string(view.limits.escrow().name());
     time(pen, ",\"rotation_due\":", view.rotation_due());
+    time(pen, ",\"next_rotation\":", view.next_rotation());
     time(pen, ",\"created\":", Some(view.created));
     pen.raw(",\"generation\":");
     pen.number(view.generation);
@@ -60,6 +79,7 @@ fn told(pen: &mut Pen, view: &KeyringView, counted: Option<(&[Tally], Wall)>) {
         pen.raw(",\"lookups\":");
         lookups(pen, view, of);
     }
+    more(pen);
     pen.raw("}");
 }
 
@@ -143,7 +163,7 @@ fn version(pen: &mut Pen, version: &VersionView, counted: Option<(Tally, Wall)>)
 }
 
 /// Whole days, rounded down; below zero once the period has ended.
-fn days_left(pen: &mut Pen, expires: Wall, now: Wall) {
+pub(super) fn days_left(pen: &mut Pen, expires: Wall, now: Wall) {
     pen.raw(",\"days_left\":");
     match expires.0.checked_sub(now.0) {
         Some(left) => pen.number(left / DAY),
@@ -157,7 +177,7 @@ fn days_left(pen: &mut Pen, expires: Wall, now: Wall) {
 /// In microseconds.
 const DAY: u64 = 86_400_000_000;
 
-fn time(pen: &mut Pen, field: &str, at: Option<Wall>) {
+pub(super) fn time(pen: &mut Pen, field: &str, at: Option<Wall>) {
     if let Some(at) = at {
         pen.raw(field);
         pen.string(&at.rfc3339_micros());

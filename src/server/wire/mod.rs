@@ -6,7 +6,9 @@ mod answer;
 mod batch;
 mod context;
 mod control;
+mod following;
 mod json;
+mod keks;
 mod keyrings;
 mod keys;
 mod lookups;
@@ -22,10 +24,10 @@ pub use control::{parse_create_keyring, parse_shred_partition};
 pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use lookups::{LookupPath, parse_lookup};
 pub use open::parse_open;
-pub use query::{no_query, parse_audit_query, parse_inventory_query};
 pub use rewrap::parse_rewrap;
+pub use query::{no_query, parse_audit_query, parse_inventory_query, parse_list_query, parse_sidecars_query};
 pub use seal::parse_seal;
-pub use wraps::{parse_retire_kek, parse_rewrap_keys};
+pub use wraps::{parse_retire_kek, parse_rewrap_keys, parse_rewrap_partitions};
 
 /// Bytes of a request body: 1,000 items of 64-byte fields with their contexts take 0.3 MiB, and one plaintext of 1 MiB
 /// takes at most 6 MiB when every character of it is escaped.

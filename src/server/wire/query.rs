@@ -37,6 +37,17 @@ pub fn parse_audit_query(query: Option<&str>) -> Result<Operation, Refusal> {
 
 /// Reads `after=&limit=` of the inventory: the keyrings whose name stands after another one's.
 pub fn parse_inventory_query(query: Option<&str>) -> Result<Operation, Refusal> {
+    let (after, limit) = part(query)?;
+    Ok(Operation::ReadInventory { after, limit: limit.unwrap_or(DEFAULT_INVENTORY) })
+}
+
+/// Reads the same of a listing.
+pub fn parse_list_query(query: Option<&str>) -> Result<Operation, Refusal> {
+    let (after, limit) = part(query)?;
+    Ok(Operation::ListKeyrings { after, limit: limit.unwrap_or(MAX_INVENTORY) })
+}
+
+fn part(query: Option<&str>) -> Result<(Option<KeyringName>, Option<u32>), Refusal> {
     let (mut after, mut limit): (Option<KeyringName>, Option<u32>) = (None, None);
     for pair in query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').ok_or_else(|| malformed("a part of the query has no value"))?;
@@ -56,7 +67,19 @@ pub fn parse_inventory_query(query: Option<&str>) -> Result<Operation, Refusal> 
             return Err(malformed("a part of the query is given twice"));
         }
     }
-    Ok(Operation::ReadInventory { after, limit: limit.unwrap_or(DEFAULT_INVENTORY) })
+    Ok((after, limit))
+}
+
+/// Reads `change=` of the sidecars that follow.
+pub fn parse_sidecars_query(query: Option<&str>) -> Result<Operation, Refusal> {
+    let change = match query.unwrap_or_default() {
+        "" => None,
+        query => {
+            let value = query.strip_prefix("change=").ok_or_else(|| malformed("the query takes change"))?;
+            Some(number(value)?)
+        }
+    };
+    Ok(Operation::ReadFollowing { change })
 }
 
 /// Refuses any query where none has a meaning.
@@ -66,7 +89,7 @@ pub fn no_query(query: Option<&str>) -> Result<(), Refusal> {
 
 fn number(text: &str) -> Result<u64, Refusal> {
     let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|_| digits).ok_or_else(|| malformed("from and limit are whole numbers"))
+    text.parse().ok().filter(|_| digits).ok_or_else(|| malformed("from, limit and change are whole numbers"))
 }
 
 fn malformed(detail: &'static str) -> Refusal {

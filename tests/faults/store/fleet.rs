@@ -104,3 +104,51 @@ fn nobody_joins_a_store_that_is_older_went_another_way_or_is_another_one() {
     let (status, _) = post(&one.data(), "/v1/open", "{}");
     assert_eq!((status, first.stop()), (400, Some(0)));
 }
+
+#[test]
+fn who_suspends_a_key_hears_which_sidecar_has_not_followed_and_until_when() {
+    let server = Postgres::new();
+    let one = set_up(&server, &server.database());
+    let first = one.serve();
+    one.keyring();
+    let two = another(&one);
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(joined, "{said}");
+    let second = two.serve();
+    let told = |setup: &Setup, arguments: &[&str]| {
+        let config = setup.config();
+        let done = keyward(&[arguments, &["--json", "--config", &config]].concat());
+        let answer: Value = serde_json::from_slice(&done.stdout).unwrap_or(Value::Null);
+        (done.status.code(), answer)
+    };
+    let suspended = told(&one, &["keyring", "suspend", "patients", &active(&one), "--reason", "suspicion"]).1;
+    let change = suspended["change"].as_u64().unwrap().to_string();
+    assert_eq!(suspended["other_sidecars"], 1, "{suspended}");
+    let followed = |setup: &Setup, change: &str| told(setup, &["keyring", "followed", "--change", change]);
+    let began = Instant::now();
+    while followed(&one, &change).0 != Some(0) {
+        assert!(began.elapsed() < SOON, "the second sidecar does not say that it followed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(second.stop(), Some(0));
+    let version = suspended["versions"][0]["id"].as_str().unwrap();
+    let (_, compromised) = told(&one, &["keyring", "compromise", "patients", version, "--reason", "disclosure"]);
+    let behind = &compromised["not_followed"][0];
+    assert!(behind["followed"].as_u64().unwrap() < compromised["change"].as_u64().unwrap(), "{compromised}");
+    assert!(behind["until"].as_str() > behind["heard"].as_str(), "{compromised}");
+    let change = compromised["change"].as_u64().unwrap().to_string();
+    assert_eq!(followed(&one, &change).0, Some(1), "a finding");
+    let record = keyward_ok(&["audit", "tail", "--json", "--lines", "1000", "--config", &one.config()]);
+    let record = record.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let record = record
+        .filter(|record| record["event"] == "key.compromised" && record["outcome"] == "done")
+        .reduce(|_, newest| newest);
+    assert_eq!(record.unwrap()["facts"]["sidecars_behind"], "1");
+    let third = two.serve();
+    let began = Instant::now();
+    while followed(&one, &change).0 != Some(0) {
+        assert!(began.elapsed() < SOON, "a sidecar that starts has followed");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!((first.stop(), third.stop()), (Some(0), Some(0)));
+}
