@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
@@ -191,23 +192,31 @@ async fn open(
     dangling: Vec<Dangling>,
     opened: tokio::sync::watch::Sender<bool>,
 ) {
-    match jobs::admit(keyrings.clone(), clock).await {
+    match jobs::admit(keyrings.clone(), clock.clone()).await {
         Ok(_) => {}
         Err(error) => {
             tracing::error!(%error, "the store is refused");
             return refuse(&service, &keyrings, "store_refused").await;
         }
     }
-    if let Err(error) = service.reconcile(&dangling).await {
-        tracing::error!(%error, "open intents could not be closed");
-        return;
-    }
-    if let Err(error) = service.note(Event::SidecarReady, ready_facts(&keyrings)).await {
+    let mut left = service.reconcile(dangling).await;
+    while let Err(error) = service.note(Event::SidecarReady, ready_facts(&keyrings)).await {
         tracing::error!(%error, "the audit log did not take a record");
-        return;
+        clock.sleep_until(clock.mono().plus(FIRST_LOOK)).await;
     }
     opened.send_replace(true);
+    let mut wait = FIRST_LOOK;
+    while !left.is_empty() {
+        clock.sleep_until(clock.mono().plus(wait)).await;
+        left = service.reconcile(left).await;
+        wait = wait.saturating_mul(2).min(LAST_LOOK);
+    }
 }
+
+/// When it is looked again for what became of intents that nobody could tell of: soon, since a failover takes seconds, and
+/// later about as often as somebody mends a standby.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+const LAST_LOOK: Duration = Duration::from_secs(600);
 
 /// The head of the store, and the KEKs that were configured after keys were made.
 fn ready_facts(keyrings: &Keyrings) -> Vec<(&'static str, String)> {

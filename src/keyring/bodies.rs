@@ -180,6 +180,9 @@ pub(super) struct TouchedHead {
     pub keyring: String,
     /// Every key row that the change wrote.
     pub keys: Vec<TouchedKey>,
+    /// Hex names of the partitions that the change made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub made: Vec<String>,
     /// Hex names of the partitions that the change shredded.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shredded: Vec<String>,

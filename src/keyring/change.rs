@@ -7,21 +7,19 @@ use super::directory::Intent;
 use super::draft::{Draft, Drafted, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::life::{By, Cause, Facts, KeyState, Now, Reason, Step};
+use super::partition::PartitionStep;
 use super::plan::{self, Plan};
+use super::race::{Manner, Race};
 use super::rings::{Ring, wraps_of};
 use super::verify::{self, Damage};
 use super::wraps::WrapError;
 use super::{Applied, ApplyError, Change, Inner, KeyringView, Keyrings, StoreHead, UnlockError};
 use crate::audit::IntentReceipt;
-use crate::clock::{Deadline, Wall};
+use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto;
 use crate::names::{KeyVersionId, KeyringName};
 use crate::policy::{Action, Authority};
 use crate::store::{RingRows, SealedKey, StoreError};
-
-/// How often a change starts over because another sidecar was first. Each time somebody got through; eight in a row is
-/// a fleet in a loop.
-const ATTEMPTS: usize = 8;
 
 /// Partitions that are counted for a refusal.
 const SOME_PARTITIONS: u32 = 1_000;
@@ -45,6 +43,15 @@ impl Order {
     pub(super) fn cause(&self, reason: Reason) -> Cause {
         Cause { reason, by: self.actor.clone(), ceremony: None }
     }
+
+    /// Its rounds against other sidecars.
+    pub(super) const fn race<'a>(&self, clock: &'a SharedClock) -> Race<'a> {
+        let yields = match &self.change {
+            Change::Partitions(change) => matches!(change.step, PartitionStep::Make(_) | PartitionStep::Rewrap(_)),
+            _ => false,
+        };
+        Race::until(clock, self.deadline, if yields { Manner::Yielding } else { Manner::Urgent })
+    }
 }
 
 impl Keyrings {
@@ -66,7 +73,14 @@ impl Keyrings {
         tokio::spawn(work).await.unwrap_or_else(ended)
     }
 
-    /// What became of a change whose outcome is not recorded (a crash between): Some if the intent's change happened.
+    /// Resolves when no change that an earlier process began is under way any more: only then may it be said that one
+    /// did not happen.
+    pub async fn settled(&self) -> Result<(), UnlockError> {
+        self.inner.opened()?;
+        self.inner.writer.settled().await.map_err(|error| ApplyError::from(error).into())
+    }
+
+    /// What became of a change whose outcome is not recorded (a crash between), after [`Self::settled`]: Some if the intent's change happened.
     /// An error, not None, until the store has been admitted. May read the whole chain of changes.
     pub async fn settle(&self, keyring: &KeyringName, intent: u64) -> Result<Option<Arc<KeyringView>>, UnlockError> {
         let open = self.inner.opened()?;
@@ -131,11 +145,12 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
         let change = change.clone();
         return super::partition::carry_out(inner, order, change).await;
     }
-    let _turn = inner.turn.lock().await;
+    let mut turn = inner.turn.lock().await;
     let name = order.change.keyring().to_string();
     let intent = Intent { log: inner.log_name(), index: order.intent };
     let mut key: Option<SealedKey> = None;
-    for _ in 0..ATTEMPTS {
+    let mut race = order.race(&inner.clock);
+    loop {
         let open = inner.opened_to_change()?;
         let loaded = inner.load(&open, &name).await?;
         if let Some(loaded) = loaded.as_ref().filter(|_| open.directory().recent(&intent) == Some(&*name)) {
@@ -163,11 +178,15 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
                 return inner.shown(&rows, &open, version, before);
             }
             // Somebody else changed the store: follow, and decide again.
-            Err(CommitError::Conflict) => inner.catch_up(&open).await?,
+            Err(CommitError::Conflict) => {
+                drop(turn);
+                race.lost().await?;
+                turn = inner.turn.lock().await;
+                inner.catch_up(&open).await?;
+            }
             Err(CommitError::Other(error)) => return Err(error),
         }
     }
-    Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
 async fn make_key(

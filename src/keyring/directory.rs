@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use super::StoreHead;
+use super::partition::Names;
 use crate::names::KeyVersionId;
 use crate::store::{PartitionName, Tag};
 
@@ -72,6 +73,8 @@ pub(super) struct Directory {
     recent: VecDeque<(Intent, u32)>,
     /// Of all keyrings: a name is a digest over its keyring too, so no two share one. 17 bytes each and free room.
     shredded: HashSet<PartitionName>,
+    /// Those that were made. What is shredded stands in both.
+    live: Names,
     keys: usize,
     without: [usize; ROLES],
 }
@@ -87,6 +90,7 @@ impl Directory {
             versions: HashMap::with_capacity_and_hasher(keyrings, BuildHasherDefault::default()),
             recent: VecDeque::new(),
             shredded: HashSet::new(),
+            live: Names::default(),
             keys: 0,
             without: [0; ROLES],
         }
@@ -165,6 +169,18 @@ impl Directory {
     /// Notes partitions that were shredded; nothing ever takes one out.
     pub(super) fn shred(&mut self, names: &[PartitionName]) {
         self.shredded.extend(names);
+    }
+
+    /// Notes partitions that are there.
+    pub(super) fn live(&mut self, names: &[PartitionName]) {
+        for name in names {
+            self.live.add(self.keyed.hash_one(name));
+        }
+    }
+
+    /// Whether a partition was made, and then its row is there for ever, shredded or not.
+    pub(super) fn is_made(&self, name: PartitionName) -> bool {
+        self.live.has(self.keyed.hash_one(name))
     }
 
     /// Whether the chain tells of the shredding of a partition.

@@ -92,7 +92,9 @@ pub(super) struct RingDraft {
     generation: u64,
     pub head: HeadBody,
     keys: Vec<(SealedKey, Touch)>,
-    /// Partitions that the change shreds, by their hexadecimal names.
+    /// Partitions that the change makes, by their hexadecimal names.
+    pub made: Vec<String>,
+    /// Partitions that it shreds.
     pub shredded: Vec<String>,
 }
 
@@ -105,7 +107,7 @@ enum Touch {
 impl RingDraft {
     /// A keyring that is not there yet.
     pub(super) const fn new(name: String, head: HeadBody) -> Self {
-        Self { name, generation: 1, head, keys: Vec::new(), shredded: Vec::new() }
+        Self { name, generation: 1, head, keys: Vec::new(), made: Vec::new(), shredded: Vec::new() }
     }
 
     /// A keyring as it is, to be changed.
@@ -116,6 +118,7 @@ impl RingDraft {
             generation: head.generation.saturating_add(1),
             head: body.clone(),
             keys: keys.iter().cloned().map(|key| (key, Touch::As)).collect(),
+            made: Vec::new(),
             shredded: Vec::new(),
         }
     }
@@ -178,6 +181,7 @@ impl RingDraft {
             generation: head.generation,
             keyring: head.name.clone(),
             keys: touched,
+            made: self.made,
             shredded: self.shredded,
             tag: hex::encode(head.tag.0),
         };

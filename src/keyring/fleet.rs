@@ -27,7 +27,7 @@ impl Keyrings {
 impl Inner {
     /// Begins to count, from what the fleet has counted. No wall clock may stand before the newest change.
     pub(super) async fn begin_time(&self, rows: &RowSealer, head: StoreHead) -> Result<Time, ApplyError> {
-        let newest = self.writer.last_change().await?;
+        let newest = self.reader.changes(head.changes.saturating_sub(1), 1).await?.pop();
         let newest = newest.filter(|link| seal::digest(link).is_ok_and(|digest| digest == head.digest));
         let body = newest.and_then(|link| bodies::decode::<ChangeBody>(&link.body).ok());
         let recorded = Wall(body.map_or(0, |body| body.at));

@@ -18,8 +18,9 @@ use crate::kek::{Wrap, WrapRole};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::store::RingRows;
 
-/// How often a keyring is read again because somebody else keeps changing it.
-const ATTEMPTS: usize = 8;
+/// How often a keyring is read again because somebody else keeps changing it. A read is several times faster than a
+/// change, so that one after another in vain is a fleet gone mad.
+const ATTEMPTS: usize = 32;
 
 /// An admitted store.
 pub(super) struct Open {
@@ -96,9 +97,10 @@ impl Open {
         for rows in changed {
             facts.push((rows, rings::facts(rows, &names, inner.settings.data_key_period)?));
         }
-        let mut shredded = Vec::new();
+        let (mut shredded, mut made) = (Vec::new(), Vec::new());
         for head in &body.heads {
             shredded.append(&mut verify::shredded(head)?);
+            made.append(&mut verify::made(head)?);
         }
         let own = changed.iter().find(|rows| rows.head.name == SYSTEM);
         let own = own.map(|rows| bodies::decode::<HeadBody>(&rows.head.body));
@@ -118,6 +120,7 @@ impl Open {
         if let Some(own) = &own {
             self.retire(own);
         }
+        directory.live(&made);
         directory.shred(&shredded);
         // While the directory is locked: whoever keeps a key looks there first.
         inner.partitions.evict(&shredded);
@@ -147,17 +150,25 @@ impl Inner {
         followed
     }
 
+    /// To where the chain ended when it was asked first: what comes later is for the next look, and there may be no end
+    /// of it.
     async fn follow(&self, open: &Open) -> Result<(), ApplyError> {
+        let mut goal = None;
         loop {
             let before = open.head();
+            // Each link that was followed names the one before it: nothing is left to compare.
+            if goal.is_some_and(|goal| before.changes >= goal) {
+                return Ok(());
+            }
             let end = self.writer.last_change().await?;
             let seq = end.as_ref().map_or(0, |end| end.seq);
+            goal = goal.or(Some(seq));
             if seq < before.changes {
                 // A change of our own may have been noted between the two reads: then the head has moved on.
                 if open.head().changes != before.changes {
                     continue;
                 }
-                return Err(Damage::of("the chain of changes".to_owned(), "it has become shorter").into());
+                return Err(shorter());
             }
             let Some(end) = end else { return Ok(()) };
             if seq == before.changes {
@@ -335,7 +346,11 @@ impl Inner {
     }
 }
 
-fn another(seq: u64) -> ApplyError {
+pub(super) fn shorter() -> ApplyError {
+    Damage::of("the chain of changes".to_owned(), "it has become shorter").into()
+}
+
+pub(super) fn another(seq: u64) -> ApplyError {
     Damage::of(format!("change {seq}"), "it is not the one that was there before").into()
 }
 

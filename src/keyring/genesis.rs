@@ -1,7 +1,7 @@
 //! How does a store begin, and when may it serve? Founding makes keyward's own keys; admission unwraps them and verifies
 //! every row. Until a store is admitted nothing unlocks.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -176,9 +176,8 @@ async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError
     let mut directory = Directory::with_room(usize::try_from(counts.keyrings).unwrap_or_default());
     loop {
         let links = inner.reader.changes(directory.head().changes, verify::PAGE).await?;
-        if links.is_empty() {
-            return Ok(directory);
-        }
+        // What comes after the last page is followed later: while others go on there may be no end of it.
+        let last = u32::try_from(links.len()).is_ok_and(|links| links < verify::PAGE);
         for link in &links {
             let (body, after) = verify::link(link, directory.head(), rows)?;
             for head in &body.heads {
@@ -192,6 +191,9 @@ async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError
             if let Some(objection) = inner.pinned.get().and_then(|pinned| pinned.other_history(after)) {
                 return Err(ApplyError::Tampered(objection));
             }
+        }
+        if last {
+            return Ok(directory);
         }
     }
 }
@@ -232,15 +234,15 @@ async fn believe_own(
 /// Reads every keyring once: each is as the chain says, none is missing, none is more than the chain knows, and this
 /// build can read it.
 async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
-    let (names, mut seen, mut keys, mut partitions) = (inner.kek_names(), HashSet::new(), 0_usize, 0_u64);
-    let (mut after, since): (Option<String>, _) = (None, open.head());
+    let (names, mut seen, mut keys, mut partitioned) = (inner.kek_names(), HashSet::new(), 0_usize, BTreeSet::new());
+    let mut after: Option<String> = None;
     loop {
         let page = inner.page(open, after.take(), PAGE_OF_KEYS).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.rows.head.name.clone());
         for loaded in page {
             if loaded.head.partition_key.is_some() {
-                partitions = partitions.saturating_add(partition::admit(inner, open, &loaded).await?);
+                partitioned.insert(loaded.rows.head.name.clone());
             }
             let rows = loaded.rows;
             let facts = rings::facts(&rows, &names, inner.settings.data_key_period)?;
@@ -266,7 +268,7 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
     if there > keys && open.directory().len() == seen.len() && open.directory().totals().0 < there {
         return Err(Damage::of("a key row".to_owned(), "its keyring has no head").into());
     }
-    partition::admit_count(inner, open, partitions, since).await
+    partition::admit(inner, open, partitioned).await
 }
 
 /// Keys that are read at once at the admission.

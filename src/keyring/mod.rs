@@ -26,6 +26,7 @@ mod offline;
 mod partition;
 mod plan;
 mod pseudonym;
+mod race;
 mod rewrap;
 mod rings;
 mod seal;

@@ -157,7 +157,9 @@ fn take(
     let life = life?;
     let from = life.state();
     if order.change.action(from) != order.action {
-        return Err(ApplyError::NotCovered);
+        // What was asked for was decided when the version was in another state.
+        let why = format!("the version is {} by now: ask again, which may need another permission", from.name());
+        return Err(ApplyError::Superseded(why));
     }
     let other_active = active(&ring)?.map(|(active, _)| active).filter(|active| *active != id);
     let facts = Facts { other_active, ..*facts };

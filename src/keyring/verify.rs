@@ -76,12 +76,21 @@ pub(super) fn named(head: &bodies::TouchedHead) -> Result<Known, Damage> {
 
 /// The partitions that a link shreds in one of its keyrings.
 pub(super) fn shredded(head: &bodies::TouchedHead) -> Result<Vec<PartitionName>, Damage> {
+    partitions(head, &head.shredded)
+}
+
+/// Those that it makes.
+pub(super) fn made(head: &bodies::TouchedHead) -> Result<Vec<PartitionName>, Damage> {
+    partitions(head, &head.made)
+}
+
+fn partitions(head: &bodies::TouchedHead, names: &[String]) -> Result<Vec<PartitionName>, Damage> {
     let read = |text: &String| {
         let mut name = PartitionName([0; 16]);
         let broken = |_| Damage::of(format!("the change of keyring {}", head.keyring), "a partition's name is none");
         hex::decode_to_slice(text, &mut name.0).map(|()| name).map_err(broken)
     };
-    head.shredded.iter().map(read).collect()
+    names.iter().map(read).collect()
 }
 
 /// Whether the rows of a keyring are those that the chain knows, whole and as they were sealed.

@@ -6,14 +6,31 @@ use crate::clock::Deadline;
 use super::Service;
 
 impl Service {
-    /// Closes every open intent with what the keyrings show. Idempotent: a crash here leaves intents open again.
-    pub async fn reconcile(&self, open: &[Dangling]) -> Result<usize, AppendError> {
-        for intent in open {
-            let Some(record) = self.settled(intent).await else { continue };
-            let by = Deadline(self.clock.mono().plus(super::APPEND_TIME));
-            self.log.append(record, (), by).await?.into_outcome();
+    /// Closes every open intent with what the keyrings show, and gives back those that nobody can tell of yet: a commit
+    /// may outlive its process in the database. Idempotent: a crash here leaves intents open again.
+    pub async fn reconcile(&self, open: Vec<Dangling>) -> Vec<Dangling> {
+        if open.is_empty() {
+            return open;
         }
-        Ok(open.len())
+        if let Err(error) = self.keyrings.settled().await {
+            tracing::warn!(%error, intents = open.len(), "what became of open intents is not known yet");
+            return open;
+        }
+        let mut left = Vec::new();
+        for intent in open {
+            if let Err(why) = self.close(&intent).await {
+                tracing::warn!(intent = intent.index, %why, "an open intent could not be closed yet");
+                left.push(intent);
+            }
+        }
+        left
+    }
+
+    async fn close(&self, intent: &Dangling) -> Result<(), Unclosed> {
+        let record = self.settled(intent).await.ok_or(Unclosed::Unknown)?;
+        let by = Deadline(self.clock.mono().plus(super::APPEND_TIME));
+        self.log.append(record, (), by).await?.into_outcome();
+        Ok(())
     }
 
     /// The outcome of an intent; None while the keyrings cannot tell, and then it stays open.
@@ -52,6 +69,15 @@ impl Service {
             facts,
         })
     }
+}
+
+/// Why an intent stays open.
+#[derive(Debug, thiserror::Error)]
+enum Unclosed {
+    #[error("the keyrings cannot tell")]
+    Unknown,
+    #[error("the log did not take its outcome: {0}")]
+    Unrecorded(#[from] AppendError),
 }
 
 fn fact<'a>(intent: &'a Dangling, name: &str) -> Option<&'a str> {

@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 
 use super::sqlite::mirror::MirrorFile;
 use super::{
-    ChangeRow, Opened, PartitionName, PartitionRow, RingRows, SidecarRow, StoreError, UsageRow, Write, Writer,
+    ChangeRow, Opened, PartitionName, PartitionRow, RingRows, SidecarRow, Snapshot, StoreError, UsageRow, Write, Writer,
 };
 use crate::clock::BoxFuture;
 use crate::names::KeyVersionId;
@@ -288,6 +288,14 @@ impl Writer for Mirrored {
 
     fn sidecars(&self) -> BoxFuture<'_, Result<Vec<SidecarRow>, StoreError>> {
         self.inner.sidecars()
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn Snapshot>, StoreError>> {
+        self.inner.snapshot()
+    }
+
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.settled()
     }
 
     fn hint(&self) -> BoxFuture<'_, ()> {

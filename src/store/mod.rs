@@ -6,10 +6,12 @@
 mod copy;
 mod mirror;
 pub mod postgres;
+mod snapshot;
 pub mod sqlite;
 
 pub use copy::{CopyError, Progress, copy};
 pub use mirror::MirrorState;
+pub use snapshot::Snapshot;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -136,6 +138,11 @@ pub trait Writer: Send + Sync {
     fn usage(&self, key: Option<KeyVersionId>) -> BoxFuture<'_, Result<Vec<UsageRow>, StoreError>>;
     /// Every sidecar that ever registered, by id.
     fn sidecars(&self) -> BoxFuture<'_, Result<Vec<SidecarRow>, StoreError>>;
+    /// The store as it is now, for as long as it takes to read it. Never from a mirror.
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn Snapshot>, StoreError>>;
+    /// Resolves when every commit that was under way before, of this process or of one that is gone, is there for
+    /// everybody or never will be. `Unavailable` while one of them still waits in the database, for a standby say.
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>>;
     /// Resolves when somebody else may have changed something: a hint to look sooner than the next poll, never a
     /// promise. A store without such hints never resolves.
     fn hint(&self) -> BoxFuture<'_, ()>;

@@ -17,3 +17,4 @@ mod log;
 mod partitions;
 mod store;
 mod transit;
+mod verbs;

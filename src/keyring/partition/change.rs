@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::rows::{self, Partition};
+use super::unlock::DELETED;
 use super::wrap::{self, Place};
 use super::{PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded, Totals};
 use crate::clock::Wall;
@@ -19,9 +20,6 @@ use crate::keyring::verify::Damage;
 use crate::keyring::{Applied, ApplyError, Inner, KeyState};
 use crate::names::KeyVersionId;
 use crate::store::PartitionRow;
-
-/// How often a change starts over because somebody else was first: as any change of keys.
-const ATTEMPTS: usize = 8;
 
 /// A planned change of one keyring's partitions.
 struct Work<'a> {
@@ -42,10 +40,11 @@ pub(in crate::keyring) async fn carry_out(
     order: Order,
     change: PartitionChange,
 ) -> Result<Applied, ApplyError> {
-    let _turn = inner.turn.lock().await;
+    let mut turn = inner.turn.lock().await;
     let name = change.keyring.to_string();
     let intent = Intent { log: inner.log_name(), index: order.intent };
-    for attempt in 0..ATTEMPTS {
+    let (mut race, mut contested) = (order.race(&inner.clock), false);
+    loop {
         let open = inner.opened_to_change()?;
         let unknown = || ApplyError::Unknown(format!("there is no keyring {name}"));
         let loaded = inner.load(&open, &name).await?.ok_or_else(unknown)?;
@@ -62,7 +61,7 @@ pub(in crate::keyring) async fn carry_out(
             now: inner.clock.wall(),
             totals,
             rows: Vec::new(),
-            contested: attempt > 0,
+            contested,
         };
         let (kind, shredded) = work.plan(&change.step).await?;
         let outcome = PartitionsApplied {
@@ -80,11 +79,16 @@ pub(in crate::keyring) async fn carry_out(
                 let rows = rows.ok_or_else(|| ApplyError::Unsettled("the change touched no keyring".to_owned()))?;
                 return applied(&inner, &rows, &open, outcome);
             }
-            Err(CommitError::Conflict) => inner.catch_up(&open).await?,
+            Err(CommitError::Conflict) => {
+                drop(turn);
+                race.lost().await?;
+                turn = inner.turn.lock().await;
+                inner.catch_up(&open).await?;
+                contested = true;
+            }
             Err(CommitError::Other(error)) => return Err(error),
         }
     }
-    Err(ApplyError::Unavailable("other sidecars keep changing the store".to_owned()))
 }
 
 fn applied(
@@ -108,6 +112,9 @@ impl Work<'_> {
         ring.head.partitions = Some(self.totals.body(self.open.system.partitions.summer()).map_err(failed)?);
         let newly = outcome.shredded.iter().filter(|shredded| !shredded.before);
         ring.shredded = newly.map(|shredded| hex::encode(shredded.name.0)).collect();
+        // Those that a peer learns of by this change; one that was shredded unmade is known by its tombstone.
+        let made = self.rows.iter().filter(|row| row.generation == 1 && !row.wrap.is_empty());
+        ring.made = made.map(|row| hex::encode(row.name.0)).collect();
         Ok(Draft { kind, at: self.now, intent: Some(intent.clone()), rings: vec![ring], partitions: self.rows })
     }
 
@@ -128,8 +135,12 @@ impl Work<'_> {
         names.sort_unstable();
         names.dedup();
         for name in names {
-            if self.open.directory().is_shredded(name) || (self.contested && self.row(name).await?.is_some()) {
+            let (shredded, made) = self.known(name);
+            if shredded || ((self.contested || made) && self.row(name).await?.is_some()) {
                 continue;
+            }
+            if made {
+                return Err(Damage::of(rows::describe(&self.ring.label, name), DELETED).into());
             }
             let place = self.place(name, active.view.id, self.now);
             let key = DataKey::generate(&[]).map_err(failed)?;
@@ -150,8 +161,8 @@ impl Work<'_> {
             intent: self.order.intent,
             before: false,
         };
+        let (known, made) = self.known(name);
         let row = self.row(name).await?;
-        let known = self.open.directory().is_shredded(name);
         let damage = |what| Err(Damage::of(rows::describe(&self.ring.label, name), what).into());
         let before = match row.as_ref().map(|row| rows::read(row, &self.open.system.rows)).transpose()? {
             Some(Partition::Shredded(tombstone)) => {
@@ -161,6 +172,7 @@ impl Work<'_> {
             }
             Some(Partition::Live(_)) if known => return damage("it was shredded, and an older copy was put back"),
             None if known => return damage("its tombstone has been deleted"),
+            None if made => return damage(DELETED),
             Some(Partition::Live(created)) => row.as_ref().map(|row| (row, created)),
             None => None,
         };
@@ -220,6 +232,12 @@ impl Work<'_> {
         self.totals.add(&row, self.open.system.partitions.summer()).map_err(failed)?;
         self.rows.push(row);
         Ok(())
+    }
+
+    /// Whether it was shredded, and whether it was made, as of before its row is read: what is known by then is there.
+    fn known(&self, name: PartitionName) -> (bool, bool) {
+        let directory = self.open.directory();
+        (directory.is_shredded(name), directory.is_made(name))
     }
 
     async fn row(&self, name: PartitionName) -> Result<Option<PartitionRow>, ApplyError> {

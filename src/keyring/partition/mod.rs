@@ -12,6 +12,7 @@
 mod admit;
 mod cache;
 mod change;
+mod names;
 mod rows;
 mod sum;
 mod unlock;
@@ -28,9 +29,10 @@ use crate::crypto::{CryptoError, DataKey, MacKey, canonical};
 use crate::names::{KeyVersionId, KeyringName, StoreId};
 
 pub use crate::store::PartitionName;
-pub(super) use admit::{check as admit, count as admit_count};
+pub(super) use admit::check as admit;
 pub(super) use cache::{PartitionCache, PartitionSlot};
 pub(super) use change::carry_out;
+pub(super) use names::Names;
 
 /// Rows that one transaction makes or moves at most (design): it stays short beside what others wait to write.
 pub const BATCH: usize = 500;

@@ -18,6 +18,9 @@ use crate::keyring::verify::Damage;
 use crate::keyring::{ApplyError, Inner, UnlockError};
 use crate::store::PartitionRow;
 
+/// Of a partition that the chain or an earlier look knows.
+pub(super) const DELETED: &str = "its row has been deleted";
+
 impl Inner {
     /// The name of the partition; None where the keyring has none. A keyring that has them is not used without.
     pub(in crate::keyring) fn sought(
@@ -75,8 +78,13 @@ impl Inner {
             Ok(slot) => return Ok(Unlock::Ready(slot)),
             Err(seat) => seat,
         };
+        // What is known before the row is read is there; what another task makes or shreds meanwhile may be or not.
+        let known = {
+            let directory = open.directory();
+            (directory.is_shredded(name), directory.is_made(name))
+        };
         let row = self.writer.partition(ring.label.to_string(), name).await.map_err(ApplyError::from)?;
-        let Some((row, created)) = self.usable(open, ring, name, row)? else {
+        let Some((row, created)) = self.usable(open, ring, (name, known), row)? else {
             return Ok(Unlock::Needs(NewPartition(name)));
         };
         let current;
@@ -111,16 +119,16 @@ impl Inner {
         &self,
         open: &Open,
         ring: &Ring,
-        name: PartitionName,
+        (name, (shredded, made)): (PartitionName, (bool, bool)),
         row: Option<PartitionRow>,
     ) -> Result<Option<(PartitionRow, crate::clock::Wall)>, UnlockError> {
-        let shredded = open.directory().is_shredded(name);
         let Some(row) = row else {
-            if shredded {
-                let damage = Damage::of(rows::describe(&ring.label, name), "its tombstone has been deleted");
-                return Err(self.note_partition_damage(damage));
-            }
-            return Ok(None);
+            let what = match (shredded, made) {
+                (true, _) => "its tombstone has been deleted",
+                (false, true) => DELETED,
+                (false, false) => return Ok(None),
+            };
+            return Err(self.note_partition_damage(Damage::of(rows::describe(&ring.label, name), what)));
         };
         match rows::read(&row, &open.system.rows) {
             Ok(Partition::Shredded(_)) => Err(UnlockError::Shredded),

@@ -386,6 +386,35 @@ async fn while_it_runs_a_sidecar_refuses_a_tombstone_that_was_undone() {
 }
 
 #[tokio::test]
+async fn while_it_runs_a_sidecar_makes_no_second_key_for_a_patient_whose_row_was_deleted() {
+    let (world, one, [ada, _]) = two().await;
+    let (other, restarted) = (world.admitted().await, world.admitted().await);
+    // `cid` came after both were started: one of them made it, the other heard of it.
+    make(&world, &other, &["cid"], 12).await;
+    restarted.catch_up().await.unwrap();
+    world.edit("DELETE FROM partitions");
+    let changes = one.head().unwrap().changes;
+    for keyrings in [&one, &other, &restarted] {
+        keyrings.evict_all();
+        keyrings.catch_up().await.unwrap();
+        assert_eq!(open(&world, keyrings, "ada", &ada).await.err(), Some(UnlockError::Tampered));
+        for patient in ["ada", "cid"] {
+            assert_eq!(seal(&world, keyrings, patient).await.err(), Some(UnlockError::Tampered), "{patient}");
+            let name = keyrings.partition_name(&name("charts"), patient).unwrap();
+            let made = world.change(keyrings, step("charts", PartitionStep::Make(vec![name])), 20).await;
+            assert!(
+                matches!(&made, Err(ApplyError::Tampered(why)) if why.contains("row has been deleted")),
+                "{made:?}"
+            );
+            assert!(matches!(shred(&world, keyrings, patient, 21).await, Err(ApplyError::Tampered(_))));
+        }
+        assert!(keyrings.damage().unwrap().contains("of default/charts: its row has been deleted"));
+        assert_eq!(seal(&world, keyrings, "eve").await.err(), Some(UnlockError::Unknown), "a new patient is new");
+    }
+    assert_eq!(one.head().unwrap().changes, changes + 1, "nothing was made but what was made before");
+}
+
+#[tokio::test]
 async fn fifty_who_want_one_partition_at_once_read_its_row_once() {
     let (world, keyrings, [ada, _]) = two().await;
     keyrings.evict_all();

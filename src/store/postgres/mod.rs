@@ -13,6 +13,7 @@ mod rows;
 mod schema;
 mod settings;
 mod settle;
+mod snapshot;
 mod writes;
 
 use std::sync::Arc;
@@ -26,10 +27,11 @@ use self::link::Value;
 use self::listen::{Hints, Listener};
 use self::pool::{Lease, Pool};
 use self::settle::Fate;
+use self::snapshot::Moment;
 use self::writes::How;
 use super::{
     ChangeRow, Counts, GenesisRow, KeyRow, KeyringRow, Opened, PartitionName, PartitionRow, Reader, RingRows,
-    SidecarRow, StoreError, UsageRow, Write, Writer,
+    SidecarRow, Snapshot, StoreError, UsageRow, Write, Writer,
 };
 use crate::clock::BoxFuture;
 use crate::names::KeyVersionId;
@@ -236,6 +238,16 @@ impl Core {
         Err(StoreError::Unsettled(format!("{why}; and the database stays away")))
     }
 
+    /// A committer holds its lock until its commit is there for everybody; whoever had it alone once comes after all.
+    async fn settled(&self) -> Result<(), StoreError> {
+        let lease = self.take().await?;
+        lease.set_broken(true);
+        let alone = format!("BEGIN READ ONLY; {}; COMMIT", lock(Lock::Alone));
+        lease.timed(lease.run(&alone)).await.map_err(Fault::harmless)?;
+        lease.set_broken(false);
+        Ok(())
+    }
+
     async fn look(&self, batch: &[Write]) -> Result<Fate, StoreError> {
         let lease = self.take().await?;
         lease.set_broken(true);
@@ -311,9 +323,7 @@ impl Reader for Store {
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, StoreError>> {
-        let none = || StoreError::Corrupt("no counts".to_owned());
-        let decode = move |found: &[Row]| found.first().ok_or_else(none).and_then(rows::counts);
-        Box::pin(self.core.read(rows::COUNTS, &[], decode))
+        Box::pin(self.core.read(rows::COUNTS, &[], rows::all_counts))
     }
 }
 
@@ -387,6 +397,18 @@ impl Writer for Store {
 
     fn sidecars(&self) -> BoxFuture<'_, Result<Vec<SidecarRow>, StoreError>> {
         Box::pin(self.core.read(rows::SIDECARS, &[], each(rows::sidecar)))
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn Snapshot>, StoreError>> {
+        Box::pin(async move {
+            // Server and schema were looked at before anything is read.
+            drop(self.core.take().await?);
+            Ok(Box::new(Moment::begin(&self.core.pool).await?) as Box<dyn Snapshot>)
+        })
+    }
+
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.core.settled())
     }
 
     fn hint(&self) -> BoxFuture<'_, ()> {

@@ -23,7 +23,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// What a statement's answer may need on the way, beside the time at the server.
-const ON_THE_WAY: Duration = Duration::from_secs(2);
+pub(super) const ON_THE_WAY: Duration = Duration::from_secs(2);
 
 /// The connections of one store.
 pub(super) struct Pool {

@@ -100,7 +100,11 @@ pub(super) fn sidecar(row: &Row) -> Result<SidecarRow, StoreError> {
     Ok(SidecarRow { id: SidecarId(bytes(row, 0)?), generation: natural(row, 1)?, body: at(row, 2)?, tag: tag(row, 3)? })
 }
 
-pub(super) fn counts(row: &Row) -> Result<Counts, StoreError> {
+pub(super) fn all_counts(found: &[Row]) -> Result<Counts, StoreError> {
+    found.first().ok_or_else(|| StoreError::Corrupt("no counts".to_owned())).and_then(counts)
+}
+
+fn counts(row: &Row) -> Result<Counts, StoreError> {
     Ok(Counts {
         genesis: natural(row, 0)?,
         keyrings: natural(row, 1)?,

@@ -19,7 +19,7 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// How long a statement may take at the server; what it needs on the way is added here.
     pub statement_timeout: Duration,
-    /// Connections that this sidecar holds at most, beside the one that listens.
+    /// Connections that this sidecar holds at most, beside the one that listens and those of snapshots.
     pub connections: usize,
     /// How often somebody else's changes are looked for while no hint comes.
     pub poll: Duration,

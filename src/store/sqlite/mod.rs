@@ -4,6 +4,7 @@
 pub(super) mod mirror;
 mod rows;
 mod schema;
+mod snapshot;
 mod worker;
 
 use std::io::ErrorKind;
@@ -15,10 +16,11 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
+use self::snapshot::Moment;
 use self::worker::Worker;
 use super::{
     ChangeRow, Counts, GenesisRow, KeyRow, KeyringRow, Opened, PartitionName, PartitionRow, Reader, RingRows,
-    SidecarRow, StoreError, UsageRow, Write, Writer,
+    SidecarRow, Snapshot, StoreError, UsageRow, Write, Writer,
 };
 use crate::clock::BoxFuture;
 use crate::durable::{Disk, DurableError};
@@ -60,7 +62,10 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
         connection.pragma_update(None, "query_only", true).map_err(wrong)?;
         Ok(connection)
     });
-    Ok(Opened::new(Arc::new(SqliteReader(reader.await?)), Arc::new(SqliteWriter(writer))))
+    Ok(Opened::new(
+        Arc::new(SqliteReader(reader.await?)),
+        Arc::new(SqliteWriter { worker: writer, settings: settings.clone() }),
+    ))
 }
 
 /// Moves what the WAL holds into the database and syncs it. After a failed sync the pages of the WAL may be in the page
@@ -94,23 +99,26 @@ impl Reader for SqliteReader {
     }
 }
 
-struct SqliteWriter(Worker);
+struct SqliteWriter {
+    worker: Worker,
+    settings: Settings,
+}
 
 impl Writer for SqliteWriter {
     fn commit(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.0.write(move |connection| all_or_none(connection, &batch, rows::write))
+        self.worker.write(move |connection| all_or_none(connection, &batch, rows::write))
     }
 
     fn import(&self, batch: Vec<Write>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.0.write(move |connection| all_or_none(connection, &batch, rows::insert))
+        self.worker.write(move |connection| all_or_none(connection, &batch, rows::insert))
     }
 
     fn last_change(&self) -> BoxFuture<'_, Result<Option<ChangeRow>, StoreError>> {
-        self.0.read(|connection| rows::last_change(connection))
+        self.worker.read(|connection| rows::last_change(connection))
     }
 
     fn ring(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>> {
-        self.0.read(move |connection| {
+        self.worker.read(move |connection| {
             let moment = connection.transaction().map_err(wrong)?;
             rows::ring(&moment, &name)
         })
@@ -121,7 +129,7 @@ impl Writer for SqliteWriter {
     }
 
     fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>> {
-        self.0.read(move |connection| {
+        self.worker.read(move |connection| {
             let moment = connection.transaction().map_err(wrong)?;
             rows::rings(&moment, after.as_deref(), keys)
         })
@@ -132,7 +140,7 @@ impl Writer for SqliteWriter {
         keyring: String,
         name: PartitionName,
     ) -> BoxFuture<'_, Result<Option<PartitionRow>, StoreError>> {
-        self.0.read(move |connection| rows::partition(connection, &keyring, name))
+        self.worker.read(move |connection| rows::partition(connection, &keyring, name))
     }
 
     fn partitions(
@@ -142,15 +150,25 @@ impl Writer for SqliteWriter {
         after: Option<PartitionName>,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<PartitionRow>, StoreError>> {
-        self.0.read(move |connection| rows::partitions(connection, &keyring, parent, after, limit))
+        self.worker.read(move |connection| rows::partitions(connection, &keyring, parent, after, limit))
     }
 
     fn usage(&self, key: Option<KeyVersionId>) -> BoxFuture<'_, Result<Vec<UsageRow>, StoreError>> {
-        self.0.read(move |connection| rows::usage(connection, key))
+        self.worker.read(move |connection| rows::usage(connection, key))
     }
 
     fn sidecars(&self) -> BoxFuture<'_, Result<Vec<SidecarRow>, StoreError>> {
-        self.0.read(|connection| rows::sidecars(connection))
+        self.worker.read(|connection| rows::sidecars(connection))
+    }
+
+    fn snapshot(&self) -> BoxFuture<'_, Result<Box<dyn Snapshot>, StoreError>> {
+        let moment = Moment::begin(self.settings.clone());
+        Box::pin(async move { Ok(Box::new(moment.await?) as Box<dyn Snapshot>) })
+    }
+
+    fn settled(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        // A commit ends with its process; one of this process stands in the queue before us.
+        self.worker.read(|_| Ok(()))
     }
 
     fn hint(&self) -> BoxFuture<'_, ()> {

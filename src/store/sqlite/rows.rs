@@ -144,15 +144,15 @@ pub(super) fn last_change(connection: &Connection) -> Result<Option<ChangeRow>, 
     Ok(select(connection, sql, params![], change)?.pop())
 }
 
-/// A head and its keys; within one transaction, so that they belong together.
-pub(super) fn ring(moment: &Transaction<'_>, name: &str) -> Result<Option<RingRows>, StoreError> {
+/// A head and its keys; the caller has begun a transaction, so that they belong together.
+pub(super) fn ring(moment: &Connection, name: &str) -> Result<Option<RingRows>, StoreError> {
     let sql = "SELECT name, generation, body, tag FROM keyrings WHERE name = ?1";
     let Some(head) = select(moment, sql, params![name], head)?.pop() else { return Ok(None) };
     Ok(Some(RingRows { keys: keys_of(moment, name)?, head }))
 }
 
-/// Whole keyrings after a name, with at most `most` keys together, and at least one keyring.
-pub(super) fn rings(moment: &Transaction<'_>, after: Option<&str>, most: u32) -> Result<Vec<RingRows>, StoreError> {
+/// Whole keyrings after a name, with at most `most` keys together, and at least one keyring; likewise.
+pub(super) fn rings(moment: &Connection, after: Option<&str>, most: u32) -> Result<Vec<RingRows>, StoreError> {
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let (mut rings, mut keys) = (Vec::new(), 0_usize);
     // A keyring has a key: more heads than keys are never needed.
@@ -167,7 +167,7 @@ pub(super) fn rings(moment: &Transaction<'_>, after: Option<&str>, most: u32) ->
     Ok(rings)
 }
 
-fn keys_of(moment: &Transaction<'_>, keyring: &str) -> Result<Vec<SealedKey>, StoreError> {
+fn keys_of(moment: &Connection, keyring: &str) -> Result<Vec<SealedKey>, StoreError> {
     let sql = "SELECT id, purpose, keyring, parent, state, generation, body, tag, wraps FROM keys
                WHERE keyring = ?1 ORDER BY id";
     select(moment, sql, params![keyring], |row| Ok(SealedKey { row: key(row)?, wraps: row.get(8)? }))

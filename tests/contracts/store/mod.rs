@@ -56,6 +56,7 @@ macro_rules! every_store {
                 a_page_of_whole_keyrings_is_limited_by_keys_and_has_at_least_one
                 a_keyring_is_read_with_its_keys_and_no_others
                 a_keyring_is_read_as_of_one_moment
+                a_snapshot_shows_one_moment_of_every_table_while_others_go_on_writing
                 partitions_belong_to_their_keyring_and_are_found_by_parent
                 counts_of_use_are_of_one_key_or_of_all
                 the_last_change_is_the_newest

@@ -217,3 +217,33 @@ pub(super) async fn a_copy_of_a_store_by_import_has_every_row(place: &Place) {
     assert_eq!(copy.writer.sidecars().await.unwrap(), store.writer.sidecars().await.unwrap());
     assert_eq!(of_partitions(&copy, None, None, 10).await, of_partitions(&store, None, None, 10).await);
 }
+
+/// Whoever holds one sees nothing of what is committed after it, in no table and on no page, and holds up nobody.
+pub(super) async fn a_snapshot_shows_one_moment_of_every_table_while_others_go_on_writing(place: &Place) {
+    let store = four_keyrings(place).await;
+    let rows = vec![partition("a", 1, 2, 1), partition("a", 3, 2, 1), usage(2, 1, 1), sidecar(1, 1), change(1)];
+    store.commit([vec![genesis(1)], rows].concat()).await;
+    let snapshot = store.writer.snapshot().await.unwrap();
+    let later =
+        vec![head("a", 2), head("e", 1), key(9, "e", 1, b"w"), partition("a", 1, 9, 2), partition("a", 2, 2, 1)];
+    store.commit([later, vec![usage(2, 1, 2), sidecar(2, 1), change(2)]].concat()).await;
+    let all = snapshot.rings(None, 100).await.unwrap();
+    assert_eq!(shape(&all).len(), 4);
+    assert_eq!(all[0], snapshot.ring("a".to_owned()).await.unwrap().unwrap());
+    assert_eq!((all[0].head.generation, snapshot.ring("e".to_owned()).await.unwrap()), (1, None));
+    let first = snapshot.partitions("a".to_owned(), None, 1).await.unwrap();
+    let rest = snapshot.partitions("a".to_owned(), Some(first[0].name), 10).await.unwrap();
+    let told: Vec<_> = first.iter().chain(&rest).map(|row| (row.name.0[0], row.parent.0[0], row.generation)).collect();
+    assert_eq!(told, [(1, 2, 1), (3, 2, 1)]);
+    let key = KeyVersionId([2; 8]);
+    assert_eq!(snapshot.usage(Some(key)).await.unwrap(), snapshot.usage(None).await.unwrap());
+    assert_eq!(snapshot.usage(None).await.unwrap()[0].generation, 1);
+    assert_eq!(snapshot.sidecars().await.unwrap().len(), 1);
+    assert_eq!(snapshot.changes(0, 10).await.unwrap().len(), 1);
+    assert_eq!(snapshot.last_change().await.unwrap().unwrap().seq, 1);
+    assert!(snapshot.genesis().await.unwrap().is_some());
+    let counts = Counts { genesis: 1, keyrings: 4, keys: 6, partitions: 2, usage: 1, sidecars: 1, changes: 1 };
+    assert_eq!(snapshot.counts().await.unwrap(), counts);
+    drop(snapshot);
+    assert_eq!(store.writer.snapshot().await.unwrap().last_change().await.unwrap().unwrap().seq, 2);
+}
