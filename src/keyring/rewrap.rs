@@ -474,11 +474,7 @@ fn drafts(
 }
 
 /// The keyrings as they are after somebody else's change, with those keys whose wraps are still the ones that were read.
-async fn reread(
-    inner: &Inner,
-    open: &Open,
-    rings: Batch,
-) -> Result<Batch, ApplyError> {
+async fn reread(inner: &Inner, open: &Open, rings: Batch) -> Result<Batch, ApplyError> {
     let mut again = Vec::with_capacity(rings.len());
     for (old, done) in rings {
         let Some(new) = inner.load(open, &old.rows.head.name).await? else { continue };
