@@ -76,7 +76,11 @@ impl Metered {
     /// Whether so many hundredths of a limit are used.
     fn is_used(&self, hundredths: u64) -> bool {
         let (total, limits) = (self.total(), *lock(&self.limits));
-        let part = |limit: u64| (limit / 100).saturating_mul(hundredths);
+        // As the scheduler reckons it, or one that is told of a small limit would find nothing due, and be told once.
+        let part = |limit: u64| {
+            let part = u128::from(limit).saturating_mul(u128::from(hundredths)) / 100;
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
         total.messages >= part(limits.messages) || total.bytes >= part(limits.bytes)
     }
 }

@@ -244,7 +244,7 @@ async fn what_one_sidecar_counted_another_goes_on_from() {
     two.report_in().await.unwrap();
     let rows = two.inner.writer.sidecars().await.unwrap();
     let ids: Vec<(SidecarId, u64)> = rows.iter().map(|row| (row.id, row.generation)).collect();
-    assert_eq!(ids, [(SidecarId([1; 16]), 2), (SidecarId([2; 16]), 1)]);
+    assert_eq!(ids, [(SidecarId([1; 16]), 2), (SidecarId([2; 16]), 2)], "its admission and its report");
     world.change(&two, step(first, Step::Destroy), 31).await.unwrap();
     world.edit("UPDATE sidecars SET body = replace(body, '\"counted\":', '\"counted\":9')");
     let edited = world.open().await.admit().await;
