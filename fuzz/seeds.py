@@ -33,6 +33,10 @@ def wraps():
     put("wrap", "empty-blob", struct.pack(">HB", 1, 1) + b"a" + struct.pack(">IHH", 1, 1, 0) + bytes(16))
 
 
+# Well-formed, and opened by nobody.
+SEALED = "kw1." + base64.urlsafe_b64encode(bytes([1] + [7] * 8 + [1, 1, 0]) + bytes(24 + 3 + 16)).rstrip(b"=").decode()
+
+
 def requests():
     bodies = {
         "seal-one": '{"context":{"patient":"1"},"text":"a"}',
@@ -40,8 +44,10 @@ def requests():
         "seal-many": '{"items":[{"text":"a","context":{"f":"x"}},{"bytes":"AA=="}],"context":{"patient":"1"}}',
         "seal-escapes": '{"text":"\\u00e9\\ud83d\\ude00\\n\\"\\\\\\/","context":{"\\u0061":"b"}}',
         "seal-bad-items": '{"items":[{},{"text":"a","bytes":"AA=="},{"bytes":"AB=="},{"text":"x","context":{"kw.a":"y"}}]}',
-        "open-one": '{"value":"kw1.AAECAwQFBgcIAQEAAAAA","context":{"patient":"1"},"purpose":"TREAT"}',
-        "open-many": '{"items":[{"value":"kw1.AA","context":{"f":"x"},"as":"bytes"}],"purpose":"BTG"}',
+        "open-one": '{"sealed":"%s","context":{"patient":"1"},"purpose":"TREAT"}' % SEALED,
+        "open-many": '{"items":[{"sealed":"%s","context":{"f":"x"},"as":"bytes"},{"sealed":"kw1.AA","context":{}}],"purpose":"BTG"}' % SEALED,
+        "rewrap-one": '{"sealed":"%s","context":{"patient":"1"},"new_context":{"patient":"2"}}' % SEALED,
+        "rewrap-many": '{"items":[{"sealed":"%s","context":{"f":"x"},"new_context":{"f":"y"}},{"sealed":"kw1.AA","new_context":{"f":"z"}}],"context":{"p":"1"},"new_context":{"p":"2"},"purpose":"HDM"}' % SEALED,
         "create": '{"name":"acme/patients","required_context":["patient"],"subject_key":"patient","suite":2}',
         "query": "from=0&limit=10",
         "duplicate": '{"text":"a","text":"b"}',

@@ -26,6 +26,9 @@ pub(super) struct Bench {
     /// Purpose of use for opening
     #[arg(long, default_value = "TREAT")]
     purpose: String,
+    /// Also measure rewrapping into another context; needs the right to rewrap
+    #[arg(long)]
+    rewrap: bool,
     #[command(flatten)]
     target: Target,
 }
@@ -77,7 +80,14 @@ impl Bench {
             let open = open_request(&answer, &context, &self.purpose);
             let sealing = drive(&socket, &self.load, &seal_path, &seal).await?;
             let opening = drive(&socket, &self.load, "/v1/open", &open).await?;
-            println!("{}", table(&self.load, &[("seal", &sealing), ("open", &opening)]));
+            let mut rates = vec![("seal", &sealing), ("open", &opening)];
+            let rewrapping = if self.rewrap {
+                Some(drive(&socket, &self.load, "/v1/rewrap", &rewrap_request(&answer, &context)).await?)
+            } else {
+                None
+            };
+            rates.extend(rewrapping.as_ref().map(|rate| ("rewrap", rate)));
+            println!("{}", table(&self.load, &rates));
             Ok(ExitCode::SUCCESS)
         })
     }
@@ -95,6 +105,15 @@ pub(super) fn open_request(sealed: &Value, context: &Value, purpose: &str) -> Va
     let items: Vec<Value> =
         sealed["items"].as_array().into_iter().flatten().map(|item| json!({ "sealed": item["sealed"] })).collect();
     json!({ "context": context, "purpose": purpose, "items": items })
+}
+
+/// The request that takes what a batch answered into another context: in their place there would be nothing to do.
+fn rewrap_request(sealed: &Value, context: &Value) -> Value {
+    let items: Vec<Value> =
+        sealed["items"].as_array().into_iter().flatten().map(|item| json!({ "sealed": item["sealed"] })).collect();
+    let mut new_context = context.clone();
+    new_context["keyward-bench"] = json!("moved");
+    json!({ "context": context, "new_context": new_context, "items": items })
 }
 
 /// Sends one request again and again over several connections for the time of the load.

@@ -1,4 +1,4 @@
-//! `keyward document seal|open|explain`: a whole FHIR document, its PHI sealed field by field through the sidecar.
+//! `keyward document seal|open|rewrap|explain`: a whole FHIR document, its PHI sealed field by field through the sidecar.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,13 +19,15 @@ const BATCH_ITEMS: usize = 500;
 /// Bytes of values a request; the sidecar's limit for a body is 8 MiB and JSON escapes can double them.
 const BATCH_BYTES: usize = 2 << 20;
 
-/// Seal, open and explain FHIR documents.
+/// Seal, open, rewrap and explain FHIR documents.
 #[derive(Debug, Subcommand)]
 pub(super) enum Document {
     /// Seal the PHI of a document
     Seal(Seal),
     /// Open a sealed document
     Open(Open),
+    /// Bring the values of a sealed document under the active key version
+    Rewrap(Rewrap),
     /// Show what a profile would seal and what it does not cover; needs no sidecar
     Explain(Explain),
 }
@@ -46,6 +48,14 @@ pub(super) struct Open {
     /// Purpose of use: TREAT, HPAYMT, HOPERAT, PATRQT, ...
     #[arg(long, short)]
     purpose: String,
+    #[command(flatten)]
+    job: Job,
+    #[command(flatten)]
+    target: Target,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Rewrap {
     #[command(flatten)]
     job: Job,
     #[command(flatten)]
@@ -103,6 +113,14 @@ impl Document {
                     open_document(&mut sidecar, &open.purpose, &document, &plan, open.job.input.is_lines()).await
                 })?;
                 open.job.write(&opened)
+            }
+            Self::Rewrap(rewrap) => {
+                let (document, plan) = rewrap.job.input.read()?;
+                let newer = block_on(async {
+                    let mut sidecar = rewrap.target.connect(Listener::Data).await?;
+                    rewrap_document(&mut sidecar, &document, &plan, rewrap.job.input.is_lines()).await
+                })?;
+                rewrap.job.write(&newer)
             }
             Self::Explain(explain) => explain.run(),
         }
@@ -212,26 +230,63 @@ pub(super) async fn open_document(
     plan: &Plan,
     is_lines: bool,
 ) -> Result<Vec<u8>, Failure> {
+    let verb = Verb { path: "/v1/open", shared: json!({ "purpose": purpose }), answers: "text", doing: "opening" };
+    let replacements = replace(sidecar, &verb, document, plan, is_lines).await?;
+    fields::splice(document, &replacements)
+        .doing(Exit::Data, "an opened value is not a JSON string: was it sealed as a document?")
+}
+
+/// Brings every sealed string that the profile selects under the active key version.
+async fn rewrap_document(
+    sidecar: &mut Sidecar,
+    document: &[u8],
+    plan: &Plan,
+    is_lines: bool,
+) -> Result<Vec<u8>, Failure> {
+    let verb = Verb { path: "/v1/rewrap", shared: json!({}), answers: "sealed", doing: "rewrapping" };
+    let replacements = replace(sidecar, &verb, document, plan, is_lines).await?;
+    fields::splice(document, &replacements).doing(Exit::Software, "the sealed values do not fit the document")
+}
+
+/// What is asked of each sealed string of a document.
+struct Verb {
+    path: &'static str,
+    /// Beside the items.
+    shared: Value,
+    /// The field of an item's answer.
+    answers: &'static str,
+    doing: &'static str,
+}
+
+/// What takes the place of every sealed string that the profile selects.
+async fn replace(
+    sidecar: &mut Sidecar,
+    verb: &Verb,
+    document: &[u8],
+    plan: &Plan,
+    is_lines: bool,
+) -> Result<Vec<(Span, String)>, Failure> {
     let found = if is_lines { lines::sealed_spans(document, plan) } else { fields::sealed_spans(document, plan) };
     let found = found.doing(Exit::Data, "the document")?;
     if !found.strays.is_empty() {
         eprintln!(
-            "warning: {} sealed values stand where this profile selects nothing; they stay sealed",
+            "warning: {} sealed values stand where this profile selects nothing; they stay as they are",
             found.strays.len()
         );
     }
     let mut replacements: Vec<(Span, String)> = Vec::with_capacity(found.sealed.len());
-    let progress = progress(found.sealed.len(), "opening");
+    let progress = progress(found.sealed.len(), verb.doing);
     for batch in batches(&found.sealed) {
         let items: Vec<Value> =
             batch.iter().map(|value| json!({ "context": pairs(value), "sealed": value.raw() })).collect();
-        let answer = sidecar.ask("POST", "/v1/open", Some(&json!({ "items": items, "purpose": purpose }))).await?;
-        collect(&answer, "text", batch, &mut replacements)?;
+        let mut body = verb.shared.clone();
+        body["items"] = Value::Array(items);
+        let answer = sidecar.ask("POST", verb.path, Some(&body)).await?;
+        collect(&answer, verb.answers, batch, &mut replacements)?;
         progress.inc(batch.len() as u64);
     }
     progress.finish_and_clear();
-    fields::splice(document, &replacements)
-        .doing(Exit::Data, "an opened value is not a JSON string: was it sealed as a document?")
+    Ok(replacements)
 }
 
 /// The context of a value: its place. The tenant is the keyring's, bound by keyward itself.

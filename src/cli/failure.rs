@@ -46,6 +46,11 @@ impl Failure {
         Self { message: message.to_string(), hint: None, code }
     }
 
+    /// The exit code that it ends with.
+    pub(super) fn exit(&self) -> Exit {
+        self.code
+    }
+
     /// Says where it happened.
     pub(super) fn at(mut self, place: &str) -> Self {
         self.message = format!("{place}: {}", self.message);

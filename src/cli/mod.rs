@@ -19,6 +19,7 @@ mod partition;
 mod policy;
 mod probe;
 mod rewrap;
+mod rewrap_values;
 mod serve;
 mod store;
 mod value;
@@ -69,7 +70,8 @@ enum Command {
     Seal(value::Seal),
     /// Open one value
     Open(value::Open),
-    /// Seal, open and explain whole FHIR documents
+    Rewrap(rewrap_values::RewrapValues),
+    /// Seal, open, rewrap and explain whole FHIR documents
     #[command(subcommand)]
     Document(document::Document),
     /// Check and test policies
@@ -128,6 +130,7 @@ impl Command {
             Self::Hsm(hsm) => hsm.run(),
             Self::Seal(seal) => seal.run(),
             Self::Open(open) => open.run(),
+            Self::Rewrap(rewrap) => rewrap.run(),
             Self::Document(document) => document.run(),
             Self::Policy(policy) => policy.run(),
             Self::Audit(audit) => audit.run(),

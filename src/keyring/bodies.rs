@@ -48,6 +48,19 @@ pub(super) struct HeadBody {
     /// Of new values; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+    /// What was counted of versions when they stopped sealing, by their hex ids: no count is ever lower.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub used: BTreeMap<String, UsedBody>,
+}
+
+/// What all sidecars together had counted of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsedBody {
+    pub bytes: u64,
+    pub messages: u64,
+    /// The last day of an opening.
+    pub opened: u32,
 }
 
 /// A key-encryption key, or one version of it, that was retired: nothing was wrapped by it then.

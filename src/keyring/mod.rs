@@ -30,6 +30,8 @@ mod race;
 mod rewrap;
 mod rings;
 mod seal;
+mod shards;
+mod transfer;
 mod unlock;
 mod usage;
 mod verify;
@@ -69,6 +71,7 @@ pub use partition::{
     Unlock,
 };
 pub use rewrap::{Retirement, RewrapReport, RewrapStep};
+pub use transfer::{Destination, RewrapKey, SealedParts, Source, TransferError};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};
 pub use views::{

@@ -2,8 +2,7 @@
 //! that is behind is wrapped anew and proven before its old wraps go, at most 500 in a transaction.
 //!
 //! The job keeps no state of its own: what is behind is what is left to do, so one that was stopped anywhere, also by a
-//! crash, is resumed by starting it again, and two sidecars that run it at once share the work. While one page is being
-//! committed the token works on the next one.
+//! crash, is resumed by starting it again, and two sidecars that run it at once share the work.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -248,80 +247,69 @@ struct Job {
 /// A key with what its wraps are bound to, and the wraps.
 type Behind = (KeyVersionId, wraps::Owner, Vec<(WrapRole, Wrap)>);
 
-/// Keyrings of a page with what their keys are to be wrapped by.
-struct Batch {
-    rings: Vec<(Loaded, Vec<(KeyVersionId, Rewrapped)>)>,
+/// Keyrings with what of them is behind.
+struct Page {
+    rings: Vec<Loaded>,
+    behind: Vec<Behind>,
     /// Where to go on.
     after: Option<String>,
-    /// Whether the last keyring has more keys than a transaction takes.
+    /// Whether the last keyring has more keys behind than a transaction takes.
     again: bool,
 }
 
+/// Keyrings of a page with what their keys are to be wrapped by.
+type Batch = Vec<(Loaded, Vec<(KeyVersionId, Rewrapped)>)>;
+
 impl Job {
-    /// Where to go on; None when all was looked at.
-    async fn work(&self, mut after: Option<String>, until: Mono) -> Result<Option<String>, ApplyError> {
+    /// Where to go on; None when all was looked at. While the token works on one page, the one before is committed and
+    /// the one after it is read: three pages are in memory.
+    async fn work(&self, after: Option<String>, until: Mono) -> Result<Option<String>, ApplyError> {
         let mut committing: Option<JoinHandle<Result<(), ApplyError>>> = None;
+        let mut reading = self.read(after);
         loop {
-            let batch = self.next(after.clone()).await;
-            if let Some(commit) = committing.take() {
-                commit.await.unwrap_or_else(cut_off)?;
-            }
-            let Some(batch) = batch? else { return Ok(None) };
+            let page = match reading.await.unwrap_or_else(|_| Err(cut_off("a reading"))) {
+                Ok(Some(page)) => page,
+                ended => {
+                    finish(committing).await?;
+                    return ended.map(|_| None);
+                }
+            };
+            let (then, again) = (page.after.clone(), page.again);
+            // What is left of the same keyring is read only after this page's commit.
+            let ahead = (!again).then(|| self.read(then.clone()));
+            let wrapped = self.wrap(page).await;
+            finish(committing.take()).await?;
+            committing = wrapped?.map(|batch| self.commit(batch));
             let late = self.inner.clock.mono() >= until;
-            let (then, again) = (batch.after.clone(), batch.again);
-            let (inner, open, intent) = (Arc::clone(&self.inner), Arc::clone(&self.open), self.intent);
-            let report = Arc::clone(&self.report);
-            let commit = tokio::spawn(async move { commit(&inner, &open, intent, batch, &report).await });
             if again || late {
-                // What is left of the same keyring is read only after this commit.
-                commit.await.unwrap_or_else(cut_off)?;
-            } else {
-                committing = Some(commit);
+                finish(committing.take()).await?;
             }
             if late {
                 return Ok(Some(then.unwrap_or_default()));
             }
-            after = then;
+            reading = ahead.unwrap_or_else(|| self.read(then));
         }
     }
 
-    /// The next keys that are behind, wrapped anew and proven; None when there are no more.
-    async fn next(&self, mut after: Option<String>) -> Result<Option<Batch>, ApplyError> {
-        loop {
-            let page = self.inner.page(&self.open, after.clone(), PAGE).await?;
-            if page.is_empty() {
-                return Ok(None);
-            }
-            let mut behind = Vec::new();
-            let mut again = false;
-            for loaded in &page {
-                for key in &loaded.rows.keys {
-                    let wraps = wraps_of(key)?;
-                    let room = u32::try_from(behind.len()).is_ok_and(|taken| taken < PAGE);
-                    if wraps.is_empty() || !self.inner.keks.behind(&wraps) {
-                        continue;
-                    }
-                    if room {
-                        behind.push((key.row.id, owner_of(key, self.open.system.genesis.store)?, wraps));
-                    } else {
-                        again = true;
-                    }
-                }
-            }
-            let before_last = page.len().checked_sub(2).and_then(|at| page.get(at));
-            let last = if again { before_last } else { page.last() };
-            let next = last.map(|loaded| loaded.rows.head.name.clone()).or_else(|| after.clone());
-            let found = behind.len();
-            let done = self.wrap_all(behind).await?;
-            if done.is_empty() {
-                if again && found > 0 {
-                    return Err(ApplyError::Unavailable("500 keys of one keyring cannot be rewrapped".to_owned()));
-                }
-                after = next;
-                continue;
-            }
-            return Ok(Some(Batch { rings: sorted(page, done), after: next, again }));
+    fn read(&self, after: Option<String>) -> JoinHandle<Result<Option<Page>, ApplyError>> {
+        let (inner, open) = (Arc::clone(&self.inner), Arc::clone(&self.open));
+        tokio::spawn(async move { read(&inner, &open, after).await })
+    }
+
+    fn commit(&self, batch: Batch) -> JoinHandle<Result<(), ApplyError>> {
+        let (inner, open, intent) = (Arc::clone(&self.inner), Arc::clone(&self.open), self.intent);
+        let report = Arc::clone(&self.report);
+        tokio::spawn(async move { commit(&inner, &open, intent, batch, &report).await })
+    }
+
+    /// What is behind in a page, wrapped anew and proven; None when that is nothing.
+    async fn wrap(&self, page: Page) -> Result<Option<Batch>, ApplyError> {
+        let found = page.behind.len();
+        let done = self.wrap_all(page.behind).await?;
+        if done.is_empty() && page.again && found > 0 {
+            return Err(ApplyError::Unavailable("500 keys of one keyring cannot be rewrapped".to_owned()));
         }
+        Ok((!done.is_empty()).then(|| sorted(page.rings, done)))
     }
 
     /// As many at once as the key-encryption keys take. A key that nobody opens is counted; a key-encryption key that is
@@ -380,8 +368,38 @@ fn sorted_by_blame(error: NotRewrapped) -> Failure {
     }
 }
 
+/// The next keyrings after a name, and which of their keys are behind; None when there are no more.
+async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Option<Page>, ApplyError> {
+    let rings = inner.page(open, after.clone(), PAGE).await?;
+    let (mut behind, mut again) = (Vec::new(), false);
+    for key in rings.iter().flat_map(|loaded| &loaded.rows.keys) {
+        let wraps = wraps_of(key)?;
+        if wraps.is_empty() || !inner.keks.behind(&wraps) {
+            continue;
+        }
+        if u32::try_from(behind.len()).is_ok_and(|taken| taken < PAGE) {
+            behind.push((key.row.id, owner_of(key, open.system.genesis.store)?, wraps));
+        } else {
+            again = true;
+        }
+    }
+    let before_last = rings.len().checked_sub(2).and_then(|at| rings.get(at));
+    let Some(last) = rings.last() else { return Ok(None) };
+    let last = if again { before_last } else { Some(last) };
+    let after = last.map(|loaded| loaded.rows.head.name.clone()).or(after);
+    Ok(Some(Page { rings, behind, after, again }))
+}
+
+/// Waits for a commit that was begun.
+async fn finish(commit: Option<JoinHandle<Result<(), ApplyError>>>) -> Result<(), ApplyError> {
+    match commit {
+        Some(commit) => commit.await.unwrap_or_else(|_| Err(cut_off("a commit"))),
+        None => Ok(()),
+    }
+}
+
 /// Each keyring of a page with those of its keys that were done; keyrings without any are left out.
-fn sorted(page: Vec<Loaded>, done: Vec<(KeyVersionId, Rewrapped)>) -> Vec<(Loaded, Vec<(KeyVersionId, Rewrapped)>)> {
+fn sorted(page: Vec<Loaded>, done: Vec<(KeyVersionId, Rewrapped)>) -> Batch {
     let mut done: std::collections::HashMap<KeyVersionId, Rewrapped> = done.into_iter().collect();
     let of = |loaded: Loaded| {
         let keys = loaded.rows.keys.iter().map(|key| key.row.id);
@@ -401,7 +419,7 @@ async fn commit(
     report: &Mutex<RewrapReport>,
 ) -> Result<(), ApplyError> {
     let mut turn = inner.turn.lock().await;
-    let mut rings = batch.rings;
+    let mut rings = batch;
     let by = Deadline(inner.clock.mono().plus(PATIENCE));
     let mut race = Race::until(&inner.clock, by, Manner::Yielding);
     loop {
@@ -456,11 +474,7 @@ fn drafts(
 }
 
 /// The keyrings as they are after somebody else's change, with those keys whose wraps are still the ones that were read.
-async fn reread(
-    inner: &Inner,
-    open: &Open,
-    rings: Vec<(Loaded, Vec<(KeyVersionId, Rewrapped)>)>,
-) -> Result<Vec<(Loaded, Vec<(KeyVersionId, Rewrapped)>)>, ApplyError> {
+async fn reread(inner: &Inner, open: &Open, rings: Batch) -> Result<Batch, ApplyError> {
     let mut again = Vec::with_capacity(rings.len());
     for (old, done) in rings {
         let Some(new) = inner.load(open, &old.rows.head.name).await? else { continue };
@@ -478,6 +492,6 @@ fn note(report: &Mutex<RewrapReport>, work: impl FnOnce(&mut RewrapReport)) {
     work(&mut report.lock().unwrap_or_else(PoisonError::into_inner));
 }
 
-fn cut_off<E>(_: E) -> Result<(), ApplyError> {
-    Err(ApplyError::Unsettled("a commit was cut off".to_owned()))
+fn cut_off(what: &str) -> ApplyError {
+    ApplyError::Unsettled(format!("{what} was cut off"))
 }

@@ -1,18 +1,17 @@
 //! What do the verified rows of a keyring say? The keyrings in use are kept whole, as many as the cache may hold keys.
 //! This module never reads the store.
 
-use std::collections::HashMap;
-use std::hash::BuildHasherDefault;
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
 use super::bodies::{self, HeadBody, KeyBody};
-use super::directory::{Facts, IdHasher, NEVER, ROLES, number};
+use super::directory::{Facts, NEVER, ROLES, number};
 use super::lives;
 use super::partition;
+use super::shards::Shards;
 use super::verify::Damage;
 use super::wraps::{self, Owner};
 use super::{Environment, Genesis, KeyLimits, KeyState, KeyringView, VersionView};
@@ -176,69 +175,65 @@ pub(super) fn suite(number: Option<u8>) -> Option<Suite> {
 
 /// The keyrings in use. A hit loads one pointer and takes no lock.
 pub(super) struct HotRings {
-    rings: ArcSwap<Hot>,
-    /// Taken by whoever replaces the picture.
+    /// By a keyed digest of the name: two names that share one take turns.
+    by_name: Shards<Arc<Ring>>,
+    by_version: Shards<(Arc<Ring>, usize)>,
+    keyed: RandomState,
+    /// Taken by whoever changes the two.
     writing: Mutex<()>,
     limit: usize,
 }
 
-#[derive(Default, Clone)]
-struct Hot {
-    by_name: HashMap<KeyringName, Arc<Ring>>,
-    by_version: HashMap<u64, (Arc<Ring>, usize), BuildHasherDefault<IdHasher>>,
-}
-
 impl HotRings {
     pub(super) fn new(limit: usize) -> Self {
-        Self { rings: ArcSwap::default(), writing: Mutex::new(()), limit: limit.max(1) }
+        let limit = limit.max(1);
+        Self {
+            by_name: Shards::with_room(limit),
+            by_version: Shards::with_room(limit.saturating_mul(2)),
+            keyed: RandomState::new(),
+            writing: Mutex::new(()),
+            limit,
+        }
     }
 
     pub(super) fn named(&self, name: &KeyringName) -> Option<Arc<Ring>> {
-        self.rings.load().by_name.get(name).map(Arc::clone)
+        let its = |ring: &Arc<Ring>| (ring.view.name == *name).then(|| Arc::clone(ring));
+        self.by_name.read(self.keyed.hash_one(name), its).flatten()
     }
 
     /// The keyring of a version, and the version.
     pub(super) fn version(&self, id: KeyVersionId) -> Option<(Arc<Ring>, Arc<Version>)> {
-        let hot = self.rings.load();
-        let (ring, at) = hot.by_version.get(&number(id))?;
-        Some((Arc::clone(ring), Arc::clone(ring.versions.get(*at)?)))
+        let both = |(ring, at): &(Arc<Ring>, usize)| Some((Arc::clone(ring), Arc::clone(ring.versions.get(*at)?)));
+        self.by_version.read(number(id), both).flatten()
     }
 
     /// Puts a keyring in, in place of its older self; whoever was used longest ago makes room. The caller holds the
     /// directory's lock, so that an older picture never replaces a newer one.
     pub(super) fn put(&self, ring: Arc<Ring>) {
         let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut hot = Hot::clone(&self.rings.load());
-        hot.remove(&ring.view.name);
-        while hot.by_name.len() >= self.limit {
-            let idle = hot.by_name.values().min_by_key(|ring| ring.used.load(Ordering::Relaxed));
-            let Some(idle) = idle.map(|ring| ring.view.name.clone()) else { break };
-            hot.remove(&idle);
+        self.remove(self.keyed.hash_one(&ring.view.name));
+        while self.by_name.len() >= self.limit {
+            let Some(idle) = self.by_name.idlest(|ring| ring.used.load(Ordering::Relaxed)) else { break };
+            self.remove(idle);
         }
         for (at, version) in ring.versions.iter().enumerate() {
-            hot.by_version.insert(number(version.view.id), (Arc::clone(&ring), at));
+            self.by_version.put(number(version.view.id), (Arc::clone(&ring), at));
         }
-        hot.by_name.insert(ring.view.name.clone(), ring);
-        self.rings.store(Arc::new(hot));
+        self.by_name.put(self.keyed.hash_one(&ring.view.name), ring);
     }
 
     /// Forgets a keyring, which is then read again.
     pub(super) fn forget(&self, name: &KeyringName) {
-        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.rings.load().by_name.contains_key(name) {
-            return;
+        if self.named(name).is_some() {
+            let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+            self.remove(self.keyed.hash_one(name));
         }
-        let mut hot = Hot::clone(&self.rings.load());
-        hot.remove(name);
-        self.rings.store(Arc::new(hot));
     }
-}
 
-impl Hot {
-    fn remove(&mut self, name: &KeyringName) {
-        if let Some(ring) = self.by_name.remove(name) {
+    fn remove(&self, key: u64) {
+        if let Some(ring) = self.by_name.remove(key) {
             for version in &ring.versions {
-                self.by_version.remove(&number(version.view.id));
+                self.by_version.remove(number(version.view.id));
             }
         }
     }

@@ -181,33 +181,41 @@ impl Keyrings {
         partition: Option<&str>,
         load: Load,
     ) -> Result<Unlock<SealingKey<'p>>, UnlockError> {
-        Ok(match self.to_seal(permit, partition).await? {
-            Unlock::Ready(unlocked) => {
-                self.inner.count(&unlocked.slot, (&unlocked.ring, unlocked.version), load).await?;
-                Unlock::Ready(SealingKey(unlocked))
-            }
+        Ok(match self.to_seal(permit, Action::Seal, partition).await? {
+            Unlock::Ready(key) => Unlock::Ready(self.counted(key, load).await?),
             Unlock::Needs(new) => Unlock::Needs(new),
         })
     }
 
     /// The partition that sealing for a value would need first; None where it is there. Seals and counts nothing.
     pub async fn missing_partition(&self, permit: &Permit, value: &str) -> Result<Option<NewPartition>, UnlockError> {
-        Ok(match self.to_seal(permit, Some(value)).await? {
+        Ok(match self.to_seal(permit, Action::Seal, Some(value)).await? {
             Unlock::Ready(_) => None,
             Unlock::Needs(new) => Some(new),
         })
     }
 
-    async fn to_seal<'p>(
+    /// The active version, for an action that seals. What it is to seal must be counted before it does.
+    pub(super) async fn to_seal<'p>(
         &self,
         permit: &'p Permit,
+        action: Action,
         partition: Option<&str>,
-    ) -> Result<Unlock<Unlocked<'p>>, UnlockError> {
-        let name = covered(permit, Action::Seal)?;
+    ) -> Result<Unlock<SealingKey<'p>>, UnlockError> {
+        let name = covered(permit, action)?;
         let open = self.inner.opened()?;
         let ring = self.inner.ring(&open, name).await?.ok_or(UnlockError::Unknown)?;
         let version = sealing(&ring)?;
-        self.inner.unlock(permit, &open, (ring, version), partition).await
+        Ok(match self.inner.unlock(permit, &open, (ring, version), partition).await? {
+            Unlock::Ready(unlocked) => Unlock::Ready(SealingKey(unlocked)),
+            Unlock::Needs(new) => Unlock::Needs(new),
+        })
+    }
+
+    /// Counts what a key is about to seal.
+    pub(super) async fn counted<'p>(&self, key: SealingKey<'p>, load: Load) -> Result<SealingKey<'p>, UnlockError> {
+        self.inner.count(&key.0.slot, (&key.0.ring, key.0.version), load).await?;
+        Ok(key)
     }
 
     /// A version of the permit's keyring, to open with. For a keyring with partitions see [`Self::unlock_opening_in`].
@@ -226,7 +234,18 @@ impl Keyrings {
         version: KeyVersionId,
         partition: Option<&str>,
     ) -> Result<OpeningKey<'p>, UnlockError> {
-        let name = covered(permit, Action::Open)?;
+        self.to_open(permit, Action::Open, version, partition).await
+    }
+
+    /// A version for an action that opens.
+    pub(super) async fn to_open<'p>(
+        &self,
+        permit: &'p Permit,
+        action: Action,
+        version: KeyVersionId,
+        partition: Option<&str>,
+    ) -> Result<OpeningKey<'p>, UnlockError> {
+        let name = covered(permit, action)?;
         let open = self.inner.opened()?;
         let (ring, version) = self.inner.version(&open, version).await?.ok_or(UnlockError::Unknown)?;
         opening(&ring, &version, name)?;
@@ -238,7 +257,7 @@ impl Keyrings {
     }
 }
 
-fn covered(permit: &Permit, action: Action) -> Result<&KeyringName, UnlockError> {
+pub(super) fn covered(permit: &Permit, action: Action) -> Result<&KeyringName, UnlockError> {
     if permit.action() == action {
         permit.keyring().ok_or(UnlockError::NotCovered)
     } else {

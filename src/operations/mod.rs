@@ -3,6 +3,7 @@
 
 pub mod canary;
 pub mod open;
+pub mod rewrap;
 pub mod seal;
 
 use crate::crypto;

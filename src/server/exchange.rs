@@ -175,6 +175,7 @@ impl Desk {
             Answer::Refused(refusal) => refusal.code.as_str(),
             Answer::Sealed(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::Opened(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
+            Answer::ValuesRewrapped(items) => self.count_items(verb, items.iter().map(|item| item.as_ref().err())),
             Answer::Keyrings(_)
             | Answer::Keyring(_)
             | Answer::Shredded(_)
@@ -244,6 +245,7 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
     match route {
         Route::Seal(name) => wire::parse_seal(name.clone(), bytes).map(|(seal, shape)| (Operation::Seal(seal), shape)),
         Route::Open => wire::parse_open(bytes).map(|(open, shape)| (Operation::Open(open), shape)),
+        Route::Rewrap => wire::parse_rewrap(bytes).map(|(rewrap, shape)| (Operation::Rewrap(rewrap), shape)),
         Route::CreateKeyring => wire::parse_create_keyring(bytes).map(Operation::CreateKeyring).map(one),
         Route::Rotate(name) => wire::parse_rotate(name.clone(), bytes).map(Operation::Rotate).map(one),
         Route::Configure(name) => wire::parse_configure(name.clone(), bytes).map(Operation::Configure).map(one),

@@ -14,6 +14,7 @@ use super::wire::KeyVerb;
 pub(super) enum Route {
     Seal(KeyringName),
     Open,
+    Rewrap,
     CreateKeyring,
     ListKeyrings,
     ShowKeyring(KeyringName),
@@ -53,6 +54,7 @@ enum Node {
     Seal,
     TenantSeal,
     Open,
+    Rewrap,
     ReadOnlyKeyrings,
     Shred,
     TenantShred,
@@ -78,6 +80,7 @@ const DATA: &[(&str, Node)] = &[
     ("/v1/keyrings/{a}/seal", Node::Seal),
     ("/v1/keyrings/{a}/{b}/seal", Node::TenantSeal),
     ("/v1/open", Node::Open),
+    ("/v1/rewrap", Node::Rewrap),
 ];
 
 const CONTROL: &[(&str, Node)] = &[
@@ -129,6 +132,7 @@ impl Routes {
             (Node::Seal, &Method::GET) => named(&(one() + "/seal"), Verb::KeyringShow, Route::ShowKeyring),
             (Node::TenantSeal, &Method::POST) => named(&two(), Verb::Seal, Route::Seal),
             (Node::Open, &Method::POST) => Found::Route(Route::Open),
+            (Node::Rewrap, &Method::POST) => Found::Route(Route::Rewrap),
             (Node::Shred, &Method::POST) => named(&one(), Verb::PartitionShred, Route::ShredPartition),
             (Node::TenantShred, &Method::POST) => named(&two(), Verb::PartitionShred, Route::ShredPartition),
             (Node::RewrapPartitions, &Method::POST) => named(&one(), Verb::PartitionRewrap, Route::RewrapPartitions),
@@ -169,6 +173,7 @@ impl Node {
             | Self::Audit => "GET",
             Self::TenantSeal
             | Self::Open
+            | Self::Rewrap
             | Self::Shred
             | Self::TenantShred
             | Self::RewrapPartitions
@@ -189,6 +194,7 @@ impl Route {
         match self {
             Self::Seal(_) => Verb::Seal,
             Self::Open => Verb::Open,
+            Self::Rewrap => Verb::Rewrap,
             Self::CreateKeyring => Verb::KeyringCreate,
             Self::ListKeyrings => Verb::KeyringList,
             Self::ShowKeyring(_) => Verb::KeyringShow,
@@ -250,6 +256,7 @@ mod tests {
         assert_eq!(found(Method::GET, "/v1/keyrings/seal"), Found::Route(Route::ShowKeyring(name("seal"))));
         assert_eq!(found(Method::GET, "/v1/keyrings"), Found::Route(Route::ListKeyrings));
         assert_eq!(found(Method::POST, "/v1/open"), Found::Route(Route::Open));
+        assert_eq!(found(Method::POST, "/v1/rewrap"), Found::Route(Route::Rewrap));
         assert_eq!(found(Method::POST, "/v1/keyrings/P/seal"), Found::BadName(Verb::Seal));
         assert_eq!(found(Method::GET, "/v1/keyrings/%2e%2e"), Found::BadName(Verb::KeyringShow));
         for nothing in
@@ -274,6 +281,7 @@ mod tests {
         );
         assert_eq!(data.find(&Method::POST, "/v1/keyrings/p/partitions/shred"), Found::Nothing);
         assert_eq!(control.find(&Method::POST, "/v1/open"), Found::Nothing);
+        assert_eq!(control.find(&Method::POST, "/v1/rewrap"), Found::Nothing);
         assert_eq!(control.find(&Method::POST, "/v1/keyrings/p/seal"), Found::WrongMethod("GET"));
     }
 

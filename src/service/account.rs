@@ -119,8 +119,10 @@ impl Account {
             Answer::Refused(refusal) => Some(refusal.code.as_str()),
             Answer::Sealed(items) if items.iter().all(Result::is_err) => self.first_reason(),
             Answer::Opened(items) if items.iter().all(Result::is_err) => self.first_reason(),
+            Answer::ValuesRewrapped(items) if items.iter().all(Result::is_err) => self.first_reason(),
             Answer::Sealed(_)
             | Answer::Opened(_)
+            | Answer::ValuesRewrapped(_)
             | Answer::Keyrings(_)
             | Answer::Keyring(_)
             | Answer::Shredded(_)
@@ -222,6 +224,7 @@ fn event_of(operation: &Operation) -> Event {
     match operation {
         Operation::Seal(_) => Event::DataSealed,
         Operation::Open(_) => Event::DataOpened,
+        Operation::Rewrap(_) => Event::DataRewrapped,
         Operation::CreateKeyring(_) => Event::KeyCreated,
         Operation::ShredPartition(_) => Event::PartitionShredded,
         Operation::RewrapPartitions(_) => Event::KeyRewrapped,

@@ -24,7 +24,8 @@ impl Service {
             permitted.push(self.bare_permit(&view.name, asker, account)?);
         }
         if view.partition_key.is_some() {
-            self.make_partitions(&seal, &permitted, asker, account).await?;
+            let needs = seal.needs(&self.keyrings, &permitted).await;
+            self.make_partitions(needs, asker, account).await?;
         }
         let keyring = seal.keyring.clone();
         let results = seal.execute(&self.keyrings, &permitted).await;
@@ -48,7 +49,7 @@ impl Service {
             account.denial = Some(DenialReason::PurposeMissing);
             return Err(Code::PurposeMissing.into());
         }
-        let located = self.locate(&mut open).await?;
+        let located = self.locate(&mut open.items, super::OpenItem::version).await?;
         let contexts = || {
             located.iter().zip(&open.items).map(|(at, item)| match (at, item) {
                 (Some((view, _)), Ok(item)) => Some((view, &item.context)),
@@ -80,10 +81,14 @@ impl Service {
 
     /// The keyring of each item's key. An item whose keyring was edited in the store fails alone; a store that is away
     /// fails the request.
-    async fn locate(&self, open: &mut Open) -> Result<Vec<Option<(Arc<KeyringView>, KeyVersionId)>>, Refusal> {
-        let mut located = Vec::with_capacity(open.items.len());
-        for item in &mut open.items {
-            let Ok(id) = item.as_ref().map(super::OpenItem::version) else {
+    pub(super) async fn locate<T>(
+        &self,
+        items: &mut [Result<T, ItemError>],
+        version: fn(&T) -> KeyVersionId,
+    ) -> Result<Vec<Located>, Refusal> {
+        let mut located = Vec::with_capacity(items.len());
+        for item in items {
+            let Ok(id) = item.as_ref().map(version) else {
                 located.push(None);
                 continue;
             };
@@ -171,7 +176,7 @@ impl Service {
     }
 
     /// Notes the pseudonyms of the patients that the request is about, also of items that will fail.
-    fn note_subjects<'a>(
+    pub(super) fn note_subjects<'a>(
         &self,
         items: impl Iterator<Item = Option<(&'a Arc<KeyringView>, &'a Context)>>,
         account: &mut Account,
@@ -194,8 +199,11 @@ impl Service {
 
 type Groups<'a> = BTreeMap<(&'a KeyringName, Vec<(&'a str, &'a str)>), (&'a Option<String>, Vec<usize>)>;
 
+/// The keyring of a value and the version that it names; None where it is not known, or the item was refused already.
+pub(super) type Located = Option<(Arc<KeyringView>, KeyVersionId)>;
+
 /// The pairs that policy looks at, in the order of their keys.
-fn relevant<'a>(keys: &[String], context: &'a Context) -> Vec<(&'a str, &'a str)> {
+pub(super) fn relevant<'a>(keys: &[String], context: &'a Context) -> Vec<(&'a str, &'a str)> {
     context.iter().filter(|(key, _)| keys.iter().any(|known| known == key)).collect()
 }
 
@@ -222,7 +230,7 @@ fn opened_answer(result: Result<Opened, ItemError>) -> Result<Opened, Refusal> {
 }
 
 /// What the caller hears of an item's error: few classes.
-fn item_refusal(error: ItemError) -> Refusal {
+pub(super) fn item_refusal(error: ItemError) -> Refusal {
     match error {
         ItemError::MalformedItem => Code::MalformedItem.into(),
         ItemError::MalformedValue => Code::MalformedValue.into(),

@@ -10,6 +10,7 @@ mod partitions;
 mod reconcile;
 mod refusal;
 mod response;
+mod rewrap;
 mod wraps;
 
 use std::sync::Arc;
@@ -33,10 +34,12 @@ pub use crate::keyring::{
 };
 pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
+pub use crate::operations::rewrap::{Rewrap, RewrapItem};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
 pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
 pub use response::{Answer, Response};
+pub use rewrap::RewrappedValue;
 
 /// Which listener a request came through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -79,6 +82,8 @@ pub enum Operation {
     Seal(Seal),
     /// Open values.
     Open(Open),
+    /// Bring sealed values under the active version, and into another place if they are to be in one.
+    Rewrap(Rewrap),
     /// Make a keyring (control).
     CreateKeyring(CreateKeyring),
     /// List keyrings (data and control).
@@ -200,12 +205,12 @@ impl Service {
         deadline: Deadline,
     ) -> Result<Answer, Refusal> {
         let asker = Asker { principal, request, deadline };
-        if matches!(operation, Operation::Seal(_) | Operation::Open(_)) {
+        if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
             // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
         }
         match operation {
-            Operation::Seal(_) | Operation::Open(_) if account.surface == Surface::Control => {
+            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface == Surface::Control => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)
@@ -225,6 +230,7 @@ impl Service {
             }
             Operation::Seal(seal) => self.in_time(self.seal(seal, &asker, account), deadline).await,
             Operation::Open(open) => self.in_time(self.open(open, &asker, account), deadline).await,
+            Operation::Rewrap(rewrap) => self.in_time(self.rewrap(rewrap, &asker, account), deadline).await,
             Operation::CreateKeyring(create) => self.create_keyring(create, &asker, account).await,
             Operation::ShredPartition(shred) => self.shred_partition(shred, &asker, account).await,
             Operation::RewrapPartitions(keyring) => self.rewrap_partitions(keyring, &asker, account).await,

@@ -10,15 +10,14 @@ use crate::keyring::{
     RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
-use crate::operations::Permitted;
-use crate::policy::{Action, Authority};
+use crate::policy::{Action, Authority, Permit};
 
 use super::account::{Account, source_of};
 use super::change::change_refused;
 use super::data::{refused, unavailable};
 use super::life::Reason;
 use super::maker::Wanted;
-use super::{Answer, Asker, Code, Refusal, Seal, Service};
+use super::{Answer, Asker, Code, Refusal, Service};
 
 /// A request to shred a partition.
 pub struct ShredPartition {
@@ -81,12 +80,10 @@ impl Service {
     /// Makes the partitions that a sealing needs. What could not be made is missing when it is unlocked, and fails alone.
     pub(super) async fn make_partitions(
         &self,
-        seal: &Seal,
-        permitted: &[Permitted],
+        needs: Vec<(&Permit, Vec<NewPartition>)>,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<(), Refusal> {
-        let needs = seal.needs(&self.keyrings, permitted).await;
         let new: usize = needs.iter().map(|(_, names)| names.len()).sum();
         if new == 0 {
             return Ok(());
@@ -99,11 +96,12 @@ impl Service {
         account.facts.push(("partitions", new.to_string()));
         let mut making = tokio::task::JoinSet::new();
         for (permit, names) in needs {
+            let Some(keyring) = permit.keyring() else { continue };
             let names: Vec<_> = names.into_iter().map(NewPartition::name).collect();
             for names in names.chunks(PARTITION_BATCH) {
                 let authority = self.policy.load().on_use(permit).map_err(|denial| refused(&denial, account))?;
                 let by = (account.actor(), source_of(account.surface));
-                let wanted = Wanted::new((seal.keyring.clone(), names.to_vec()), authority, by, account.policy);
+                let wanted = Wanted::new((keyring.clone(), names.to_vec()), authority, by, account.policy);
                 let maker = std::sync::Arc::clone(&self.maker);
                 making.spawn(async move { maker.make(wanted).await });
             }

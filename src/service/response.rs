@@ -8,7 +8,7 @@ use crate::keyring::{KeyringView, RewrapReport, RewrapStep, Tally};
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
-use super::{Certificate, Refusal};
+use super::{Certificate, Refusal, RewrappedValue};
 
 /// What a caller is told, once it may be told.
 pub enum Answer {
@@ -16,6 +16,8 @@ pub enum Answer {
     Sealed(Vec<Result<String, Refusal>>),
     /// Opened values in the order of the items.
     Opened(Vec<Result<Opened, Refusal>>),
+    /// Values under the active version, in the order of the items.
+    ValuesRewrapped(Vec<Result<RewrappedValue, Refusal>>),
     /// Keyrings.
     Keyrings(Vec<Arc<KeyringView>>),
     /// One keyring; also the answer to its making.

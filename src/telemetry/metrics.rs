@@ -16,6 +16,8 @@ pub enum Verb {
     Seal,
     /// Open values.
     Open,
+    /// Bring values under the active version.
+    Rewrap,
     /// Make a keyring.
     KeyringCreate,
     /// List keyrings.
@@ -63,6 +65,7 @@ impl Verb {
     pub const ALL: &[Self] = &[
         Self::Seal,
         Self::Open,
+        Self::Rewrap,
         Self::KeyringCreate,
         Self::KeyringList,
         Self::KeyringShow,
@@ -90,6 +93,7 @@ impl Verb {
         match self {
             Self::Seal => "seal",
             Self::Open => "open",
+            Self::Rewrap => "rewrap",
             Self::KeyringCreate => "keyring_create",
             Self::KeyringList => "keyring_list",
             Self::KeyringShow => "keyring_show",

@@ -27,6 +27,7 @@ const WITNESSES: &[Witness] = &[
     Witness { name: "Founding", owner: "policy", generics: "", leaf: Some("authority"), single_use: true },
     Witness { name: "SealingKey", owner: "keyring", generics: "<'static>", leaf: None, single_use: true },
     Witness { name: "OpeningKey", owner: "keyring", generics: "<'static>", leaf: None, single_use: true },
+    Witness { name: "RewrapKey", owner: "keyring", generics: "<'static>", leaf: None, single_use: true },
     Witness { name: "Recorded", owner: "audit", generics: "<u8>", leaf: Some("receipt"), single_use: true },
     Witness { name: "IntentReceipt", owner: "audit", generics: "", leaf: Some("receipt"), single_use: true },
     Witness { name: "Response", owner: "service", generics: "", leaf: Some("response"), single_use: true },

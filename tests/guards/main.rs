@@ -13,6 +13,7 @@ mod sizes;
 mod source;
 mod standalone;
 mod table;
+mod values;
 
 /// Fails with all breaches, one a line.
 #[track_caller]

@@ -3,3 +3,4 @@ mod envelope;
 mod fields;
 mod life;
 mod policy;
+mod rewrap;

@@ -31,3 +31,4 @@ mod requests;
 mod rewrap;
 mod swap;
 mod transit;
+mod values;

@@ -1,9 +1,9 @@
 //! Which data keys are unwrapped right now? A bounded map with an absolute lifetime, one unwrap a key at a time.
 //!
-//! The hit path loads one pointer and looks into an immutable map: no lock, no await. Everything that changes the map
-//! copies it under a lock, which is paid beside a KEK call that is a thousand times dearer. This module never extends
-//! the life of a key: the boot-time clock ends it, whoever still asks. Whether a key may serve past its time to live
-//! because its KEK is out of reach is not decided here but in `unlock`, which knows the KEKs.
+//! The hit path loads one pointer and looks into an immutable map: no lock, no await. Whoever changes the map copies a
+//! small part of it under a lock. This module never extends the life of a key: the boot-time clock ends it, whoever still
+//! asks. Whether a key may serve past its time to live because its KEK is out of reach is not decided here but in
+//! `unlock`, which knows the KEKs.
 
 mod flight;
 mod slot;
@@ -15,11 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::sync::watch;
 
 use super::UnlockError;
 use super::directory::{IdHasher, number};
+use super::shards::Shards;
 use crate::clock::{Deadline, Mono, SharedClock};
 use crate::names::{KekName, KeyVersionId};
 
@@ -62,7 +62,6 @@ pub(super) enum Look {
     Old(Arc<Slot>),
 }
 
-type Slots = HashMap<u64, Arc<Slot>, BuildHasherDefault<IdHasher>>;
 type Flights = HashMap<u64, watch::Receiver<Landing>, BuildHasherDefault<IdHasher>>;
 
 /// Whose deadline a flight has.
@@ -74,7 +73,7 @@ enum Whose {
 
 /// The cache of one store's data keys.
 pub(super) struct Cache {
-    slots: ArcSwap<Slots>,
+    slots: Shards<Arc<Slot>>,
     /// Taken by everything but a hit; never across an await.
     flights: Mutex<Flights>,
     /// How often a KEK has refused: a key unwrapped before a refusal is not cached after it.
@@ -100,14 +99,15 @@ struct Counts {
 
 impl Cache {
     pub(super) fn new(clock: SharedClock, ttl: Duration, limit: usize) -> Self {
+        // A cache of none would unwrap for every request and never answer the second waiter.
+        let limit = limit.max(1);
         Self {
-            slots: ArcSwap::default(),
+            slots: Shards::with_room(limit),
             flights: Mutex::default(),
             refusals: AtomicU64::new(0),
             clock,
             ttl,
-            // A cache of none would unwrap for every request and never answer the second waiter.
-            limit: limit.max(1),
+            limit,
             counts: Counts::default(),
         }
     }
@@ -115,14 +115,14 @@ impl Cache {
     /// What there is of a key.
     #[inline]
     pub(super) fn look(&self, id: KeyVersionId, now: Mono) -> Option<Look> {
-        let slots = self.slots.load();
-        let slot = slots.get(&number(id))?;
-        slot.touch(now);
-        if slot.is_calm(now) {
-            self.counts.hits.fetch_add(1, Ordering::Relaxed);
-            return Some(Look::Fresh(Arc::clone(slot)));
-        }
-        Some(self.look_closer(slot, now))
+        self.slots.read(number(id), |slot| {
+            slot.touch(now);
+            if slot.is_calm(now) {
+                self.counts.hits.fetch_add(1, Ordering::Relaxed);
+                return Look::Fresh(Arc::clone(slot));
+            }
+            self.look_closer(slot, now)
+        })
     }
 
     #[cold]
@@ -136,7 +136,7 @@ impl Cache {
 
     /// What is left of a key past its time to live, if it was not dropped.
     pub(super) fn old(&self, id: KeyVersionId) -> Option<Arc<Slot>> {
-        self.slots.load().get(&number(id)).map(Arc::clone)
+        self.slots.get(number(id))
     }
 
     /// Notes that a key serves past its time to live.
@@ -205,8 +205,8 @@ impl Cache {
     {
         let mut flights = self.lock();
         // A flight may have landed between the miss and the lock.
-        if let Some(slot) = self.slots.load().get(&number(id)).filter(|slot| slot.expires() > now) {
-            return Ok(Arc::clone(slot));
+        if let Some(slot) = self.slots.get(number(id)).filter(|slot| slot.expires() > now) {
+            return Ok(slot);
         }
         if let Some(flight) = flights.get(&number(id)) {
             return Err((flight.clone(), Whose::Other));
@@ -237,13 +237,11 @@ impl Cache {
     /// Drops one key at once, and what is being unwrapped of it: its state does not allow it any more.
     pub(super) fn evict_version(&self, id: KeyVersionId) {
         let flights = self.lock();
-        if !self.slots.load().contains_key(&number(id)) && !flights.contains_key(&number(id)) {
+        if !self.slots.contains(number(id)) && !flights.contains_key(&number(id)) {
             return;
         }
         self.refusals.fetch_add(1, Ordering::AcqRel);
-        let mut slots = Slots::clone(&self.slots.load());
-        slots.remove(&number(id));
-        self.slots.store(Arc::new(slots));
+        self.slots.remove(number(id));
     }
 
     /// Drops every key at once.
@@ -262,16 +260,20 @@ impl Cache {
 
     /// When the last of the keys that would serve through an outage ends; None when there is none.
     pub(super) fn ends(&self, through: impl Fn(&Slot) -> bool) -> Option<Mono> {
-        let (now, slots) = (self.clock.mono(), self.slots.load());
-        let ends = slots.values().filter(|slot| through(slot)).map(|slot| slot.ends_at_the_latest());
-        ends.max().filter(|end| *end > now)
+        let mut last: Option<Mono> = None;
+        self.slots.each(|slot| {
+            if through(slot) {
+                last = last.max(Some(slot.ends_at_the_latest()));
+            }
+        });
+        last.filter(|end| *end > self.clock.mono())
     }
 
     pub(super) fn stats(&self) -> CacheStats {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counts { hits, misses, unwraps, failures, expired, displaced, denied, renewals, offline } = &self.counts;
         CacheStats {
-            keys: self.slots.load().len(),
+            keys: self.slots.len(),
             hits: count(hits),
             misses: count(misses),
             unwraps: count(unwraps),
@@ -286,39 +288,39 @@ impl Cache {
 
     /// The lock is held by the caller.
     fn retain(&self, counter: &AtomicU64, keep: impl Fn(&Slot) -> bool) {
-        let slots = self.slots.load_full();
-        let kept: Slots =
-            slots.iter().filter(|(_, slot)| keep(slot)).map(|(id, slot)| (*id, Arc::clone(slot))).collect();
-        let dropped = slots.len().saturating_sub(kept.len());
-        if dropped > 0 {
-            counter.fetch_add(u64::try_from(dropped).unwrap_or(u64::MAX), Ordering::Relaxed);
-            self.slots.store(Arc::new(kept));
-        }
+        let dropped = self.slots.retain(|slot| keep(slot));
+        counter.fetch_add(u64::try_from(dropped).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// Drops one key.
     fn forget(&self, id: KeyVersionId) {
         let _flights = self.lock();
-        let mut slots = Slots::clone(&self.slots.load());
-        if slots.remove(&number(id)).is_some() {
+        if self.slots.remove(number(id)).is_some() {
             self.counts.denied.fetch_add(1, Ordering::Relaxed);
-            self.slots.store(Arc::new(slots));
         }
     }
 
     /// The lock is held by the caller.
     fn insert(&self, id: KeyVersionId, slot: &Arc<Slot>) {
-        let now = self.clock.mono();
-        self.retain(&self.counts.expired, |slot| slot.ends_at_the_latest() > now);
-        let mut slots = Slots::clone(&self.slots.load());
-        while slots.len() >= self.limit && !slots.contains_key(&number(id)) {
-            let oldest = slots.iter().min_by_key(|(_, slot)| slot.last_used()).map(|(id, _)| *id);
-            let Some(oldest) = oldest else { break };
-            slots.remove(&oldest);
-            self.counts.displaced.fetch_add(1, Ordering::Relaxed);
+        if self.slots.len() >= self.limit && !self.slots.contains(number(id)) {
+            self.make_room();
         }
-        slots.insert(number(id), Arc::clone(slot));
-        self.slots.store(Arc::new(slots));
+        self.slots.put(number(id), Arc::clone(slot));
+    }
+
+    /// A key whose time is over goes first, then whoever was used longest ago.
+    fn make_room(&self) {
+        let now = self.clock.mono();
+        let over = |slot: &Arc<Slot>| slot.ends_at_the_latest() <= now;
+        while self.slots.len() >= self.limit {
+            let Some(idle) = self.slots.idlest(|slot| if over(slot) { 0 } else { slot.last_used() }) else { break };
+            let counter = if self.slots.remove(idle).as_ref().is_some_and(over) {
+                &self.counts.expired
+            } else {
+                &self.counts.displaced
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Flights> {

@@ -12,6 +12,7 @@ mod partitions;
 mod rewrap_job;
 mod rewrapping;
 mod tampering;
+mod transfers;
 mod unlocking;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use http::StatusCode;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 use crate::server::status;
-use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, Shredded};
+use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, RewrappedValue, Shredded};
 
 use super::Shape;
 use super::keyrings::{inventory, keyring};
@@ -34,6 +34,7 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             return values_body(values, shape, request, |pen, sealed: &String| sealed_body(pen, sealed));
         }
         Answer::Opened(values) => return opened(values, shape, request),
+        Answer::ValuesRewrapped(values) => return values_body(values, shape, request, rewrapped_body),
         Answer::Keyrings(keyrings) => pen::body(|pen| {
             pen.raw("{\"keyrings\":");
             pen.list(&keyrings, |pen, view| keyring(pen, view));
@@ -104,6 +105,12 @@ fn sealed_body(pen: &mut Pen, sealed: &str) {
     pen.raw("{\"sealed\":");
     pen.string(sealed);
     pen.raw("}");
+}
+
+fn rewrapped_body(pen: &mut Pen, value: &RewrappedValue) {
+    pen.raw("{\"sealed\":");
+    pen.string(&value.sealed);
+    pen.raw(if value.unchanged { ",\"unchanged\":true}" } else { ",\"unchanged\":false}" });
 }
 
 fn opened_body(pen: &mut Pen, opened: &Opened) {

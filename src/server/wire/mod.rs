@@ -12,6 +12,7 @@ mod keys;
 mod open;
 mod pen;
 mod query;
+mod rewrap;
 mod seal;
 mod wraps;
 
@@ -20,6 +21,7 @@ pub use control::{parse_create_keyring, parse_shred_partition};
 pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use open::parse_open;
 pub use query::{no_query, parse_audit_query, parse_inventory_query};
+pub use rewrap::parse_rewrap;
 pub use seal::parse_seal;
 pub use wraps::{parse_retire_kek, parse_rewrap_keys};
 

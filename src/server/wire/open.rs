@@ -39,7 +39,8 @@ pub fn parse_open(body: &[u8]) -> Result<(Open, Shape), Refusal> {
         },
     )?;
     if let Some(missing) = batch.items.iter().position(|draft| draft.fields.sealed.is_none()) {
-        return Err(without_sealed(&batch.items, missing, batch.shape, body));
+        let at = batch.items.get(missing).map_or(0, |draft| draft.at);
+        return Err(without_sealed(missing, at, batch.shape, body));
     }
     let shared = batch.shared.as_ref();
     let items = batch.items.into_iter().map(|draft| item(draft, shared)).collect();
@@ -55,8 +56,8 @@ fn item(draft: Draft<Fields<'_>>, shared: Option<&Context>) -> Result<OpenItem, 
     OpenItem::parse(context, &sealed.text(), draft.fields.form.unwrap_or(Form::Text))
 }
 
-fn without_sealed(items: &[Draft<Fields<'_>>], missing: usize, shape: Shape, body: &[u8]) -> Refusal {
-    let at = items.get(missing).map_or(0, |draft| draft.at);
+/// The refusal of a request whose item of this number, which begins here, has no sealed value.
+pub(super) fn without_sealed(missing: usize, at: usize, shape: Shape, body: &[u8]) -> Refusal {
     match shape {
         Shape::One => Fault::malformed("the field sealed is missing", at).refusal(body),
         Shape::Many => {
@@ -74,7 +75,8 @@ fn form(reader: &mut Reader<'_>) -> Result<Form, Fault> {
     }
 }
 
-fn read_purpose(reader: &mut Reader<'_>) -> Result<Purpose, Fault> {
+/// A purpose of use.
+pub(super) fn read_purpose(reader: &mut Reader<'_>) -> Result<Purpose, Fault> {
     let token = reader.string()?;
     let wrong = |_| Fault::malformed("a purpose is an HL7 PurposeOfUse code such as TREAT", token.at());
     token.text().parse().map_err(wrong)

@@ -312,6 +312,7 @@ proptest! {
     fn no_bytes_make_the_parsers_panic(body in proptest::collection::vec(any::<u8>(), 0..64)) {
         let _seal = parse_seal(keyring(), &body);
         let _open = parse_open(&body);
+        let _rewrap = parse_rewrap(&body);
         let _create = parse_create_keyring(&body);
     }
 }
