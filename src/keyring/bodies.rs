@@ -50,6 +50,9 @@ pub(super) struct HeadBody {
     /// Of new values; none for keyward's own keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suite: Option<u8>,
+    /// What was counted of versions when they stopped sealing, by their hex ids: no count is ever lower.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub used: BTreeMap<String, UsedBody>,
     /// Of keyward's own head: since when each version of a key-encryption key wraps keys of this store.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrapping: Vec<Wrapping>,
@@ -68,6 +71,16 @@ impl Wrapping {
     pub(super) fn is(&self, wrap: &crate::kek::Wrap) -> bool {
         self.kek == wrap.kek.as_str() && self.version == wrap.kek_version
     }
+}
+
+/// What all sidecars together had counted of a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct UsedBody {
+    pub bytes: u64,
+    pub messages: u64,
+    /// The last day of an opening.
+    pub opened: u32,
 }
 
 /// A key-encryption key, or one version of it, that was retired: nothing was wrapped by it then.

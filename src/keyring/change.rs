@@ -8,6 +8,7 @@ use super::draft::{Draft, Drafted, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::life::{By, Cause, Facts, KeyState, Now, Reason, Step};
 use super::lookup;
+use super::metering;
 use super::partition::PartitionStep;
 use super::plan::{self, Plan};
 use super::race::{Manner, Race};
@@ -169,7 +170,8 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
             plan.ring.add(made.clone());
             key = Some((made, escrow));
         }
-        let Plan { kind, ring, version, before, .. } = plan;
+        let Plan { kind, mut ring, version, before, .. } = plan;
+        inner.seal_counts(&order.change, before, &mut ring).await;
         let draft =
             Draft { kind, at: now.wall, intent: Some(intent.clone()), rings: vec![ring], partitions: Vec::new() };
         let version = version.or_else(|| key.as_ref().map(|(key, _)| key.row.id));
@@ -257,10 +259,32 @@ impl Inner {
         let partitions = self.writer.partitions(head.name.clone(), Some(id), None, SOME_PARTITIONS).await?.len();
         // The end of that day: what was opened in its last second counts in full.
         let used = self.usage(id).await.map_err(|error| uncounted(id, &error))?;
+        if let Some(sealed) = loaded.head.used.get(&id.to_string()) {
+            self.compare_counts(id, used, metering::tally(*sealed)).map_err(|error| uncounted(id, &error))?;
+        }
         let opened = Some(used.opened).filter(|day| day.0 > 0);
         let opened = opened.map(|day| Wall(u64::from(day.0).saturating_add(1).saturating_mul(DAY)));
         let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-        Ok(Facts { other_active: None, partitions: number(partitions), keys: number(keys), opened })
+        // Rows say what the head does not know, and the head what rows that were deleted or edited do not.
+        let partitions = number(partitions).max(super::partition::wrapped_by(loaded.head.partitions.as_ref(), id));
+        Ok(Facts { other_active: None, partitions, keys: number(keys), opened })
+    }
+
+    /// Seals into the head what was counted of a version that stops to seal, or is to be destroyed: from then on rows that
+    /// are missing or older show. Without the counts a rotation is not held up.
+    async fn seal_counts(&self, change: &Change, before: Option<(KeyVersionId, KeyState)>, ring: &mut RingDraft) {
+        let counts = matches!(
+            change,
+            Change::Rotate { .. } | Change::Step { step: Step::Deactivate | Step::ScheduleDestroy { .. }, .. }
+        );
+        if let Change::Step { version, step: Step::Destroy, .. } = change {
+            ring.head.used.remove(&version.to_string());
+        }
+        let Some((id, _)) = before.filter(|_| counts) else { return };
+        match self.usage(id).await {
+            Ok(used) => drop(ring.head.used.insert(id.to_string(), metering::body(used))),
+            Err(error) => tracing::warn!(%error, key = %id, "what was counted of a key could not be sealed"),
+        }
     }
 
     /// Seals a draft behind the chain as it is known, commits it, and from then on everybody sees it. The caller has

@@ -1,7 +1,7 @@
 //! How does a store begin, and when may it serve? Founding makes keyward's own keys; admission unwraps them and verifies
 //! every row. Until a store is admitted nothing unlocks.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -110,6 +110,7 @@ fn founding(at: Wall, keys: [SealedKey; 2]) -> Result<Draft, Damage> {
         schema: SCHEMA,
         subject_key: None,
         suite: None,
+        used: BTreeMap::new(),
         wrapping: Vec::new(),
     };
     let mut ring = RingDraft::new(SYSTEM.to_owned(), head);

@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::bodies::UsedBody;
 use super::cache::Slot;
 use super::directory::{IdHasher, number};
 use super::follow::Open;
@@ -269,6 +270,7 @@ impl Inner {
         let open = self.opened()?;
         for _ in 0..ATTEMPTS {
             let (own, others) = self.usage_rows(&open, metered.id).await?;
+            self.compare_counts(metered.id, others, *lock(&metered.others))?;
             *lock(&metered.others) = others;
             let (generation, row) = own.unwrap_or_default();
             match generation.cmp(&metered.meter.generation()) {
@@ -330,9 +332,32 @@ impl Inner {
     /// What all sidecars counted of a key: upper bounds.
     pub(super) async fn usage(&self, id: KeyVersionId) -> Result<Tally, UnlockError> {
         let open = self.opened()?;
+        let known = self.metering.find(id).map(|metered| *lock(&metered.others));
         let (own, others) = self.usage_rows(&open, id).await?;
+        self.compare_counts(id, others, known.unwrap_or_default())?;
         Ok(Tally::sum([own.map(|(_, own)| own).unwrap_or_default(), others]))
     }
+
+    /// What was counted once is never less: a row that is missing, or older than it was, is an edit.
+    pub(super) fn compare_counts(&self, id: KeyVersionId, now: Tally, before: Tally) -> Result<(), UnlockError> {
+        if now.messages >= before.messages && now.bytes >= before.bytes && now.opened >= before.opened {
+            return Ok(());
+        }
+        self.note_damage(&format!("the counts of key {id}: a row has been deleted, or an older one was put back"));
+        Err(UnlockError::Tampered)
+    }
+}
+
+/// As a head has it.
+pub(super) const fn body(used: Tally) -> UsedBody {
+    let Tally { messages, bytes, opened } = used;
+    UsedBody { bytes, messages, opened: opened.0 }
+}
+
+/// As it is counted with.
+pub(super) const fn tally(used: UsedBody) -> Tally {
+    let UsedBody { bytes, messages, opened } = used;
+    Tally { messages, bytes, opened: Day(opened) }
 }
 
 /// A log with another kind of name has no volume: then there is only one sidecar.

@@ -1,6 +1,8 @@
 //! What does a change do to a keyring? Pure: the keyring as it is and the time in, the keyring as it will be out, or why
 //! it may not be.
 
+use std::collections::BTreeMap;
+
 use super::bodies::{self, HeadBody, KeyBody, SCHEMA};
 use super::change::Order;
 use super::draft::RingDraft;
@@ -110,6 +112,7 @@ fn create(order: &Order, loaded: Option<&Loaded>, now: Now) -> Result<Plan, Appl
         schema: SCHEMA,
         subject_key: subject_key.clone(),
         suite: Some(*suite as u8),
+        used: BTreeMap::new(),
         wrapping: Vec::new(),
     };
     let life = Life::begun(now, &order.cause(Reason::Created));

@@ -150,3 +150,45 @@ async fn requests_at_the_same_time_share_reservations_and_are_all_counted() {
     assert!(stored.messages >= 5_000, "{stored:?}");
     assert!(world.rows(&keyrings).await[0].generation < 12, "{:?}", world.rows(&keyrings).await);
 }
+
+fn schedule(version: KeyVersionId) -> Change {
+    let step = life::Step::ScheduleDestroy { days: 7, statement: life::Statement([7; 32]) };
+    Change::Step { keyring: name("patients"), version, step, reason: life::Reason::Retired }
+}
+
+fn rotation() -> Change {
+    Change::Rotate { keyring: name("patients"), trigger: life::Trigger::Usage, expect: None }
+}
+
+#[tokio::test]
+async fn a_count_of_another_sidecar_that_was_deleted_or_put_back_destroys_nothing_also_over_a_restart() {
+    for edit in [
+        "DELETE FROM usage WHERE sidecar = x'02020202020202020202020202020202'",
+        "ATTACH 'OLD' AS old; DELETE FROM usage; INSERT INTO usage SELECT * FROM old.usage; DETACH old",
+    ] {
+        let (world, one) = World::with_keyrings(&["patients"]).await;
+        let version = world.version(&one).await;
+        let two = world.named(2).await;
+        world.seals(&two, 1, 1).await.unwrap();
+        let old = world.copy();
+        world.seals(&two, 1 << 20, 1).await.unwrap();
+        world.change(&one, rotation(), 20).await.unwrap();
+        world.clock.advance(60 * DAY);
+        world.edit(&edit.replace("OLD", &old));
+        let restarted = world.named(1).await;
+        let refused = world.change(&restarted, schedule(version), 21).await;
+        assert!(matches!(&refused, Err(ApplyError::Tampered(why)) if why.contains("count")), "{edit}: {refused:?}");
+        assert!(restarted.damage().unwrap().contains("a row has been deleted"), "{edit}");
+    }
+}
+
+#[tokio::test]
+async fn a_count_of_another_sidecar_that_was_deleted_is_missed_while_a_sidecar_runs() {
+    let (world, one) = World::with_keyrings(&["patients"]).await;
+    let two = world.named(2).await;
+    world.seals(&two, 7, 7).await.unwrap();
+    world.seals(&one, 1, 1).await.unwrap();
+    world.edit("DELETE FROM usage WHERE sidecar = x'02020202020202020202020202020202'");
+    assert_eq!(world.seals(&one, 1 << 20, 1).await, Err(UnlockError::Tampered));
+    assert!(one.damage().unwrap().contains("a row has been deleted"));
+}

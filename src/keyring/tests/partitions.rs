@@ -279,6 +279,21 @@ async fn a_version_that_wraps_partitions_is_not_destroyed() {
 }
 
 #[tokio::test]
+async fn a_version_is_not_destroyed_because_somebody_hid_the_partitions_that_it_wraps() {
+    for edit in ["DELETE FROM partitions", "UPDATE partitions SET parent = x'0102030405060708'"] {
+        let (world, keyrings, _) = two().await;
+        let old = keyrings.find(&name("charts")).await.unwrap().unwrap().versions[0].id;
+        rotate(&world, &keyrings, 12).await;
+        world.edit(edit);
+        let step = Step::ScheduleDestroy { days: 7, statement: Statement([7; 32]) };
+        let schedule = Change::Step { keyring: name("charts"), version: old, step, reason: Reason::Retired };
+        let refused = world.change(&keyrings, schedule, 13).await;
+        let expected = Forbidden::InUse { partitions: 2, keys: 0 };
+        assert!(matches!(&refused, Err(ApplyError::Forbidden(why)) if *why == expected), "{edit}: {refused:?}");
+    }
+}
+
+#[tokio::test]
 async fn keyrings_without_partitions_and_too_large_changes_are_refused() {
     let (world, keyrings) = World::with_keyrings(&["plain"]).await;
     let some = PartitionName([7; 16]);

@@ -95,8 +95,8 @@ impl Verb {
             }
             Self::Cancel => step(older().await, Step::CancelDestroy, Reason::Mistake),
             Self::Destroy => step(older().await, Step::Destroy, Reason::Retired),
-            Self::RewrapKeys => Operation::RewrapKeys { after },
-            Self::RetireKek => Operation::RetireKek { kek: "primary".parse().unwrap(), version: Some(1) },
+            Self::RewrapKeys => Operation::RewrapKeys { trigger: Trigger::Personnel, after },
+            Self::RetireKek => Operation::RetireKek { kek: "primary".parse().unwrap(), version: Some(1), reason: Reason::Rotation(Trigger::Personnel) },
             Self::Make => sealing("charts", &["cid"]),
             Self::Shred => Operation::ShredPartition(ShredPartition {
                 keyring: "charts".parse().unwrap(),
@@ -104,7 +104,7 @@ impl Verb {
                 reason: Reason::Policy,
                 backup_retention: None,
             }),
-            Self::RewrapPartitions => Operation::RewrapPartitions("charts".parse().unwrap()),
+            Self::RewrapPartitions => Operation::RewrapPartitions { keyring: "charts".parse().unwrap(), trigger: Trigger::Personnel },
         }
     }
 

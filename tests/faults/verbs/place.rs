@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyward::audit::{self, Dangling, Log};
+use keyward::audit::{self, Dangling, Log, OpenError};
 use keyward::clock::{Clock, Deadline, ManualClock, SharedClock, Wall};
 use keyward::durable::Disk;
 use keyward::identity::{self, Authenticator, Credentials, KnownPrincipal, PrincipalKind};
@@ -137,8 +137,7 @@ impl Place {
 
     /// Starts as the program does: log, store, admission, open intents.
     pub async fn start(&self) -> Sidecar {
-        let limits = audit::Limits::default();
-        let (log, opened) = Log::open(&self.log(), self.shared_clock(), &Disk::real(), limits).unwrap();
+        let (log, opened) = self.open_log().await;
         let faults = Arc::new(Faults::default());
         let opened_store = store::open(&self.store).await.unwrap();
         let reader = opened_store.reader();
@@ -159,6 +158,17 @@ impl Place {
         let service = Arc::new(Service::new(parts, self.shared_clock(), Arc::new(metrics)));
         let left = service.reconcile(opened.dangling).await;
         Sidecar { keyrings, faults, left, service, log, store, clock: Arc::clone(&self.clock) }
+    }
+
+    /// A process that another test starts has every lock of this one between its fork and its exec.
+    async fn open_log(&self) -> (Log, audit::Opened) {
+        for _ in 0..1_000 {
+            match Log::open(&self.log(), self.shared_clock(), &Disk::real(), audit::Limits::default()) {
+                Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(5)).await,
+                opened => return opened.unwrap(),
+            }
+        }
+        panic!("the log stays locked");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -300,6 +310,8 @@ fn settings() -> Settings {
         store_offline_max: ages,
         cache_keys: 100,
         data_key_period: Duration::from_secs(90 * 86_400),
+        hard_limit: Duration::from_secs(730 * 86_400),
+        kek_period: Duration::from_secs(365 * 86_400),
         usage_limits: UsageLimits { messages: 1 << 32, bytes: 1 << 46 },
     }
 }
