@@ -35,8 +35,8 @@ pub enum StartError {
     /// There is no state directory, or another sidecar holds it.
     #[error("cannot use the state directory")]
     State(#[from] DurableError),
-    /// A restore was cut short.
-    #[error("{} is there: a restore was cut short", .0.display())]
+    /// A restore was cut short, or a joining.
+    #[error("{} is there: a restore or an `init --join` was cut short", .0.display())]
     Restoring(PathBuf),
     /// The policy files cannot be read.
     #[error("cannot read the policies")]
@@ -78,7 +78,10 @@ impl StartError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
-            Self::Restoring(_) => "run the same `keyward restore` again: it begins anew and finishes",
+            Self::Restoring(_) => {
+                "run the same `keyward restore` again: it begins anew and finishes; after an `init --join`, whose log holds \
+                 nothing yet, remove the state directory and join again"
+            }
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
@@ -133,7 +136,10 @@ impl App {
             Ok(keks) => keks,
             Err(error) => return Err(refused_kek(error, &log, &clock, &policy).await),
         };
-        let store = store::attach(&config.store).await?;
+        let store = match store::attach(&config.store).await {
+            Ok(store) => store,
+            Err(error) => return Err(refused_start("store_refused", error.into(), &log, &clock, &policy).await),
+        };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation };
@@ -154,7 +160,13 @@ impl App {
             board: board.clone(),
             fresh_request_id: Arc::new(fresh_request_id),
         };
-        let server = Server::start(&config.server, deps).await?;
+        let server = match Server::start(&config.server, deps).await {
+            Ok(server) => server,
+            Err(error) => {
+                refuse(&service, &keyrings, "listener").await;
+                return Err(error.into());
+            }
+        };
         let mut jobs = JoinSet::new();
         let watched = Watched {
             board: board.clone(),
@@ -177,10 +189,26 @@ impl App {
 /// A start that a key-encryption key ends is recorded before there is a service.
 async fn refused_kek(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
     let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
+    note_refusal(facts, log, clock, policy).await;
+    error
+}
+
+/// The same for what else ends it.
+async fn refused_start(
+    code: &'static str,
+    error: StartError,
+    log: &Log,
+    clock: &SharedClock,
+    policy: &Policy,
+) -> StartError {
+    note_refusal(vec![("error", code.to_owned())], log, clock, policy).await;
+    error
+}
+
+async fn note_refusal(facts: Vec<(&'static str, String)>, log: &Log, clock: &SharedClock, policy: &Policy) {
     if let Err(error) = service::note(log, clock, policy, Event::SidecarRefused, facts).await {
         tracing::error!(%error, "the audit log did not take a record");
     }
-    error
 }
 
 /// Admits the keyrings, compares them with record 0 of the log, closes open intents and says that the sidecar is ready.

@@ -14,10 +14,18 @@ pub(super) fn keyrings(answer: &Value, json: bool) {
         Some(keyrings) if keyrings.is_empty() => {
             println!("no keyrings yet: make one with `keyward keyring create NAME`")
         }
-        Some(keyrings) => println!("{}", table(keyrings)),
+        Some(keyrings) => {
+            println!("{}", table(keyrings));
+            if keyrings.len() >= MOST {
+                eprintln!("these are the first {MOST} by name; `keyward keyring inventory` lists all");
+            }
+        }
         None => println!("{}\n{}", table(std::slice::from_ref(answer)), versions(answer)),
     }
 }
+
+/// A listing has no more; see `service`.
+const MOST: usize = 1_000;
 
 fn table(keyrings: &[Value]) -> Table {
     let mut table = Table::new();

@@ -59,8 +59,12 @@ fn a_second_sidecar_joins_opens_what_the_first_sealed_and_learns_of_its_changes(
     one.keyring();
     let (sealed, context) = seal(&one);
     let two = another(&one);
+    let mirror = two.root().join("state/mirror.sqlite");
+    std::fs::create_dir(two.root().join("state")).unwrap();
+    std::fs::write(&mirror, "wraps of an earlier life").unwrap();
     let (joined, said) = join(&two, &head(&one), &check(&one));
     assert!(joined, "{said}");
+    assert!(!mirror.exists() && !two.root().join("state/restoring").exists());
     let second = two.serve();
     opens(&two, &sealed, context);
     keyward_ok(&["keyring", "rotate", "patients", "--trigger", "personnel", "--config", &one.config()]);
@@ -103,4 +107,27 @@ fn nobody_joins_a_store_that_is_older_went_another_way_or_is_another_one() {
     assert!(joined, "{said}");
     let (status, _) = post(&one.data(), "/v1/open", "{}");
     assert_eq!((status, first.stop()), (400, Some(0)));
+}
+
+#[test]
+fn a_join_that_was_cut_short_starts_no_sidecar_and_a_file_is_joined_by_nobody() {
+    let server = Postgres::new();
+    let one = set_up(&server, &server.database());
+    let first = one.serve();
+    let two = another(&one);
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(joined, "{said}");
+    // Killed before the log named the head.
+    std::fs::write(two.root().join("state/restoring"), "init --join").unwrap();
+    let started = keyward(&["serve", "--config", &two.config()]);
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert!(!started.status.success() && said.contains("restoring"), "{said}");
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(!joined && said.contains("exists already"), "{said}");
+    let alone = Setup::new();
+    std::fs::remove_dir_all(alone.root().join("state")).unwrap();
+    let (joined, said) = join(&alone, &head(&one), &check(&one));
+    assert!(!joined && said.contains("a file of this host alone") && said.contains("postgresql.md"), "{said}");
+    assert!(!alone.root().join("state").exists(), "nothing was made");
+    assert_eq!(first.stop(), Some(0));
 }
