@@ -131,14 +131,10 @@ impl App {
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
-        let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await;
-        let keks = match keks {
-            Ok(keks) => keks,
-            Err(error) => return Err(refused_kek(error, &log, &clock, &policy).await),
-        };
-        let store = match store::attach(&config.store).await {
-            Ok(store) => store,
-            Err(error) => return Err(refused_start("store_refused", error.into(), &log, &clock, &policy).await),
+        let began = begin(&config, &clock, &disk, &sink, &metrics).await;
+        let (keks, store) = match began {
+            Ok(began) => began,
+            Err(error) => return Err(refused_start(error, &log, &clock, &policy).await),
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
@@ -160,13 +156,7 @@ impl App {
             board: board.clone(),
             fresh_request_id: Arc::new(fresh_request_id),
         };
-        let server = match Server::start(&config.server, deps).await {
-            Ok(server) => server,
-            Err(error) => {
-                refuse(&service, &keyrings, "listener").await;
-                return Err(error.into());
-            }
-        };
+        let server = listen(&config, deps, &service, &keyrings).await?;
         let mut jobs = JoinSet::new();
         let watched = Watched {
             board: board.clone(),
@@ -186,29 +176,39 @@ impl App {
     }
 }
 
-/// A start that a key-encryption key ends is recorded before there is a service.
-async fn refused_kek(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
-    let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
-    note_refusal(facts, log, clock, policy).await;
-    error
-}
-
-/// The same for what else ends it.
-async fn refused_start(
-    code: &'static str,
-    error: StartError,
-    log: &Log,
+/// The parts that an operator may have to mend: key-encryption keys and store.
+async fn begin(
+    config: &Config,
     clock: &SharedClock,
-    policy: &Policy,
-) -> StartError {
-    note_refusal(vec![("error", code.to_owned())], log, clock, policy).await;
-    error
+    disk: &Disk,
+    sink: &kek::EventSink,
+    metrics: &Arc<Metrics>,
+) -> Result<(Standing, store::Opened), StartError> {
+    let keks = Standing::start(config, clock, disk, sink, metrics).await?;
+    Ok((keks, store::attach(&config.store).await?))
 }
 
-async fn note_refusal(facts: Vec<(&'static str, String)>, log: &Log, clock: &SharedClock, policy: &Policy) {
+/// Opens the listeners; who cannot has been started and refused.
+async fn listen(config: &Config, deps: Deps, service: &Service, keyrings: &Keyrings) -> Result<Server, StartError> {
+    match Server::start(&config.server, deps).await {
+        Ok(server) => Ok(server),
+        Err(error) => {
+            refuse(service, keyrings, "listener").await;
+            Err(error.into())
+        }
+    }
+}
+
+/// A start that one of them ends is recorded before there is a service.
+async fn refused_start(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
+    let facts = match &error {
+        StartError::Store(_) => vec![("error", "store_refused".to_owned())],
+        _ => vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))],
+    };
     if let Err(error) = service::note(log, clock, policy, Event::SidecarRefused, facts).await {
         tracing::error!(%error, "the audit log did not take a record");
     }
+    error
 }
 
 /// Admits the keyrings, compares them with record 0 of the log, closes open intents and says that the sidecar is ready.

@@ -9,7 +9,10 @@ macro_rules! print {
     ($($words:tt)*) => { $crate::cli::out::out(format_args!($($words)*), "") };
 }
 macro_rules! eprintln {
-    ($($words:tt)*) => { $crate::cli::out::err(format_args!($($words)*)) };
+    ($($words:tt)*) => { $crate::cli::out::err(format_args!($($words)*), "\n") };
+}
+macro_rules! eprint {
+    ($($words:tt)*) => { $crate::cli::out::err(format_args!($($words)*), "") };
 }
 
 mod audit;

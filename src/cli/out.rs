@@ -28,10 +28,10 @@ pub(super) fn bytes(bytes: &[u8]) {
     judge(std::io::stdout().lock().write_all(bytes));
 }
 
-/// Writes a line to standard error. If that is gone there is nobody left to tell.
-pub(super) fn err(words: Arguments<'_>) {
+/// Writes to standard error, with this at the end. If that is gone there is nobody left to tell.
+pub(super) fn err(words: Arguments<'_>, end: &str) {
     let mut err = std::io::stderr().lock();
-    let _told = err.write_fmt(words).and_then(|()| err.write_all(b"\n"));
+    let _told = err.write_fmt(words).and_then(|()| err.write_all(end.as_bytes()));
 }
 
 /// Whether nobody reads what a command goes on to print: whoever prints for ever ends.
