@@ -36,7 +36,7 @@ pub enum StartError {
     #[error("cannot use the state directory")]
     State(#[from] DurableError),
     /// A restore was cut short, or a joining.
-    #[error("{} is there: a restore or an `init --join` was cut short", .0.display())]
+    #[error("{} is there: a restore was cut short, or an `init --join`", .0.display())]
     Restoring(PathBuf),
     /// The policy files cannot be read.
     #[error("cannot read the policies")]
