@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use crate::audit::{Event, Log};
 use crate::clock::SharedClock;
-use crate::config::{Config, PolicyReadError};
+use crate::config::{self, Config, PolicyReadError};
 use crate::durable::{self, Disk, DurableError};
 use crate::keyring::{ApplyError, Genesis, Keks, Keyrings, Pinned, StoreHead};
 use crate::policy::{Policy, PolicyError};
 use crate::service;
-use crate::store::StoreError;
+use crate::store::{StoreError, sqlite};
 use crate::{audit, kek, store};
 
+use super::standing::Started;
 use super::start::policy_settings;
 
 /// What was made, for the person who made it.
@@ -35,6 +36,9 @@ pub enum FoundError {
     /// The state directory exists.
     #[error("{} exists already", .0.display())]
     Exists(PathBuf),
+    /// A store that is a file of one host.
+    #[error("{} is a file of this host alone: nobody joins it", .0.display())]
+    NotShared(PathBuf),
     /// A file or directory cannot be made.
     #[error("cannot make the state directory")]
     Files(#[from] DurableError),
@@ -67,6 +71,11 @@ impl FoundError {
                  only if an earlier init failed before it printed a log key may it go",
                 dir.display()
             ),
+            Self::NotShared(_) => {
+                "a fleet shares a database: name it in [store] (docs/postgresql.md), after `keyward store migrate` has moved \
+                 the first sidecar's store there"
+                    .to_owned()
+            }
             Self::Files(_) => "check the owner and mode of the parent directory".to_owned(),
             Self::Kek(_) => {
                 "check [kek.NAME] of that key; in a token the key is made by `keyward kek create`".to_owned()
@@ -106,6 +115,9 @@ pub async fn join(
     store_key_check: [u8; 16],
     clock: SharedClock,
 ) -> Result<Founded, FoundError> {
+    if let store::Settings::Sqlite(file) = &config.store {
+        return Err(FoundError::NotShared(file.path.clone()));
+    }
     let policy = Policy::load(&policy_settings(config)?)?;
     let site = Site::prepare(config, &clock).await?;
     let (settings, keks) = (config.keyring.clone(), || site.keks.again());
@@ -123,10 +135,14 @@ pub async fn join(
     keyrings.admit().await?;
     let newest = keyrings.head().unwrap_or(head);
     drop(keyrings);
+    // Crash state: until the log names the head, no sidecar starts here. One whose log names none would believe the store
+    // as it is.
+    let (disk, marker) = (Disk::real(), config.state.restoring());
+    disk.write_new(&marker, b"init --join", 0o600)?;
     let log = site.log(config, &genesis, clock.clone())?;
-    // If we stop here, the next start finds a log that names no head, and believes the store as it is.
     let facts = vec![("store_head", newest.to_string())];
     service::note(&log, &clock, &policy, Event::StoreJoined, facts).await.map_err(audit::OpenError::Append)?;
+    disk.remove_file(&marker)?;
     site.founded(config, &genesis, log).await
 }
 
@@ -149,16 +165,15 @@ impl Site {
             }
         }
         let lock = disk.lock_exclusive(&state.lock())?;
+        // Of an earlier life on this host: wraps that no store may have any more.
+        sqlite::remove(&disk, &state.mirror())?;
         let (events, _unheard) = super::events::queue(16);
         let deployment = super::deployment(config.environment);
         let start = async |settings: &kek::Settings| {
             kek::start(settings.clone().founding(), deployment, clock.clone(), disk.clone(), events.clone()).await
         };
-        let primary = start(&config.keks.primary).await?;
-        let escrow = match &config.keks.escrow {
-            Some(settings) => Some(start(settings).await?),
-            None => None,
-        };
+        let configured = config::Keks { retiring: Vec::new(), ..config.keks.clone() };
+        let Started { primary, escrow, .. } = Started::of(&configured, start).await?;
         if let Some(escrow) = &escrow {
             super::standing::independent(&*primary, &**escrow)?;
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::clock::SharedClock;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::durable::Disk;
 use crate::kek::{self, EventSink, Kek, Metered};
 use crate::keyring::Keks;
@@ -13,10 +13,32 @@ use crate::telemetry::{KekMetrics, Metrics};
 use super::start::StartError;
 
 /// Those of the configuration.
-pub(super) struct Standing {
-    pub(super) primary: One,
-    pub(super) escrow: Option<One>,
-    pub(super) retiring: Vec<One>,
+pub(super) type Standing = Started<One>;
+
+/// Those of a configuration, each as somebody started it.
+pub(super) struct Started<T> {
+    pub(super) primary: T,
+    pub(super) escrow: Option<T>,
+    pub(super) retiring: Vec<T>,
+}
+
+impl<T> Started<T> {
+    /// Starts all of them, the primary first; the first that does not start ends it.
+    pub(super) async fn of<E>(
+        keks: &config::Keks,
+        start: impl AsyncFn(&kek::Settings) -> Result<T, E>,
+    ) -> Result<Self, E> {
+        let primary = start(&keks.primary).await?;
+        let escrow = match &keks.escrow {
+            Some(settings) => Some(start(settings).await?),
+            None => None,
+        };
+        let mut retiring = Vec::with_capacity(keks.retiring.len());
+        for settings in &keks.retiring {
+            retiring.push(start(settings).await?);
+        }
+        Ok(Self { primary, escrow, retiring })
+    }
 }
 
 /// One of them.
@@ -41,16 +63,7 @@ impl Standing {
             let kek = kek::start(settings.clone(), deployment, clock.clone(), disk.clone(), events.clone()).await?;
             Ok(One { kek: Arc::new(Metered::new(kek, clock.clone(), metrics.clone())), metrics })
         };
-        let primary = start(&config.keks.primary).await?;
-        let escrow = match &config.keks.escrow {
-            Some(settings) => Some(start(settings).await?),
-            None => None,
-        };
-        let mut retiring = Vec::with_capacity(config.keks.retiring.len());
-        for settings in &config.keks.retiring {
-            retiring.push(start(settings).await?);
-        }
-        let standing = Self { primary, escrow, retiring };
+        let standing = Self::of(&config.keks, start).await?;
         if let Some(escrow) = &standing.escrow {
             independent(&*standing.primary.kek, &*escrow.kek)?;
         }

@@ -36,8 +36,8 @@ pub enum StartError {
     /// There is no state directory, or another sidecar holds it.
     #[error("cannot use the state directory")]
     State(#[from] DurableError),
-    /// A restore was cut short.
-    #[error("{} is there: a restore was cut short", .0.display())]
+    /// A restore was cut short, or a joining.
+    #[error("{} is there: a restore was cut short, or an `init --join`", .0.display())]
     Restoring(PathBuf),
     /// The policy files cannot be read.
     #[error("cannot read the policies")]
@@ -79,7 +79,10 @@ impl StartError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
-            Self::Restoring(_) => "run the same `keyward restore` again: it begins anew and finishes",
+            Self::Restoring(_) => {
+                "run the same `keyward restore` again: it begins anew and finishes; after an `init --join`, whose log holds \
+                 nothing yet, remove the state directory and join again"
+            }
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
@@ -129,12 +132,11 @@ impl App {
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
         metrics.lifetimes.revocation_bound.set(bound(&config).worst().as_secs_f64());
         let (sink, heard) = events::queue(KEK_EVENTS);
-        let keks = Standing::start(&config, &clock, &disk, &sink, &metrics).await;
-        let keks = match keks {
-            Ok(keks) => keks,
-            Err(error) => return Err(refused_kek(error, &log, &clock, &policy).await),
+        let began = begin(&config, &clock, &disk, &sink, &metrics).await;
+        let (keks, store) = match began {
+            Ok(began) => began,
+            Err(error) => return Err(refused_start(error, &log, &clock, &policy).await),
         };
-        let store = store::attach(&config.store).await?;
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
         let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation };
@@ -155,7 +157,7 @@ impl App {
             board: board.clone(),
             fresh_request_id: Arc::new(fresh_request_id),
         };
-        let server = Server::start(&config.server, deps).await?;
+        let server = listen(&config, deps, &service, &keyrings).await?;
         let mut jobs = JoinSet::new();
         let watched = Watched {
             board: board.clone(),
@@ -175,9 +177,35 @@ impl App {
     }
 }
 
-/// A start that a key-encryption key ends is recorded before there is a service.
-async fn refused_kek(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
-    let facts = vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))];
+/// The parts that an operator may have to mend: key-encryption keys and store.
+async fn begin(
+    config: &Config,
+    clock: &SharedClock,
+    disk: &Disk,
+    sink: &kek::EventSink,
+    metrics: &Arc<Metrics>,
+) -> Result<(Standing, store::Opened), StartError> {
+    let keks = Standing::start(config, clock, disk, sink, metrics).await?;
+    Ok((keks, store::attach(&config.store).await?))
+}
+
+/// Opens the listeners; who cannot has been started and refused.
+async fn listen(config: &Config, deps: Deps, service: &Service, keyrings: &Keyrings) -> Result<Server, StartError> {
+    match Server::start(&config.server, deps).await {
+        Ok(server) => Ok(server),
+        Err(error) => {
+            refuse(service, keyrings, "listener").await;
+            Err(error.into())
+        }
+    }
+}
+
+/// A start that one of them ends is recorded before there is a service.
+async fn refused_start(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
+    let facts = match &error {
+        StartError::Store(_) => vec![("error", "store_refused".to_owned())],
+        _ => vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))],
+    };
     if let Err(error) = service::note(log, clock, policy, Event::SidecarRefused, facts).await {
         tracing::error!(%error, "the audit log did not take a record");
     }

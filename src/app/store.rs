@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::durable::{Disk, DurableError};
 use crate::kek;
 use crate::keyring::ApplyError;
-use crate::store::{self, Settings, StoreError, postgres};
+use crate::store::{self, Settings, StoreError, postgres, sqlite};
 
 use super::start::{StartError, pinned};
 use super::{backup, events};
@@ -161,9 +161,12 @@ pub async fn migrate_store(
         Settings::Sqlite(file) => {
             // What closes it lies in its WAL: opening moves that into the file.
             drop(store::open(&source).await.map_err(CopyError::From)?);
-            Old::Renamed(rename(&disk, &file.path).map_err(MoveError::Mark)?)
+            Old::Renamed(backup::set_aside(&disk, &file.path, "moved").map_err(MoveError::Mark)?)
         }
-        Settings::Postgresql(database) => Old::Closed(database.to_string()),
+        Settings::Postgresql(database) => {
+            sqlite::remove(&disk, &config.state.mirror()).map_err(MoveError::Mark)?;
+            Old::Closed(database.to_string())
+        }
     };
     Ok(Moved { counts, old })
 }
@@ -175,16 +178,6 @@ pub(super) fn without_mirror(settings: &Settings) -> Settings {
         database.mirror = None;
     }
     settings
-}
-
-/// Opening has moved all of its WAL into the file, and nothing was written since.
-fn rename(disk: &Disk, path: &std::path::Path) -> Result<PathBuf, DurableError> {
-    let free = |path: &PathBuf| !path.exists();
-    let names = (1_u32..).map(|n| PathBuf::from(format!("{}.moved-{n}", path.display())));
-    let to = names.take(10_000).find(free).ok_or_else(|| DurableError::Exists { path: path.to_owned() })?;
-    disk.rename(path, &to)?;
-    disk.sync_dir(path.parent().unwrap_or(path))?;
-    Ok(to)
 }
 
 /// Where a store is.

@@ -162,7 +162,7 @@ impl Tail {
             for record in answer["records"].as_array().into_iter().flatten().map(|one| &one["record"]) {
                 if self.json { println!("{record}") } else { println!("{}", line(record)) }
             }
-            if !self.follow {
+            if !self.follow || super::out::gone() {
                 return Ok(ExitCode::SUCCESS);
             }
             path = format!("/v1/audit/records?from={}&limit={MOST}", answer["next"]);

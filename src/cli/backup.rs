@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::app::{self, BackupError, BackupOptions, InPlaceError, Manifest, RestoreError, RestoreOptions};
 use crate::clock::SystemClock;
 use crate::config::Config;
 
 use super::failure::{Exit, Failure, chain};
+use super::progress::Steps;
 
 /// Copy the log and the store, verify both, and write the manifest. The sidecar may run: it goes on meanwhile, and so do the
 /// others of a fleet.
@@ -165,31 +164,6 @@ fn print(manifest: &Manifest) {
 /// Who sits at the terminal, as the operating system says.
 pub(super) fn uid() -> u32 {
     rustix::process::getuid().as_raw()
-}
-
-/// One bar for one step after another.
-pub(super) struct Steps(ProgressBar);
-
-impl Steps {
-    pub(super) fn new() -> Self {
-        let style = ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} {per_sec} {eta}");
-        Self(ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
-    }
-
-    pub(super) fn tell(&self, what: &'static str, done: u64, of: u64) {
-        if self.0.message() != what {
-            self.0.reset();
-            self.0.set_message(what);
-        }
-        self.0.set_length(of);
-        self.0.set_position(done);
-    }
-}
-
-impl Drop for Steps {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
 }
 
 const fn backup_exit(error: &BackupError) -> Exit {

@@ -72,7 +72,7 @@ impl Rate {
 impl Bench {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         block_on(async {
-            let socket = self.target.socket(Listener::Data)?;
+            let (socket, _) = self.target.socket(Listener::Data)?;
             let context = super::value::object(self.context);
             let seal = seal_request(&self.load, &context);
             let seal_path = format!("/v1/keyrings/{}/seal", self.keyring);

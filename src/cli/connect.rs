@@ -10,8 +10,10 @@ use crate::secret::SecretBytes;
 
 use super::failure::{Context, Exit, Failure};
 
-/// Long enough for a batch while a token is slow; the sidecar's own limit is shorter.
+/// Long enough for a batch while a token is slow, where the sidecar's own limit is not known.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// Beyond the sidecar's own limit, so that its answer is heard.
+const ON_THE_WAY: Duration = Duration::from_secs(5);
 
 /// Where a command finds the sidecar.
 #[derive(Debug, Clone, clap::Args)]
@@ -31,20 +33,22 @@ pub(super) enum Listener {
 }
 
 impl Target {
-    /// The socket's path: given, or from the configuration.
-    pub(super) fn socket(&self, listener: Listener) -> Result<PathBuf, Failure> {
+    /// The socket's path, given or from the configuration, and how long an answer may take.
+    pub(super) fn socket(&self, listener: Listener) -> Result<(PathBuf, Duration), Failure> {
         if let Some(socket) = &self.socket {
-            return Ok(socket.clone());
+            return Ok((socket.clone(), TIMEOUT));
         }
-        let config = super::check::load(&self.config.config)?;
+        let server = super::check::load(&self.config.config)?.server;
+        let timeout = server.limits.request_timeout.saturating_add(ON_THE_WAY).max(TIMEOUT);
         Ok(match listener {
-            Listener::Data => config.server.data_socket,
-            Listener::Control => config.server.control_socket,
+            Listener::Data => (server.data_socket, timeout),
+            Listener::Control => (server.control_socket, timeout),
         })
     }
 
     pub(super) async fn connect(&self, listener: Listener) -> Result<Sidecar, Failure> {
-        Sidecar::connect(&self.socket(listener)?).await
+        let (socket, timeout) = self.socket(listener)?;
+        Sidecar::connect_for(&socket, timeout).await
     }
 }
 
@@ -55,8 +59,12 @@ pub(super) struct Sidecar {
 
 impl Sidecar {
     pub(super) async fn connect(socket: &Path) -> Result<Self, Failure> {
+        Self::connect_for(socket, TIMEOUT).await
+    }
+
+    async fn connect_for(socket: &Path, timeout: Duration) -> Result<Self, Failure> {
         let uid = rustix::process::getuid().as_raw();
-        let client = Client::connect(socket, uid, TIMEOUT).await;
+        let client = Client::connect(socket, uid, timeout).await;
         let client = client
             .doing(Exit::Unavailable, format!("cannot reach the sidecar at {}", socket.display()))
             .map_err(|failure| failure.hint("start it with `keyward serve`, or name another --config or --socket"))?;

@@ -152,8 +152,7 @@ impl Job {
             Some(path) => Disk::real()
                 .write_new(path, document, 0o600)
                 .doing(Exit::CannotCreate, format!("cannot write {}", path.display()))?,
-            None => std::io::Write::write_all(&mut std::io::stdout(), document)
-                .doing(Exit::CannotCreate, "cannot write the document")?,
+            None => super::out::bytes(document),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -10,8 +10,9 @@ use crate::app::{self, DrillError, DrillOptions, DrillReport};
 use crate::clock::SystemClock;
 use crate::names::{KekName, PrincipalName};
 
-use super::backup::{Steps, uid};
+use super::backup::uid;
 use super::failure::{Exit, Failure, chain};
+use super::progress::Steps;
 
 /// Why a drill is held; the first is the usual one.
 const TRIGGERS: [&str; 4] = ["schedule", "personnel", "architecture", "incident"];
@@ -19,7 +20,8 @@ const TRIGGERS: [&str; 4] = ["schedule", "personnel", "architecture", "incident"
 /// Prove that a backup and the escrow alone bring the keys back.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Drill {
-    /// Rebuild the store of a backup in a temporary directory, by the escrow alone, and record the result
+    /// Rebuild the store of a backup in a temporary directory (below TMPDIR, which needs room for all of it), by the escrow
+    /// alone, and record the result
     Restore(Restore),
     /// Record a drill that was held while the sidecar ran or on another machine
     Record(Record),

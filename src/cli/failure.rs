@@ -107,3 +107,27 @@ pub(super) fn usage(asked: &clap::Error) -> ExitCode {
     let _printed = asked.print();
     if asked.use_stderr() { exit(Exit::Usage) } else { ExitCode::SUCCESS }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Exit;
+
+    #[test]
+    fn the_page_of_exit_codes_has_every_code_and_no_other() {
+        let all = [
+            Exit::Finding,
+            Exit::Usage,
+            Exit::Data,
+            Exit::Unavailable,
+            Exit::Software,
+            Exit::CannotCreate,
+            Exit::AuditLog,
+            Exit::Denied,
+            Exit::Config,
+        ];
+        let page = include_str!("../../docs/exit-codes.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next()?.parse::<u8>().ok());
+        let codes = std::iter::once(0).chain(all.map(|code| code as u8));
+        assert_eq!(rows.collect::<Vec<_>>(), codes.collect::<Vec<_>>());
+    }
+}

@@ -1,5 +1,19 @@
 //! The command line: one file a subcommand. Prints for people, `--json` for machines; errors are `error:` then `hint:`.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the one module that talks to a terminal")]
+
+/// The standard library's panic when nobody reads; these stand in for them in every file of this folder.
+macro_rules! println {
+    () => { $crate::cli::out::out(format_args!(""), "\n") };
+    ($($words:tt)*) => { $crate::cli::out::out(format_args!($($words)*), "\n") };
+}
+macro_rules! print {
+    ($($words:tt)*) => { $crate::cli::out::out(format_args!($($words)*), "") };
+}
+macro_rules! eprintln {
+    ($($words:tt)*) => { $crate::cli::out::err(format_args!($($words)*), "\n") };
+}
+macro_rules! eprint {
+    ($($words:tt)*) => { $crate::cli::out::err(format_args!($($words)*), "") };
+}
 
 mod audit;
 mod backup;
@@ -15,9 +29,11 @@ mod hsm;
 mod init;
 mod kek;
 mod keyring;
+mod out;
 mod partition;
 mod policy;
 mod probe;
+mod progress;
 mod rewrap;
 mod rewrap_values;
 mod serve;
@@ -33,7 +49,7 @@ use failure::{Failure, report};
 
 /// Seals and opens PHI fields with data keys that only an HSM or KMS can unwrap.
 #[derive(Debug, Parser)]
-#[command(name = "keyward", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "keyward", version, max_term_width = 100, propagate_version = true, after_help = AFTER)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -94,6 +110,11 @@ enum Command {
     KekWorker,
 }
 
+/// Below `--help`.
+const AFTER: &str = "Exit codes are those of sysexits.h: 0 done, 1 a check found something, 64 wrong command line, 65 wrong \
+    input, 69 something needed is not there, 70 a bug, 73 cannot write, 74 the audit log cannot be used, 77 denied, 78 wrong \
+    configuration.";
+
 /// Where the configuration is; shared by the subcommands that need one.
 #[derive(Debug, Clone, clap::Args)]
 struct ConfigPath {
@@ -109,7 +130,7 @@ pub fn run() -> ExitCode {
         Err(asked) => return failure::usage(&asked),
     };
     match arguments.command.run() {
-        Ok(code) => code,
+        Ok(code) => out::end(code),
         Err(failure) => report(&failure),
     }
 }

@@ -1,10 +1,8 @@
 //! `keyward kek rewrap|retire`: every key moves to the current versions, with progress and a completeness report.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use comfy_table::{Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::names::KekName;
@@ -12,6 +10,7 @@ use crate::names::KekName;
 use super::connect::{Listener, Sidecar, Target, block_on};
 use super::failure::{Exit, Failure, exit};
 use super::keyring::{REASONS, TRIGGERS};
+use super::progress::Steps;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Rewrap {
@@ -97,37 +96,26 @@ impl Retire {
 
 /// Part after part, until none is left. Stopped anywhere, the next run goes on with what is left.
 async fn work(sidecar: &mut Sidecar, trigger: Option<&str>, behind: u64) -> Result<Done, Failure> {
-    let bar = bar(behind);
+    let steps = Steps::new();
     let (mut done, mut next) = (Done::default(), None::<String>);
     loop {
         let mut body = json!({ "trigger": trigger });
         if let Some(next) = &next {
             body["after"] = json!(next);
         }
-        let part = sidecar.ask("POST", "/v1/keys/rewrap", Some(&body)).await.map_err(|failure| {
-            bar.abandon();
-            failure.hint("what was done is kept: run it again for the rest")
-        })?;
+        steps.tell("wrapping keys anew", done.rewrapped, behind);
+        let part = sidecar.ask("POST", "/v1/keys/rewrap", Some(&body)).await;
+        let part = part.map_err(|failure| failure.hint("what was done is kept: run it again for the rest"))?;
         done.rewrapped += count(&part, "rewrapped");
         done.mended += count(&part, "mended");
         done.failed += count(&part, "failed");
         done.failures.extend(part["failures"].as_array().into_iter().flatten().cloned());
-        bar.set_position(done.rewrapped);
         match part.get("next").and_then(Value::as_str) {
             Some(after) => next = Some(after.to_owned()),
             None => break,
         }
     }
-    bar.finish_and_clear();
     Ok(done)
-}
-
-fn bar(behind: u64) -> ProgressBar {
-    let bar = ProgressBar::new(behind);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} keys  {per_sec}  {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
 }
 
 fn told(report: &Value, done: Option<&Done>, json: bool) {

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use indicatif::{ProgressBar, ProgressStyle};
-
 use crate::app::{self, CopyError, MoveError, Old};
 use crate::clock::SystemClock;
 use crate::config::Config;
 
 use super::failure::{Exit, Failure, chain};
+use super::progress::Steps;
 
 /// Move the store, and write out the schema of its database.
 #[derive(Debug, clap::Subcommand)]
@@ -91,14 +90,9 @@ impl Migrate {
 }
 
 async fn migrate(config: &Config, to: &Config) -> Result<app::Moved, Failure> {
-    let style = ProgressStyle::with_template("moving {bar:40} {pos}/{len} rows {per_sec} {eta}");
-    let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let mut tell = |progress: app::Progress| {
-        bar.set_length(progress.all);
-        bar.set_position(progress.done);
-    };
+    let steps = Steps::new();
+    let mut tell = |progress: app::Progress| steps.tell("moving rows", progress.done, progress.all);
     let moved = app::migrate_store(config, to, Arc::new(SystemClock), &mut tell).await;
-    bar.finish_and_clear();
     moved.map_err(|error| Failure::new(exit(&error), chain(&error)).hint(error.hint(to)))
 }
 

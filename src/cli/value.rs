@@ -1,6 +1,6 @@
 //! `keyward seal` and `keyward open`: one value, from and to standard streams.
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 
 use base64::Engine;
@@ -75,7 +75,7 @@ impl Open {
             let answer = sidecar.ask("POST", "/v1/open", Some(&body)).await?;
             let bytes = STANDARD.decode(answer["bytes"].as_str().unwrap_or_default());
             let bytes = SecretBytes::new(bytes.doing(Exit::Software, "the sidecar's answer")?);
-            std::io::stdout().write_all(bytes.expose()).doing(Exit::CannotCreate, "cannot write the plaintext")?;
+            super::out::bytes(bytes.expose());
             Ok(ExitCode::SUCCESS)
         })
     }

@@ -5,7 +5,7 @@
 //! A keyring from the mirror may be older than the newest one: whoever reads compares it with what the chain told.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,6 +16,7 @@ use super::{
     ChangeRow, Opened, PartitionName, PartitionRow, RingRows, SidecarRow, Snapshot, StoreError, UsageRow, Write, Writer,
 };
 use crate::clock::BoxFuture;
+use crate::durable::Disk;
 use crate::names::KeyVersionId;
 
 /// Pages and names that wait to be written. A page of an admission waits for room; a single keyring is left out.
@@ -74,6 +75,7 @@ pub(super) async fn mirrored(opened: Opened, path: &Path) -> Opened {
         file: Arc::clone(&file),
         changed: Arc::clone(&changed),
         state: Arc::clone(&state),
+        path: path.to_owned(),
     };
     // It ends when the writer that feeds it is dropped.
     tokio::spawn(keeper.keep(waiting));
@@ -119,6 +121,7 @@ struct Keeper {
     file: Arc<MirrorFile>,
     changed: Arc<Changed>,
     state: Arc<MirrorState>,
+    path: PathBuf,
 }
 
 impl Keeper {
@@ -136,8 +139,18 @@ impl Keeper {
                 Ok(()) => generations.iter().for_each(|(name, generation)| self.changed.kept(name, *generation)),
                 // A full disk may end; what is left out now is kept when it is read again.
                 Err(error @ StoreError::Full(_)) => tracing::warn!(%error, "keyrings were not mirrored"),
-                Err(error) => return self.state.fail(&error),
+                Err(error) => {
+                    self.state.fail(&error);
+                    return self.forget();
+                }
             }
+        }
+    }
+
+    /// A file that is not kept any more would keep wraps that leave the store.
+    fn forget(&self) {
+        if let Err(error) = super::sqlite::remove(&Disk::real(), &self.path) {
+            tracing::warn!(%error, "remove it by hand: it holds wrapped keys that the store may give up");
         }
     }
 

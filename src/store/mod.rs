@@ -191,6 +191,34 @@ pub enum Write {
     Change(ChangeRow),
 }
 
+impl Write {
+    /// The row's generation; None for a link of the chain, which has a number instead.
+    pub const fn generation(&self) -> Option<u64> {
+        match self {
+            Self::Genesis(row) => Some(row.generation),
+            Self::Keyring(row) => Some(row.generation),
+            Self::Key(key) => Some(key.row.generation),
+            Self::Partition(row) => Some(row.generation),
+            Self::Usage(row) => Some(row.generation),
+            Self::Sidecar(row) => Some(row.generation),
+            Self::Change(_) => None,
+        }
+    }
+
+    /// What keyward says of the row, and the seal over it.
+    pub const fn sealed(&self) -> (&String, &Tag) {
+        match self {
+            Self::Genesis(row) => (&row.body, &row.tag),
+            Self::Keyring(row) => (&row.body, &row.tag),
+            Self::Key(key) => (&key.row.body, &key.row.tag),
+            Self::Partition(row) => (&row.body, &row.tag),
+            Self::Usage(row) => (&row.body, &row.tag),
+            Self::Sidecar(row) => (&row.body, &row.tag),
+            Self::Change(row) => (&row.body, &row.tag),
+        }
+    }
+}
+
 /// A row's authentication tag (HMAC-SHA-256). Made in `keyring/seal.rs` and nowhere else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Tag(pub [u8; 32]);

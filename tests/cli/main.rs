@@ -17,6 +17,7 @@ mod damage;
 mod first_steps;
 mod kek;
 mod keyring;
+mod output;
 mod probe;
 mod profiles;
 #[path = "../support/softhsm.rs"]

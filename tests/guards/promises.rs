@@ -15,12 +15,35 @@ fn every_test_that_the_documents_name_exists() {
         functions.extend(tokens.windows(2).filter(|t| t[0].text == "fn").map(|t| t[1].text.to_owned()));
     }
     let mut breaches = Vec::new();
-    for document in ["SECURITY.md", "README.md", "CHANGELOG.md", "docs/outages.md"] {
+    for document in ["SECURITY.md", "README.md", "CHANGELOG.md", "docs/outages.md"].iter().chain(PAGES) {
         let text = fs::read_to_string(root().join(document)).unwrap_or_default();
         let missing = claims(&text).into_iter().filter(|(_, name)| !functions.contains(*name));
         breaches.extend(missing.map(|(line, name)| format!("{document}:{line}: no test `{name}`")));
     }
     assert_none("promises", &breaches);
+}
+
+/// Pages that promise something to operators.
+const PAGES: &[&str] = &[
+    "docs/recovery.md",
+    "docs/rotation.md",
+    "docs/keys.md",
+    "docs/partitions.md",
+    "docs/postgresql.md",
+    "docs/exit-codes.md",
+];
+
+#[test]
+fn every_page_of_promises_names_the_tests_that_prove_them() {
+    let unproven = |page: &&&str| !proves(&fs::read_to_string(root().join(page)).unwrap());
+    let breaches: Vec<String> =
+        PAGES.iter().filter(unproven).map(|page| format!("{page}: no `## Proven by`")).collect();
+    assert_none("promises", &breaches);
+}
+
+/// Whether a page ends with a section that names tests.
+fn proves(text: &str) -> bool {
+    text.split("\n## ").last().is_some_and(|section| section.starts_with("Proven by\n") && !claims(section).is_empty())
 }
 
 #[test]
@@ -62,4 +85,9 @@ fn named_tests_are_found_in_text() {
     let document = "# S\n\n## Boundary: a\n`one_two_three_four`\n## Boundary: b\nnothing\n## Scope\nnothing";
     assert_eq!(unproven(document), ["SECURITY.md: no test in `Boundary: b`"]);
     assert_eq!(unproven("# S").len(), 1);
+    assert!(proves("# P\n\n## Proven by\n\n`one_two_three_four`.\n"));
+    for lacking in ["# P\n`one_two_three_four`", "# P\n\n## Proven by\nnothing", "\n## Proven by\n`a_b_c_d`\n## More\n"]
+    {
+        assert!(!proves(lacking), "{lacking}");
+    }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::crypto::Sha256;
 use crate::durable::{Disk, DurableError};
+use crate::store::sqlite;
 
 /// Bytes that are read at once.
 const CHUNK: usize = 1 << 20;
@@ -73,6 +74,28 @@ pub(super) fn make_dirs(disk: &Disk, root: &Path, dir: &Path) -> Result<(), Dura
         make_dirs(disk, root, parent)?;
     }
     disk.create_dir(dir, 0o700)
+}
+
+/// Gives a file or directory the first free name `PATH.WORD-N`.
+pub(in crate::app) fn set_aside(disk: &Disk, path: &Path, word: &str) -> Result<PathBuf, DurableError> {
+    let to = free_name(path, word)?;
+    disk.rename(path, &to)?;
+    disk.sync_dir(path.parent().unwrap_or(path))?;
+    Ok(to)
+}
+
+/// The same for a SQLite database, with what lies beside it; nothing if there is none.
+pub(super) fn set_store_aside(disk: &Disk, path: &Path, word: &str) -> Result<(), DurableError> {
+    let to = free_name(path, word)?;
+    for (from, to) in sqlite::files(path).into_iter().zip(sqlite::files(&to)).filter(|(from, _)| from.exists()) {
+        disk.rename(&from, &to)?;
+    }
+    disk.sync_dir(path.parent().unwrap_or(path))
+}
+
+fn free_name(path: &Path, word: &str) -> Result<PathBuf, DurableError> {
+    let names = (1_u32..).map(|n| PathBuf::from(format!("{}.{word}-{n}", path.display())));
+    names.take(10_000).find(|name| !name.exists()).ok_or_else(|| DurableError::Exists { path: path.to_owned() })
 }
 
 /// Every file below a directory, by its path inside it; none if there is no directory.

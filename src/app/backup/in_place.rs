@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::durable::{Disk, DurableError};
 use crate::kek;
 use crate::keyring::{self, ApplyError, Keyrings, Pinned, StoreHead};
-use crate::store::{self, Reader, StoreError};
+use crate::store::{self, Reader, StoreError, sqlite};
 
 use super::super::start::{StartError, pinned};
 use super::super::store::{described, without_mirror};
@@ -163,6 +163,8 @@ pub async fn declare(
         head = keyrings.reopen().await.map_err(InPlaceError::Closed)?;
     }
     if missing.is_some() || moved.is_some() {
+        // It shows keyrings as they were before.
+        sqlite::remove(&disk, &config.state.mirror()).map_err(InPlaceError::State)?;
         let mut facts = vec![("os_user", uid.to_string()), ("store_head", head.to_string())];
         if let Some(Missing { common, first, newest }) = missing {
             facts.push(("abandoned_head", first.to_string()));

@@ -150,6 +150,12 @@ impl BackupError {
             Self::Unrecorded { .. } => {
                 "keep it, and see why the log takes no records: `keyward audit verify`".to_owned()
             }
+            Self::Kek(_) => format!("check [kek.NAME] of that key, or copy unverified with --without-kek; {again}"),
+            Self::Write(_) | Self::File(_) => {
+                format!("the directory's parent must be there, be yours and have room; {again}")
+            }
+            Self::Store(StoreError::Unavailable(_)) => format!("see that the store can be reached; {again}"),
+            Self::Policies(_) => format!("see that [policy] dir can be read; {again}"),
             Self::Manifest(_) => "this is a defect: report it".to_owned(),
             _ => again.to_owned(),
         }

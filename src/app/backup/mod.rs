@@ -23,8 +23,11 @@ use crate::kek::{self, Kek, Settings};
 use crate::keyring::{ApplyError, Keks, Keyrings, Pinned, StoreHead};
 use crate::store::{Opened, sqlite};
 
+use super::standing::Started;
+
 pub use drill::{DrillError, DrillOptions, DrillReport, drill, record_drill};
 use files::FileError;
+pub(super) use files::set_aside;
 pub use in_place::{Declared, InPlaceError, declare};
 pub use make::{BackupError, BackupOptions, Made, back_up};
 pub use manifest::Manifest;
@@ -42,15 +45,8 @@ const BUSY: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// All configured key-encryption keys; one that is away starts too.
 pub(super) async fn all_keks(config: &Config, clock: &SharedClock, disk: &Disk) -> Result<Keks, kek::StartError> {
-    let primary = start(config, config.keks.primary.clone(), clock, disk).await?;
-    let escrow = match &config.keks.escrow {
-        Some(settings) => Some(start(config, settings.clone(), clock, disk).await?),
-        None => None,
-    };
-    let mut retiring = Vec::with_capacity(config.keks.retiring.len());
-    for settings in &config.keks.retiring {
-        retiring.push(start(config, settings.clone(), clock, disk).await?);
-    }
+    let start = async |settings: &Settings| start(config, settings.clone(), clock, disk).await;
+    let Started { primary, escrow, retiring } = Started::of(&config.keks, start).await?;
     let (events, _unheard) = super::events::queue(16);
     Ok(Keks::new(primary, escrow, events).with_retiring(retiring))
 }

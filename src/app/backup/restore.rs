@@ -221,6 +221,9 @@ pub(super) fn fits(config: &Config, manifest: &Manifest) -> Result<(), RestoreEr
     if config.store_key_check.is_some_and(foreign) { Err(RestoreError::OtherStoreKey) } else { Ok(()) }
 }
 
+/// What a restore that was cut short left, in the names of what is set aside.
+const CUT_SHORT: &str = "cut-short";
+
 /// One restore.
 pub(super) struct Work<'a> {
     pub(super) config: &'a Config,
@@ -278,18 +281,16 @@ impl Work<'_> {
         if there { Err(RestoreError::HasStore(described(&self.config.store))) } else { Ok(()) }
     }
 
-    /// Takes away what a restore that was cut short has written: all of it comes from the backup that is here.
+    /// Sets aside what a restore that was cut short has written. All of it should come from the backup that is here; but
+    /// somebody may have put his own store back by hand since.
     pub(super) fn discard(&self, log: bool) -> Result<(), RestoreError> {
         if let Settings::Sqlite(file) = &self.config.store {
-            self.remove_store(&file.path)?;
+            files::set_store_aside(self.disk, &file.path, CUT_SHORT)?;
         }
         self.remove_store(&self.work_store())?;
         let dir = &self.config.audit.dir;
         if log && dir.exists() {
-            let free = |path: &PathBuf| !path.exists();
-            let names = (1_u32..).map(|n| PathBuf::from(format!("{}.cut-short-{n}", dir.display())));
-            let aside = names.take(10_000).find(free).ok_or_else(|| DurableError::Exists { path: dir.clone() })?;
-            self.disk.rename(dir, &aside)?;
+            files::set_aside(self.disk, dir, CUT_SHORT)?;
         }
         Ok(())
     }
@@ -299,8 +300,9 @@ impl Work<'_> {
         Ok(self.disk.write_atomic(&self.config.state.restoring(), self.marker().as_bytes(), 0o600)?)
     }
 
-    /// Crash state: after this the state is whole.
+    /// Crash state: after this the state is whole. A mirror shows the keyrings of the store before.
     pub(super) fn end(&self) -> Result<(), RestoreError> {
+        self.remove_store(&self.config.state.mirror())?;
         self.remove_store(&self.work_store())?;
         Ok(self.disk.remove_file(&self.config.state.restoring())?)
     }
@@ -414,13 +416,7 @@ impl Work<'_> {
     }
 
     fn remove_store(&self, path: &Path) -> Result<(), RestoreError> {
-        for end in ["-wal", "-shm", ""] {
-            match self.disk.remove_file(Path::new(&format!("{}{end}", path.display()))) {
-                Ok(()) | Err(DurableError::Missing { .. }) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(())
+        Ok(sqlite::remove(self.disk, path)?)
     }
 }
 

@@ -5,13 +5,14 @@ mod inventory;
 mod lookup;
 mod print;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
 use super::connect::{Listener, Target, block_on};
-use super::failure::Failure;
+use super::failure::{Context, Exit, Failure};
 
 /// Make keyrings, rotate them, and lead their key versions through their lives.
 #[derive(Debug, Subcommand)]
@@ -143,9 +144,12 @@ pub(super) struct Destroy {
     /// How long it waits, in which a forgotten user fails while nothing is lost: 7d to 30d
     #[arg(long, value_name = "DAYS", value_parser = days)]
     after: u64,
-    /// The owner's statement that no value needs the version; the log keeps its digest
-    #[arg(long, value_name = "TEXT")]
-    statement: String,
+    /// The owner's statement that no value needs the version; the log keeps its digest. It shows in the list of processes
+    #[arg(long, value_name = "TEXT", required_unless_present = "statement_file")]
+    statement: Option<String>,
+    /// A file with the statement instead; what ends its last line is left out
+    #[arg(long, value_name = "FILE", conflicts_with = "statement")]
+    statement_file: Option<PathBuf>,
     #[command(flatten)]
     output: Output,
 }
@@ -218,7 +222,7 @@ impl Keyring {
             return followed.run();
         }
         let print = if matches!(self, Self::Lookup(_)) { print::lookups } else { print::keyrings };
-        let Some(Request { output, method, path, body }) = self.request() else { return Ok(ExitCode::SUCCESS) };
+        let Some(Request { output, method, path, body }) = self.request()? else { return Ok(ExitCode::SUCCESS) };
         block_on(async {
             let mut sidecar = output.target.connect(Listener::Control).await?;
             let mut answer = sidecar.ask(method, &path, body.as_ref()).await?;
@@ -232,8 +236,8 @@ impl Keyring {
     }
 
     /// None for those that ask otherwise.
-    fn request(self) -> Option<Request> {
-        Some(match self {
+    fn request(self) -> Result<Option<Request>, Failure> {
+        Ok(Some(match self {
             Self::Create(create) => create.request(),
             Self::List(List { output }) => {
                 Request { output, method: "GET", path: "/v1/keyrings".to_owned(), body: None }
@@ -251,14 +255,25 @@ impl Keyring {
             Self::Deactivate(step) => step.request("deactivate"),
             Self::Compromise(step) => step.request("compromise"),
             Self::CancelDestroy(step) => step.request("cancel-destroy"),
-            Self::Destroy(Destroy { version, why, after, statement, output }) => {
+            Self::Destroy(Destroy { version, why, after, statement, statement_file, output }) => {
+                let statement = stated(statement, statement_file)?;
                 let body = json!({ "reason": why.reason, "after_days": after, "statement": statement });
                 post(output, version.path("destroy"), body)
             }
             Self::FinishDestroy(Finish { version, output }) => post(output, version.path("finish-destroy"), json!({})),
             Self::Lookup(lookup) => lookup.request(),
-            Self::Inventory(_) | Self::Followed(_) => return None,
-        })
+            Self::Inventory(_) | Self::Followed(_) => return Ok(None),
+        }))
+    }
+}
+
+/// The words of a statement, from the command line or a file.
+fn stated(text: Option<String>, file: Option<PathBuf>) -> Result<String, Failure> {
+    let Some(path) = file else { return Ok(text.unwrap_or_default()) };
+    let text = std::fs::read_to_string(&path).doing(Exit::Data, format!("cannot read {}", path.display()))?;
+    match text.trim_end() {
+        "" => Err(Failure::new(Exit::Data, format!("{} is empty", path.display()))),
+        text => Ok(text.to_owned()),
     }
 }
 

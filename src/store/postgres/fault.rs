@@ -62,8 +62,13 @@ fn meaning(told: &DbError) -> StoreError {
     match told.code() {
         &SqlState::T_R_SERIALIZATION_FAILURE
         | &SqlState::T_R_DEADLOCK_DETECTED
-        | &SqlState::NUMERIC_VALUE_OUT_OF_RANGE => StoreError::Conflict,
-        code if code.code().starts_with("23") => StoreError::Conflict,
+        | &SqlState::NUMERIC_VALUE_OUT_OF_RANGE
+        | &SqlState::UNIQUE_VIOLATION
+        | &SqlState::FOREIGN_KEY_VIOLATION => StoreError::Conflict,
+        // Others than a row that is there or missing: a trigger or a CHECK, which no row of keyward's own offends.
+        code if code.code().starts_with("23") => {
+            StoreError::Corrupt(format!("the database refuses a row that keyward may write: {message}"))
+        }
         &SqlState::DISK_FULL => StoreError::Full(message),
         &SqlState::READ_ONLY_SQL_TRANSACTION => StoreError::Unavailable(format!(
             "the database is read-only (a standby, or default_transaction_read_only): {message}"

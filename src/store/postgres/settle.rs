@@ -65,20 +65,9 @@ async fn row(link: &Link, write: &Write) -> Result<Fate, Fault> {
     }?;
     let Some(found) = found.first() else { return Ok(Fate::Absent) };
     let found = rows::genesis(found)?;
-    Ok(judge(ours(write), (found.generation, &found.body, &found.tag)))
-}
-
-/// Generation, body and tag of a row that has a generation.
-const fn ours(write: &Write) -> (u64, &String, &Tag) {
-    match write {
-        Write::Genesis(row) => (row.generation, &row.body, &row.tag),
-        Write::Keyring(row) => (row.generation, &row.body, &row.tag),
-        Write::Key(key) => (key.row.generation, &key.row.body, &key.row.tag),
-        Write::Partition(row) => (row.generation, &row.body, &row.tag),
-        Write::Usage(row) => (row.generation, &row.body, &row.tag),
-        Write::Sidecar(row) => (row.generation, &row.body, &row.tag),
-        Write::Change(row) => (row.seq, &row.body, &row.tag),
-    }
+    let (body, tag) = write.sealed();
+    let generation = write.generation().unwrap_or_default();
+    Ok(judge((generation, body, tag), (found.generation, &found.body, &found.tag)))
 }
 
 fn judge(ours: (u64, &String, &Tag), found: (u64, &String, &Tag)) -> Fate {

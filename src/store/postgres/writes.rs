@@ -22,7 +22,7 @@ pub(super) async fn write(link: &Link, batch: &[Write], how: How) -> Result<(), 
     for kind in Kind::ALL {
         let of_kind = batch.iter().filter(|write| Kind::of(write) == kind);
         let (first, later): (Vec<&Write>, Vec<&Write>) =
-            of_kind.partition(|write| how == How::Import || generation(write) == Some(1));
+            of_kind.partition(|write| how == How::Import || write.generation() == Some(1));
         if kind == Kind::Change && how == How::Commit {
             follow(&later)?;
         }
@@ -61,18 +61,6 @@ pub(super) const fn change(write: &Write) -> Option<&ChangeRow> {
     match write {
         Write::Change(row) => Some(row),
         _ => None,
-    }
-}
-
-const fn generation(write: &Write) -> Option<u64> {
-    match write {
-        Write::Genesis(row) => Some(row.generation),
-        Write::Keyring(row) => Some(row.generation),
-        Write::Key(key) => Some(key.row.generation),
-        Write::Partition(row) => Some(row.generation),
-        Write::Usage(row) => Some(row.generation),
-        Write::Sidecar(row) => Some(row.generation),
-        Write::Change(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params};
 
 use super::worker::Worker;
 use super::{check_mode, rows, wrong};
-use crate::durable::{Disk, DurableError};
+use crate::durable::Disk;
 use crate::store::{RingRows, SealedKey, StoreError};
 
 /// `kwmr`: a mirror is no store, and is not opened as one.
@@ -102,12 +102,7 @@ fn existing(path: &Path) -> Result<Connection, StoreError> {
 
 fn begin(path: &Path) -> Result<Connection, StoreError> {
     let disk = Disk::real();
-    for suffix in ["", "-wal", "-shm"] {
-        match disk.remove_file(&PathBuf::from(format!("{}{suffix}", path.display()))) {
-            Ok(()) | Err(DurableError::Missing { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
+    super::remove(&disk, path)?;
     drop(disk.create_new(path, 0o600)?);
     let connection = connect(path)?;
     connection.execute_batch(TABLES).map_err(wrong)?;

@@ -74,6 +74,22 @@ pub async fn look(settings: &Settings) -> Result<Box<dyn Snapshot>, StoreError> 
     Ok(Box::new(Moment::begin(settings.clone()).await?))
 }
 
+/// A database's file with those that SQLite keeps beside it, the file itself last.
+pub fn files(path: &Path) -> [PathBuf; 3] {
+    ["-wal", "-shm", ""].map(|end| PathBuf::from(format!("{}{end}", path.display())))
+}
+
+/// Removes a database that is of no use any more: a mirror, a working copy.
+pub fn remove(disk: &Disk, path: &Path) -> Result<(), DurableError> {
+    for file in files(path) {
+        match disk.remove_file(&file) {
+            Ok(()) | Err(DurableError::Missing { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
 /// Moves what the WAL holds into the database and syncs it. After a failed sync the pages of the WAL may be in the page
 /// cache and nowhere else: what is believed from here on is on the disk.
 fn settle_wal(connection: &Connection) -> Result<(), StoreError> {

@@ -12,15 +12,7 @@ use crate::store::{
 /// Carries out one write; a row that is not at the expected generation is a conflict.
 pub(super) fn write(transaction: &Transaction<'_>, write: &Write) -> Result<(), StoreError> {
     let (insert, update) = statements(write);
-    let first = match write {
-        Write::Genesis(row) => row.generation == 1,
-        Write::Keyring(row) => row.generation == 1,
-        Write::Key(key) => key.row.generation == 1,
-        Write::Partition(row) => row.generation == 1,
-        Write::Usage(row) => row.generation == 1,
-        Write::Sidecar(row) => row.generation == 1,
-        Write::Change(_) => false,
-    };
+    let first = write.generation() == Some(1);
     once(transaction, if first { insert } else { update }, write)
 }
 

@@ -126,6 +126,13 @@ async fn a_mirror_that_cannot_be_written_fails_no_read() {
         }
     }
     assert!(!state.is_kept());
+    for _ in 0..1_000 {
+        if !mirror.exists() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(!mirror.exists(), "what is not kept any more must not keep wraps");
     store.commit(vec![head("a", 2), change(2)]).await;
     let Write::Keyring(expected) = head("a", 2) else { panic!("it is a head") };
     assert_eq!(ring(&store, "a").await.unwrap().unwrap().head, expected);

@@ -61,6 +61,7 @@ fn a_second_sidecar_joins_opens_what_the_first_sealed_and_learns_of_its_changes(
     let two = another(&one);
     let (joined, said) = join(&two, &head(&one), &check(&one));
     assert!(joined, "{said}");
+    assert!(!two.root().join("state/restoring").exists());
     let second = two.serve();
     opens(&two, &sealed, context);
     keyward_ok(&["keyring", "rotate", "patients", "--trigger", "personnel", "--config", &one.config()]);
@@ -151,4 +152,51 @@ fn who_suspends_a_key_hears_which_sidecar_has_not_followed_and_until_when() {
         std::thread::sleep(Duration::from_millis(50));
     }
     assert_eq!((first.stop(), third.stop()), (Some(0), Some(0)));
+}
+
+#[test]
+fn a_join_that_was_cut_short_starts_no_sidecar_and_a_file_is_joined_by_nobody() {
+    let server = Postgres::new();
+    let one = set_up(&server, &server.database());
+    let first = one.serve();
+    let two = another(&one);
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(joined, "{said}");
+    // Killed before the log named the head.
+    std::fs::write(two.root().join("state/restoring"), "init --join").unwrap();
+    let started = keyward(&["serve", "--config", &two.config()]);
+    let said = String::from_utf8(started.stderr).unwrap();
+    assert!(!started.status.success() && said.contains("restoring"), "{said}");
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(!joined && said.contains("exists already"), "{said}");
+    let alone = Setup::new();
+    std::fs::remove_dir_all(alone.root().join("state")).unwrap();
+    let (joined, said) = join(&alone, &head(&one), &check(&one));
+    assert!(!joined && said.contains("a file of this host alone") && said.contains("postgresql.md"), "{said}");
+    assert!(!alone.root().join("state").exists(), "nothing was made");
+    assert_eq!(first.stop(), Some(0));
+}
+
+/// A mirror of an earlier life on the host would keep wraps that have left the store.
+#[test]
+fn a_sidecar_that_joins_begins_with_an_empty_mirror() {
+    let server = Postgres::new();
+    let one = set_up(&server, &server.database());
+    let first = one.serve();
+    let two = another(&one);
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(joined, "{said}");
+    let state = two.root().join("state");
+    let mirror = || rusqlite::Connection::open(state.join("mirror.sqlite")).unwrap();
+    mirror().execute("INSERT INTO keyrings VALUES ('default/earlier', 1, '{}', x'00')", []).unwrap();
+    for entry in std::fs::read_dir(&state).unwrap().map(|entry| entry.unwrap().path()) {
+        if entry.is_dir() {
+            std::fs::remove_dir_all(entry).unwrap();
+        }
+    }
+    let (joined, said) = join(&two, &head(&one), &check(&one));
+    assert!(joined, "{said}");
+    let left = "SELECT count(*) FROM keyrings WHERE name = 'default/earlier'";
+    assert_eq!(mirror().query_row(left, [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    assert_eq!(first.stop(), Some(0));
 }

@@ -80,7 +80,7 @@ fn a_store_that_is_moved_under_a_running_fleet_loses_no_change_and_the_old_one_s
     assert!(create(&two, "after-the-move"));
     let tail = keyward_ok(&["audit", "tail", "--json", "--lines", "1000", "--config", &one.config()]);
     let moved = tail.lines().find(|line| line.contains("\"store.moved\"")).unwrap();
-    assert!(moved.contains(&format!("\"moved_to\":\"postgresql://")) && moved.contains(&new), "{moved}");
+    assert!(moved.contains("\"moved_to\":\"postgresql://") && moved.contains(&new), "{moved}");
     for serving in serving {
         assert_eq!(serving.stop(), Some(0));
     }

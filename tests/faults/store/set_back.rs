@@ -147,7 +147,9 @@ fn a_standby_promoted_without_the_last_changes_is_refused_by_each_sidecar_until_
         assert_eq!(serving.stop(), Some(0));
     }
     refuses_to_start(&one, "older than the audit log knows it");
+    assert!(one.root().join("state/mirror.sqlite").exists());
     let given_up = give_up(&one);
+    assert!(!one.root().join("state/mirror.sqlite").exists(), "it showed keyrings that were given up");
     let serving = one.serve();
     opens(&one, &sealed, context);
     let record = rebased(&one);

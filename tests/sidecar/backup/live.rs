@@ -11,8 +11,11 @@ use super::{at, events, manifest, state, text};
 use crate::postgres::Postgres;
 use crate::support::{Setup, keyward_ok, post};
 
-/// What was acknowledged, in order: the keyring's and patient's names, and the sealed value.
-type Sealed = Mutex<Vec<(usize, String)>>;
+/// What was acknowledged, in order: the patient, and the sealed value.
+type Sealed = Mutex<Values>;
+type Values = Vec<(usize, String)>;
+/// A backup, and how many values had been acknowledged before it began.
+type Backup = (String, usize);
 
 const KEYRINGS: [&str; 2] = ["patients", "charts"];
 
@@ -51,7 +54,7 @@ fn until(what: impl Fn() -> bool) {
 }
 
 /// Backups of a sidecar that is at work; for each, how many values had been acknowledged before it began.
-fn backups(setup: &Setup) -> (Vec<(String, usize)>, Vec<(usize, String)>) {
+fn backups(setup: &Setup) -> (Vec<Backup>, Values) {
     let create = ["keyring", "create", "charts", "--require", "resource", "--require", "path"];
     keyward_ok(&[&create[..], &["--partition", "resource", "--config", &setup.config()]].concat());
     let (sealed, rotations, end) = (Sealed::default(), AtomicUsize::new(0), AtomicBool::new(false));
@@ -75,7 +78,7 @@ fn backups(setup: &Setup) -> (Vec<(String, usize)>, Vec<(usize, String)>) {
 }
 
 /// Puts a backup back with nothing of the old state, and opens what was acknowledged before it began.
-fn comes_back(setup: &Setup, (from, before): &(String, usize), sealed: &[(usize, String)]) {
+fn comes_back(setup: &Setup, (from, before): &Backup, sealed: &[(usize, String)]) {
     let config = setup.config();
     let drill = ["drill", "restore", "--kek", "primary", "--signed-off-by", "a", "--from", from, "--config", &config];
     let shown = keyward_ok(&[&drill[..], &["--report", &format!("{from}.report")]].concat());
@@ -91,7 +94,7 @@ fn comes_back(setup: &Setup, (from, before): &(String, usize), sealed: &[(usize,
     keyward_ok(&["audit", "verify", &setup.log()]);
 }
 
-fn recorded(setup: &Setup, made: &[(String, usize)]) {
+fn recorded(setup: &Setup, made: &[Backup]) {
     let records = events(setup, "store.backed_up");
     assert_eq!(records.len(), made.len());
     for ((to, _), record) in made.iter().zip(&records) {
