@@ -163,6 +163,7 @@ fn creation(name: &str, partitioned: bool) -> CreateKeyring {
         subject_key: Some("patient".to_owned()),
         partition_key: partitioned.then(|| "patient".to_owned()),
         suite: Suite::XaesCommitted,
+        escrow: keyward::service::Escrow::Yes,
     }
 }
 
