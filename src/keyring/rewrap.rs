@@ -223,8 +223,7 @@ async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> 
         let page = inner.page(open, after.take(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.rows.head.name.clone());
-        let all = page.iter().flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
-        for (escrow, key) in all {
+        for (escrow, key) in page.iter().flat_map(Loaded::keys) {
             let wraps = wraps_of(key)?;
             if wraps.is_empty() {
                 continue;
@@ -373,8 +372,7 @@ fn sorted_by_blame(error: NotRewrapped) -> Failure {
 async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Option<Page>, ApplyError> {
     let rings = inner.page(open, after.clone(), PAGE).await?;
     let (mut behind, mut again) = (Vec::new(), false);
-    let all = rings.iter().flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
-    for (escrow, key) in all {
+    for (escrow, key) in rings.iter().flat_map(Loaded::keys) {
         let wraps = wraps_of(key)?;
         if wraps.is_empty() || !inner.keks.behind(&wraps, escrow) {
             continue;
