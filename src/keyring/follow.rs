@@ -15,10 +15,10 @@ use super::lives;
 use super::rings::{self, HotRings, Ring, Version};
 use super::verify::{self, Damage, PAGE, describe_head};
 use super::views::DECLARE;
-use super::{ApplyError, Inner, KeyState, SYSTEM, StoreHead, System, UnlockError};
+use super::{ApplyError, Escrow, Inner, KeyState, SYSTEM, StoreHead, System, UnlockError};
 use crate::kek::{Wrap, WrapRole};
 use crate::names::{KeyVersionId, KeyringName};
-use crate::store::RingRows;
+use crate::store::{RingRows, SealedKey};
 
 /// How often a keyring is read again because somebody else keeps changing it. A read is several times faster than a
 /// change, so that one after another in vain is a fleet gone mad.
@@ -44,6 +44,14 @@ type Blamed = HashMap<String, (Known, ApplyError)>;
 pub(super) struct Loaded {
     pub rows: RingRows,
     pub head: HeadBody,
+}
+
+impl Loaded {
+    /// Its keys, and whether the escrow is to wrap them.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (Escrow, &SealedKey)> {
+        let escrow = self.head.limits.escrow();
+        self.rows.keys.iter().map(move |key| (escrow, key))
+    }
 }
 
 /// Keyrings by name, as many as were asked for.

@@ -31,6 +31,7 @@ mod partition;
 mod plan;
 mod pseudonym;
 mod race;
+mod retire;
 mod rewrap;
 mod rings;
 mod seal;
@@ -77,7 +78,8 @@ pub use partition::{
     BATCH as PARTITION_BATCH, NewPartition, PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded,
     Unlock,
 };
-pub use rewrap::{Retirement, RewrapReport, RewrapStep};
+pub use retire::Retirement;
+pub use rewrap::{RewrapReport, RewrapStep};
 pub use transfer::{Destination, RewrapKey, SealedParts, Source, TransferError};
 pub use unlock::{BindError, BoundContext, OpeningKey, SealingKey};
 pub use usage::{Day, Grant, Meter, Need, Reservation, Tally, UsageLimits};

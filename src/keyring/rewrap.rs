@@ -10,7 +10,6 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::bodies::Retired;
 use super::change::CommitError;
 use super::directory::Intent;
 use super::draft::{Draft, RingDraft, parent};
@@ -19,7 +18,7 @@ use super::genesis::owner_of;
 use super::keks::{NotGiven, NotRewrapped, Rewrapped, Wrapped};
 use super::race::{Manner, Race};
 use super::rings::wraps_of;
-use super::{ApplyError, Escrow, Inner, Keyrings, SYSTEM, wraps};
+use super::{ApplyError, Escrow, Inner, Keyrings, wraps};
 use crate::audit::IntentReceipt;
 use crate::clock::{Deadline, Mono};
 use crate::kek::{Wrap, WrapRole};
@@ -29,7 +28,7 @@ use crate::policy::{Action, Authority};
 /// Keys of one transaction at most: what a crash repeats, and how long other changes wait for their turn.
 const PAGE: u32 = 500;
 /// How long a key may take, whose token's own limits are shorter, and a commit against other sidecars.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Keys that could not be rewrapped and are named in the report; more are only counted.
 const NAMED: usize = 20;
 
@@ -92,100 +91,6 @@ impl Keyrings {
     }
 }
 
-/// What became of a retirement.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Retirement {
-    /// Nothing is wrapped by it, and nothing can be any more.
-    Done(RewrapReport),
-    /// So many keys are.
-    Needed(u64),
-}
-
-impl Keyrings {
-    /// Retires a version of a key-encryption key, or a whole one that wraps no more: from this change on no sidecar of the
-    /// fleet can store a key that is wrapped by it, however far behind it is.
-    pub async fn retire(
-        &self,
-        authority: &Authority,
-        intent: IntentReceipt,
-        kek: KekName,
-        version: Option<u32>,
-    ) -> Result<Retirement, ApplyError> {
-        if authority.action() != Action::KeysRewrap {
-            return Err(ApplyError::NotCovered);
-        }
-        let inner = Arc::clone(&self.inner);
-        let ended = |_| Err(ApplyError::Unsettled("the retirement was cut off: ask again".to_owned()));
-        tokio::spawn(async move { retire(&inner, intent.index(), kek, version).await }).await.unwrap_or_else(ended)
-    }
-}
-
-pub(super) async fn retire(
-    inner: &Inner,
-    intent: u64,
-    kek: KekName,
-    version: Option<u32>,
-) -> Result<Retirement, ApplyError> {
-    let open = inner.opened_to_change()?;
-    may_retire(inner, &kek, version)?;
-    let retired = Retired { kek: kek.to_string(), version };
-    let by = Deadline(inner.clock.mono().plus(PATIENCE));
-    let mut race = Race::until(&inner.clock, by, Manner::Urgent);
-    loop {
-        let turn = inner.turn.lock().await;
-        inner.catch_up(&open).await?;
-        // The survey holds for this head; whoever stores a key after it moves the head, and then it is made again.
-        let head = open.head();
-        let report = survey(inner, &open).await?;
-        if let Some(damaged) = report.damaged.first() {
-            let why =
-                format!("the keyring {damaged} was edited in the store: nobody knows by what its keys are wrapped");
-            return Err(ApplyError::Tampered(why));
-        }
-        let left = report.wraps_by(&kek, version);
-        if left > 0 {
-            return Ok(Retirement::Needed(left));
-        }
-        let own = inner.load(&open, SYSTEM).await?;
-        let own = own.ok_or_else(|| ApplyError::Unavailable("keyward's own keys are not there".to_owned()))?;
-        if own.head.retired.contains(&retired) {
-            return Ok(Retirement::Done(report));
-        }
-        let mut ring = RingDraft::of(&own);
-        ring.head.retired.push(retired.clone());
-        let intent = Some(Intent { log: inner.log_name(), index: intent });
-        let draft =
-            Draft { kind: "kek.retired", at: inner.clock.wall(), intent, rings: vec![ring], partitions: Vec::new() };
-        match inner.commit_after(&open, draft, head).await {
-            Ok(_) => return Ok(Retirement::Done(report)),
-            Err(CommitError::Conflict) => {}
-            Err(CommitError::Other(error)) => return Err(error),
-        }
-        drop(turn);
-        race.lost().await?;
-    }
-}
-
-/// Only what is known and wraps no more: evidence about another key would be evidence of nothing.
-fn may_retire(inner: &Inner, kek: &KekName, version: Option<u32>) -> Result<(), ApplyError> {
-    if inner.keks.retiring().any(|retiring| retiring.name() == kek) {
-        return Ok(());
-    }
-    let Some((_, wraps)) = inner.keks.each().find(|(_, one)| one.name() == kek) else {
-        let known = "name one that [keyring] has as primary, escrow or retiring";
-        return Err(ApplyError::Unknown(format!("there is no key-encryption key {kek}: {known}")));
-    };
-    let current = wraps.current_version();
-    match (version, current) {
-        (Some(version), Some(current)) if version < current => Ok(()),
-        (_, None) => Err(ApplyError::Unavailable(format!("it is not known by which version {kek} wraps"))),
-        (None, _) => Err(ApplyError::Invalid(format!("{kek} wraps: name one of its older versions"))),
-        (Some(version), Some(current)) => {
-            Err(ApplyError::Invalid(format!("{kek} wraps by version {current}: version {version} cannot be retired")))
-        }
-    }
-}
-
 /// A part of a rewrapping.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RewrapStep {
@@ -223,7 +128,7 @@ fn interrupted(error: ApplyError, done: &RewrapReport) -> ApplyError {
     }
 }
 
-async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> {
+pub(super) async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> {
     let (mut report, mut wrapped) = (RewrapReport::default(), Wrapped::default());
     let mut after: Option<String> = None;
     loop {
@@ -231,9 +136,7 @@ async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> 
         let Some(last) = page.last else { break };
         after = Some(last);
         report.damaged.extend(page.damaged);
-        let rings = page.loaded.iter();
-        let all = rings.flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
-        for (escrow, key) in all {
+        for (escrow, key) in page.loaded.iter().flat_map(Loaded::keys) {
             let wraps = wraps_of(key)?;
             if wraps.is_empty() {
                 continue;
@@ -386,8 +289,7 @@ async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Optio
     let Page { loaded: rings, damaged, last } = inner.page_past(open, after.clone(), PAGE).await?;
     let Some(last) = last else { return Ok(None) };
     let (mut behind, mut again) = (Vec::new(), false);
-    let all = rings.iter().flat_map(|loaded| loaded.rows.keys.iter().map(|key| (loaded.head.limits.escrow(), key)));
-    for (escrow, key) in all {
+    for (escrow, key) in rings.iter().flat_map(Loaded::keys) {
         let wraps = wraps_of(key)?;
         if wraps.is_empty() || !inner.keks.behind(&wraps, escrow) {
             continue;

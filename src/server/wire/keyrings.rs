@@ -42,12 +42,7 @@ pub(super) fn rest(pen: &mut Pen, next: Option<&KeyringName>, damaged: Option<&s
 }
 
 /// With what was counted of each version: the keyring's own, then those of its look-up keys.
-fn told(
-    pen: &mut Pen,
-    view: &KeyringView,
-    counted: Option<(&[Tally], Wall)>,
-    more: impl FnOnce(&mut Pen),
-) {
+fn told(pen: &mut Pen, view: &KeyringView, counted: Option<(&[Tally], Wall)>, more: impl FnOnce(&mut Pen)) {
     let of = |at: usize| counted.and_then(|(used, now)| Some((*used.get(at)?, now)));
     pen.raw("{\"name\":");
     pen.string(&view.name.to_string());

@@ -24,8 +24,8 @@ pub use control::{parse_create_keyring, parse_shred_partition};
 pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use lookups::{LookupPath, parse_lookup};
 pub use open::parse_open;
-pub use rewrap::parse_rewrap;
 pub use query::{no_query, parse_audit_query, parse_inventory_query, parse_list_query, parse_sidecars_query};
+pub use rewrap::parse_rewrap;
 pub use seal::parse_seal;
 pub use wraps::{parse_retire_kek, parse_rewrap_keys, parse_rewrap_partitions};
 

@@ -96,7 +96,11 @@ impl Verb {
             Self::Cancel => step(older().await, Step::CancelDestroy, Reason::Mistake),
             Self::Destroy => step(older().await, Step::Destroy, Reason::Retired),
             Self::RewrapKeys => Operation::RewrapKeys { trigger: Trigger::Personnel, after },
-            Self::RetireKek => Operation::RetireKek { kek: "primary".parse().unwrap(), version: Some(1), reason: Reason::Rotation(Trigger::Personnel) },
+            Self::RetireKek => Operation::RetireKek {
+                kek: "primary".parse().unwrap(),
+                version: Some(1),
+                reason: Reason::Rotation(Trigger::Personnel),
+            },
             Self::Make => sealing("charts", &["cid"]),
             Self::Shred => Operation::ShredPartition(ShredPartition {
                 keyring: "charts".parse().unwrap(),
@@ -104,7 +108,9 @@ impl Verb {
                 reason: Reason::Policy,
                 backup_retention: None,
             }),
-            Self::RewrapPartitions => Operation::RewrapPartitions { keyring: "charts".parse().unwrap(), trigger: Trigger::Personnel },
+            Self::RewrapPartitions => {
+                Operation::RewrapPartitions { keyring: "charts".parse().unwrap(), trigger: Trigger::Personnel }
+            }
         }
     }
 
@@ -163,7 +169,7 @@ fn creation(name: &str, partitioned: bool) -> CreateKeyring {
         subject_key: Some("patient".to_owned()),
         partition_key: partitioned.then(|| "patient".to_owned()),
         suite: Suite::XaesCommitted,
-        escrow: Escrow::Yes,
+        escrow: keyward::service::Escrow::Yes,
     }
 }
 

@@ -1,0 +1,110 @@
+//! When may a key-encryption key, or a version of it, be called retired? When nothing is wrapped by it, and by a sealed
+//! change that every sidecar looks at before it stores a key: nothing can be wrapped by it from then on.
+
+use std::sync::Arc;
+
+use super::bodies::Retired;
+use super::change::CommitError;
+use super::directory::Intent;
+use super::draft::{Draft, RingDraft};
+use super::race::{Manner, Race};
+use super::rewrap::{PATIENCE, RewrapReport, survey};
+use super::{ApplyError, Inner, Keyrings, SYSTEM};
+use crate::audit::IntentReceipt;
+use crate::clock::Deadline;
+use crate::names::KekName;
+use crate::policy::{Action, Authority};
+
+/// What became of a retirement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Retirement {
+    /// Nothing is wrapped by it, and nothing can be any more.
+    Done(RewrapReport),
+    /// So many keys are.
+    Needed(u64),
+}
+
+impl Keyrings {
+    /// Retires a version of a key-encryption key, or a whole one that wraps no more: from this change on no sidecar of the
+    /// fleet can store a key that is wrapped by it, however far behind it is.
+    pub async fn retire(
+        &self,
+        authority: &Authority,
+        intent: IntentReceipt,
+        kek: KekName,
+        version: Option<u32>,
+    ) -> Result<Retirement, ApplyError> {
+        if authority.action() != Action::KeysRewrap {
+            return Err(ApplyError::NotCovered);
+        }
+        let inner = Arc::clone(&self.inner);
+        let ended = |_| Err(ApplyError::Unsettled("the retirement was cut off: ask again".to_owned()));
+        tokio::spawn(async move { retire(&inner, intent.index(), kek, version).await }).await.unwrap_or_else(ended)
+    }
+}
+
+pub(super) async fn retire(
+    inner: &Inner,
+    intent: u64,
+    kek: KekName,
+    version: Option<u32>,
+) -> Result<Retirement, ApplyError> {
+    let open = inner.opened_to_change()?;
+    may_retire(inner, &kek, version)?;
+    let retired = Retired { kek: kek.to_string(), version };
+    let by = Deadline(inner.clock.mono().plus(PATIENCE));
+    let mut race = Race::until(&inner.clock, by, Manner::Urgent);
+    loop {
+        let turn = inner.turn.lock().await;
+        inner.catch_up(&open).await?;
+        // The survey holds for this head; whoever stores a key after it moves the head, and then it is made again.
+        let head = open.head();
+        let report = survey(inner, &open).await?;
+        if let Some(damaged) = report.damaged.first() {
+            let why =
+                format!("the keyring {damaged} was edited in the store: nobody knows by what its keys are wrapped");
+            return Err(ApplyError::Tampered(why));
+        }
+        let left = report.wraps_by(&kek, version);
+        if left > 0 {
+            return Ok(Retirement::Needed(left));
+        }
+        let own = inner.load(&open, SYSTEM).await?;
+        let own = own.ok_or_else(|| ApplyError::Unavailable("keyward's own keys are not there".to_owned()))?;
+        if own.head.retired.contains(&retired) {
+            return Ok(Retirement::Done(report));
+        }
+        let mut ring = RingDraft::of(&own);
+        ring.head.retired.push(retired.clone());
+        let intent = Some(Intent { log: inner.log_name(), index: intent });
+        let draft =
+            Draft { kind: "kek.retired", at: inner.clock.wall(), intent, rings: vec![ring], partitions: Vec::new() };
+        match inner.commit_after(&open, draft, head).await {
+            Ok(_) => return Ok(Retirement::Done(report)),
+            Err(CommitError::Conflict) => {}
+            Err(CommitError::Other(error)) => return Err(error),
+        }
+        drop(turn);
+        race.lost().await?;
+    }
+}
+
+/// Only what is known and wraps no more: evidence about another key would be evidence of nothing.
+fn may_retire(inner: &Inner, kek: &KekName, version: Option<u32>) -> Result<(), ApplyError> {
+    if inner.keks.retiring().any(|retiring| retiring.name() == kek) {
+        return Ok(());
+    }
+    let Some((_, wraps)) = inner.keks.each().find(|(_, one)| one.name() == kek) else {
+        let known = "name one that [keyring] has as primary, escrow or retiring";
+        return Err(ApplyError::Unknown(format!("there is no key-encryption key {kek}: {known}")));
+    };
+    let current = wraps.current_version();
+    match (version, current) {
+        (Some(version), Some(current)) if version < current => Ok(()),
+        (_, None) => Err(ApplyError::Unavailable(format!("it is not known by which version {kek} wraps"))),
+        (None, _) => Err(ApplyError::Invalid(format!("{kek} wraps: name one of its older versions"))),
+        (Some(version), Some(current)) => {
+            Err(ApplyError::Invalid(format!("{kek} wraps by version {current}: version {version} cannot be retired")))
+        }
+    }
+}
