@@ -142,6 +142,8 @@ fn policy_check_lists_who_may_do_what_and_runs_the_tables() {
 least-privilege.cedar: 8 permit, 1 forbid
 seal             portal, ingest
 open             portal
+openSuspended    -
+openCompromised  -
 rewrap           portal
 keyringCreate    operator
 keyringRotate    operator
@@ -158,7 +160,7 @@ inventoryRead    auditor, operator
 keyringList      auditor, operator
 keyringShow      custodian, operator
 auditRead        auditor
-table tests: 84 cases, 0 failed
+table tests: 86 cases, 0 failed
 ";
     assert_eq!(granted, expected);
     assert_eq!(digest.trim().len(), 64, "{digest}");

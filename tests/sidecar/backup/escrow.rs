@@ -48,7 +48,7 @@ fn a_drill_names_the_keyrings_that_do_without_an_escrow_and_says_that_they_would
     keyring(setup, &["configure", "notes", "--escrow", "yes"]);
     let configured = records(setup).into_iter().rfind(|record| record["event"] == "keyring.configured").unwrap();
     assert_eq!(configured["facts"]["limits"], "escrow=yes");
-    keyward_ok(&["kek", "rewrap", "--config", &setup.config()]);
+    keyward_ok(&["kek", "rewrap", "--trigger", "architecture", "--config", &setup.config()]);
     let shown = keyring(setup, &["show", "notes"]);
     assert_eq!((&shown["escrow"], &shown["versions"][0]["keks"]), (&json!("yes"), &json!(["primary v1", "backup v1"])));
     assert_eq!(shown["lookups"][0]["versions"][0]["keks"], json!(["primary v1", "backup v1"]));
