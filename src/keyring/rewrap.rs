@@ -130,11 +130,12 @@ fn interrupted(error: ApplyError, done: &RewrapReport) -> ApplyError {
 
 pub(super) async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, ApplyError> {
     let (mut report, mut wrapped) = (RewrapReport::default(), Wrapped::default());
-    let mut after: Option<String> = None;
+    let (mut after, mut seen, known) = (None::<String>, 0_usize, open.directory().len());
     loop {
         let page = inner.page_past(open, after.take(), PAGE).await?;
         let Some(last) = page.last else { break };
         after = Some(last);
+        seen = seen.saturating_add(page.loaded.len()).saturating_add(page.damaged.len());
         report.damaged.extend(page.damaged);
         for (escrow, key) in page.loaded.iter().flat_map(Loaded::keys) {
             let wraps = wraps_of(key)?;
@@ -145,6 +146,10 @@ pub(super) async fn survey(inner: &Inner, open: &Open) -> Result<RewrapReport, A
             report.behind += u64::from(inner.keks.behind(&wraps, escrow));
             wrapped.add(&wraps);
         }
+    }
+    // No keyring ever goes: one whose head was deleted stands in no page, and its keys have wraps all the same.
+    if seen < known {
+        report.damaged.push(format!("{} whose rows were deleted", known.saturating_sub(seen)));
     }
     report.wraps = wrapped.each().map(|(kek, version, count)| (kek.clone(), version, count)).collect();
     Ok(report)

@@ -16,9 +16,8 @@ fn every_test_that_the_documents_name_exists() {
     }
     // A metric is a promise too: its name stands in the telemetry, without the prefix that all have.
     let telemetry: String = rust_below("src/telemetry").iter().map(|source| source.text.as_str()).collect();
-    let metric = |name: &str| {
-        name.strip_prefix("keyward_").is_some_and(|name| telemetry.contains(&format!("\"{name}\"")))
-    };
+    let metric =
+        |name: &str| name.strip_prefix("keyward_").is_some_and(|name| telemetry.contains(&format!("\"{name}\"")));
     let mut breaches = Vec::new();
     for document in ["SECURITY.md", "README.md", "CHANGELOG.md", "docs/outages.md"].iter().chain(PAGES) {
         let text = fs::read_to_string(root().join(document)).unwrap_or_default();

@@ -47,6 +47,11 @@ impl Faults {
         *self.armed.lock().unwrap() = Some((kind, n));
     }
 
+    fn again(&self, kind: Kind) {
+        self.fired.fetch_sub(1, Ordering::SeqCst);
+        *self.armed.lock().unwrap() = Some((kind, 1));
+    }
+
     pub fn fired(&self) -> bool {
         self.fired.load(Ordering::SeqCst) > 0
     }
@@ -97,10 +102,14 @@ impl Writer for Tempered {
                 None => self.write(batch).await,
                 Some(Kind::Refused) => Err(StoreError::Unavailable("told to".to_owned())),
                 Some(Kind::Lost) => unsettled,
-                Some(Kind::Kept) => self.write(batch).await.and(unsettled),
-                Some(Kind::KeptAndClosed) => {
-                    *self.faults.closed.lock().unwrap() = true;
-                    self.write(batch).await.and(unsettled)
+                Some(kind @ (Kind::Kept | Kind::KeptAndClosed)) => {
+                    if let Err(error) = self.write(batch).await {
+                        // Somebody else was first: it is the next try that persists.
+                        self.faults.again(kind);
+                        return Err(error);
+                    }
+                    *self.faults.closed.lock().unwrap() = kind == Kind::KeptAndClosed;
+                    unsettled
                 }
             }
         })
