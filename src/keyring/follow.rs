@@ -379,6 +379,10 @@ impl Inner {
         let (mut loaded, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
         for rows in rows {
             let name = rows.head.name.clone();
+            // A chain that was set back is the store's trouble and not this keyring's: it is not gone past.
+            if open.directory().known(&name) != Some(Known::new(rows.head.generation, &rows.head.tag)) {
+                self.follow(open).await?;
+            }
             match self.loaded(open, rows).await {
                 Ok(found) => loaded.extend(found),
                 Err(ApplyError::Tampered(why)) => {

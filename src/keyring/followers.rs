@@ -2,8 +2,8 @@
 //! for how long it believes a store that it cannot reach. What one says is never more than it has done: keys have left
 //! its memory before its row says that it followed.
 //!
-//! One that has not said so by now may be away. It heard the store for the last time before the change, so its lease ends
-//! no later than the change's time and the lease together, whatever became of it.
+//! One that has not said so by now may be away. It heard the store for the last time before the change was committed, so
+//! its lease ends no later than the change's time and the lease together, and a margin for the commit and the clocks.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,6 +15,9 @@ use super::seal::Row;
 use super::verify::Damage;
 use super::{ApplyError, Inner, Keyrings};
 use crate::clock::Wall;
+
+/// Between the time that a change bears and its commit, and between two hosts' clocks.
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// Another sidecar that has not said yet that it followed a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,7 +99,7 @@ impl Inner {
             sidecar: hex::encode(one.row.id.0),
             followed: one.changes,
             heard: one.heard,
-            until: after(made, one.lease.unwrap_or(self.settings.store_offline_max)),
+            until: after(made, one.lease.unwrap_or(self.settings.store_offline_max).saturating_add(MARGIN)),
         });
         let mut behind: Vec<Follower> = behind.filter(|one| one.until > now).collect();
         behind.sort_by(|one, other| one.sidecar.cmp(&other.sidecar));

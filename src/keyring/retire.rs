@@ -7,9 +7,11 @@ use super::bodies::Retired;
 use super::change::CommitError;
 use super::directory::Intent;
 use super::draft::{Draft, RingDraft};
+use super::follow::Open;
 use super::race::{Manner, Race};
 use super::rewrap::{PATIENCE, RewrapReport, survey};
-use super::{ApplyError, Inner, Keyrings, SYSTEM};
+use super::verify;
+use super::{ApplyError, Inner, Keyrings, SYSTEM, StoreHead};
 use crate::audit::IntentReceipt;
 use crate::clock::Deadline;
 use crate::names::KekName;
@@ -55,10 +57,9 @@ pub(super) async fn retire(
     let by = Deadline(inner.clock.mono().plus(PATIENCE));
     let mut race = Race::until(&inner.clock, by, Manner::Urgent);
     loop {
-        let turn = inner.turn.lock().await;
+        // Read without the turn, so that nobody else's change waits for it.
         inner.catch_up(&open).await?;
-        // The survey holds for this head; whoever stores a key after it moves the head, and then it is made again.
-        let head = open.head();
+        let surveyed = open.head();
         let report = survey(inner, &open).await?;
         if let Some(damaged) = report.damaged.first() {
             let why =
@@ -68,6 +69,14 @@ pub(super) async fn retire(
         let left = report.wraps_by(&kek, version);
         if left > 0 {
             return Ok(Retirement::Needed(left));
+        }
+        let turn = inner.turn.lock().await;
+        inner.catch_up(&open).await?;
+        let head = open.head();
+        if !wrote_no_key(inner, &open, surveyed, head).await? {
+            drop(turn);
+            race.lost().await?;
+            continue;
         }
         let own = inner.load(&open, SYSTEM).await?;
         let own = own.ok_or_else(|| ApplyError::Unavailable("keyward's own keys are not there".to_owned()))?;
@@ -87,6 +96,26 @@ pub(super) async fn retire(
         drop(turn);
         race.lost().await?;
     }
+}
+
+/// Whether the changes between two heads wrote no key, so that what was surveyed at the first holds at the second.
+/// Partitions are made all the time; their keys are wrapped by data keys.
+async fn wrote_no_key(inner: &Inner, open: &Open, from: StoreHead, to: StoreHead) -> Result<bool, ApplyError> {
+    let mut at = from;
+    while at.changes < to.changes {
+        let links = inner.reader.changes(at.changes, verify::PAGE).await?;
+        if links.is_empty() {
+            return Ok(false);
+        }
+        for link in links.iter().filter(|link| link.seq <= to.changes) {
+            let (body, after) = verify::link(link, at, &open.system.rows)?;
+            if body.heads.iter().any(|head| !head.keys.is_empty()) {
+                return Ok(false);
+            }
+            at = after;
+        }
+    }
+    Ok(true)
 }
 
 /// Only what is known and wraps no more: evidence about another key would be evidence of nothing.

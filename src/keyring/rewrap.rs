@@ -173,7 +173,7 @@ struct Found {
     damaged: Vec<String>,
     /// Where to go on.
     after: Option<String>,
-    /// Whether the last keyring has more keys behind than a transaction takes.
+    /// Whether a keyring has more keys behind than the transaction takes.
     again: bool,
 }
 
@@ -293,8 +293,9 @@ fn sorted_by_blame(error: NotRewrapped) -> Failure {
 async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Option<Found>, ApplyError> {
     let Page { loaded: rings, damaged, last } = inner.page_past(open, after.clone(), PAGE).await?;
     let Some(last) = last else { return Ok(None) };
-    let (mut behind, mut again) = (Vec::new(), false);
-    for (escrow, key) in rings.iter().flat_map(Loaded::keys) {
+    let (mut behind, mut full) = (Vec::new(), None);
+    let all = rings.iter().enumerate().flat_map(|(at, loaded)| loaded.keys().map(move |key| (at, key)));
+    for (at, (escrow, key)) in all {
         let wraps = wraps_of(key)?;
         if wraps.is_empty() || !inner.keks.behind(&wraps, escrow) {
             continue;
@@ -302,13 +303,13 @@ async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Optio
         if u32::try_from(behind.len()).is_ok_and(|taken| taken < PAGE) {
             behind.push((key.row.id, owner_of(key, open.system.genesis.store)?, wraps, escrow));
         } else {
-            again = true;
+            full.get_or_insert(at);
         }
     }
-    let before_last = rings.len().checked_sub(2).and_then(|at| rings.get(at));
-    let before_last = before_last.map(|loaded| loaded.rows.head.name.clone()).or(after);
-    let after = if again { before_last } else { Some(last) };
-    Ok(Some(Found { rings, behind, damaged, after, again }))
+    // The keyring in which a key found no room is looked at again.
+    let before = full.map(|at| at.checked_sub(1).and_then(|at| rings.get(at)).map(|loaded| &loaded.rows.head.name));
+    let after = before.map_or(Some(last), |before| before.cloned().or(after));
+    Ok(Some(Found { rings, behind, damaged, after, again: full.is_some() }))
 }
 
 /// Waits for a commit that was begun.

@@ -69,6 +69,11 @@ impl Judge {
         std::iter::once(*query).chain(rule).any(|query| self.slice(&query).is_some_and(|slice| slice.looks_at_time))
     }
 
+    /// Whether a `no` may be a yes at another time, or by another proof of the same principal.
+    pub(super) fn may_change(&self, query: &Query<'_>) -> bool {
+        self.slice(query).is_some_and(|slice| slice.permits && (slice.looks_at_time || slice.looks_at_proof))
+    }
+
     /// Whether a `permit` could apply to an action of a principal.
     pub(super) fn may_permit(&self, kind: PrincipalKind, name: &PrincipalName, action: Action) -> bool {
         self.slices.find(kind, name, action).is_some_and(|slice| slice.permits)

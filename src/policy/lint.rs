@@ -88,19 +88,19 @@ fn occurs(attribute: &str, code: &str) -> bool {
     }
 }
 
-/// Whether a policy can see the time: it names `context.now`, or takes the whole context as a value.
-pub(super) fn looks_at_time(policy: &Policy) -> bool {
-    policy.to_json().map_or(true, |json| names_now(&json))
+/// Whether a policy can see an attribute of the context: it names it, or takes the whole context as a value.
+pub(super) fn looks_at(policy: &Policy, attribute: &str) -> bool {
+    policy.to_json().map_or(true, |json| names(&json, attribute))
 }
 
-fn names_now(json: &Value) -> bool {
+fn names(json: &Value, sought: &str) -> bool {
     match json {
         Value::Object(_) if is_context(json) => true,
         Value::Object(map) => map.iter().any(|(op, operand)| match context_attribute(op, operand) {
-            Some(attribute) => attribute == "now",
-            None => names_now(operand),
+            Some(attribute) => attribute == sought,
+            None => names(operand, sought),
         }),
-        Value::Array(items) => items.iter().any(names_now),
+        Value::Array(items) => items.iter().any(|item| names(item, sought)),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }

@@ -171,6 +171,11 @@ impl Policy {
         mint(answer, ask)
     }
 
+    /// Whether who is refused now may be permitted the same at another time, or by another proof.
+    pub fn may_change(&self, ask: &Ask<'_>) -> bool {
+        self.judge.may_change(&Query::of(ask))
+    }
+
     /// Decides without looking at the cache or filling it.
     pub fn decide_afresh(&self, ask: &Ask<'_>) -> Result<Permit, Denial> {
         mint(self.evaluate(&Query::of(ask)), ask)

@@ -20,6 +20,8 @@ pub(super) struct Slice {
     pub(super) policies: PolicySet,
     /// Whether a policy looks at the time: then the answer holds for one instant only.
     pub(super) looks_at_time: bool,
+    /// Whether a policy looks at how the principal proved who it is: then it may be another answer by another proof.
+    pub(super) looks_at_proof: bool,
     /// Whether there is a `permit` among them.
     pub(super) permits: bool,
 }
@@ -77,7 +79,8 @@ fn slice(
         let named =
             !explicit || policy.effect() == Effect::Forbid || policy.action_constraint() != ActionConstraint::Any;
         if named && scope_has_action(policy, action) && scope_has_principal(policy, kind, principal) {
-            slice.looks_at_time |= lint::looks_at_time(policy);
+            slice.looks_at_time |= lint::looks_at(policy, "now");
+            slice.looks_at_proof |= lint::looks_at(policy, "proof");
             slice.permits |= policy.effect() == Effect::Permit;
             slice.policies.add(policy.clone()).map_err(|error| PolicyError::one(error.to_string()))?;
         }

@@ -11,7 +11,7 @@ use crate::keyring::KeyringView;
 use crate::names::{Context, KeyringName, Purpose};
 use crate::operations::rewrap::{IntoPlace, PermittedRewrap, Rewrap, RewrapItem, Rewrapped};
 use crate::operations::{self, ItemError};
-use crate::policy::{Action, Denial, Permit};
+use crate::policy::{Action, Denial, DenialReason, Permit, Policy};
 
 use super::account::Account;
 use super::data::{Located, item_refusal, refused, relevant};
@@ -74,7 +74,7 @@ impl Service {
         }
         let (mut permitted, mut denied) = (Vec::with_capacity(groups.len()), None);
         for (moves, (partition_key, places)) in groups {
-            match self.permits(&moves, rewrap.purpose, asker) {
+            match self.permits(&policy, &moves, rewrap.purpose, asker) {
                 Ok((permit, into)) => {
                     permitted.push(PermittedRewrap { permit, into, places, partition_key: partition_key.clone() });
                 }
@@ -96,16 +96,20 @@ impl Service {
     /// To rewrap here; and for another place to rewrap and to seal there.
     fn permits(
         &self,
+        policy: &Policy,
         (keyring, old, new): &Moves<'_>,
         purpose: Option<Purpose>,
         asker: &Asker<'_>,
     ) -> Result<(Permit, Option<IntoPlace>), Denial> {
-        let policy = self.policy.load();
         let decide = |action, pairs, purpose| policy.decide(&self.ask(action, Some(keyring), pairs, purpose, asker));
         let permit = decide(Action::Rewrap, old, purpose)?;
         let Some(new) = new else { return Ok((permit, None)) };
         let into = IntoPlace { rewrap: decide(Action::Rewrap, new, purpose)?, seal: decide(Action::Seal, new, None)? };
         if old != new {
+            // What no purpose opens now may open tomorrow: then nobody knows today what the move would widen.
+            if policy.may_change(&self.ask(Action::Open, Some(keyring), new, purpose, asker)) {
+                return Err(Denial { reason: DenialReason::NoPermit });
+            }
             for purpose in Purpose::ALL {
                 if decide(Action::Open, new, Some(*purpose)).is_ok() {
                     let _may_open_it_already = decide(Action::Open, old, Some(*purpose))?;

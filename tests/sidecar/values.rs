@@ -235,6 +235,27 @@ fn a_value_takes_a_new_context_only_where_both_places_and_its_readers_allow_it()
 }
 
 #[test]
+fn a_value_stays_where_it_is_if_what_its_mover_may_read_depends_on_time_or_proof() {
+    for rule in ["context.proof == \"token\"", "context.now > datetime(\"2099-01-01\")"] {
+        let setup = Setup::new();
+        let policy = format!(
+            "permit (principal == Operator::\"operator\", action, resource);
+             permit (principal == Service::\"demo\", action in [Action::\"seal\", Action::\"rewrap\"], resource);
+             permit (principal == Service::\"demo\", action == Action::\"open\", resource)
+               when {{ context.fields has path && context.fields.path == \"name\" && {rule} }};"
+        );
+        std::fs::write(setup.root().join("policies/development.cedar"), policy).unwrap();
+        setup.edit_config(|text| text.replace("[policy]\n", "[policy]\ncontext_keys = [\"path\"]\n"));
+        let _serving = setup.serve();
+        setup.keyring();
+        let note = seal(&setup, "note");
+        let moved = rewrap(&setup, &json!({ "sealed": note, "context": place("note"), "new_context": place("name") }));
+        assert_eq!((moved.0, &moved.1["code"]), (403, &json!("denied")), "{rule}: tomorrow it could be read there");
+        assert_eq!(rewrap(&setup, &json!({ "sealed": note, "context": place("note") })).0, 200, "{rule}");
+    }
+}
+
+#[test]
 fn values_move_between_patients_and_neither_from_nor_to_one_who_was_shredded() {
     let setup = Setup::new();
     let _serving = setup.serve();

@@ -63,7 +63,14 @@ pub fn step_lookup(
 ) -> Result<Life, Forbidden> {
     let next = life.step(step, &Facts { other_active: None, ..*facts }, now, cause)?;
     match step {
-        Step::Activate | Step::Resume => room(others)?,
+        Step::Activate | Step::Resume => {
+            room(others)?;
+            // The newest keeps its place while it is suspended: two older ones must not both be the previous one.
+            let live = |(other, life): &&(u32, &Life)| *other < newest(others) && life.state() == KeyState::Active;
+            if let Some((oldest, _)) = others.iter().find(live).filter(|_| number < newest(others)) {
+                return Err(Forbidden::TwoLive { oldest: *oldest });
+            }
+        }
         Step::Deactivate if number > newest(others) => return Err(Forbidden::Newest { number }),
         _ => {}
     }

@@ -80,7 +80,13 @@ impl Inner {
         let seat = match self.partitions.take_seat(name, asked).await {
             // Whoever fetched it may have been overtaken by a shredding.
             Ok(_) if open.directory().is_shredded(name) => return Err(UnlockError::Shredded),
-            Ok(slot) => return Ok(Unlock::Ready(slot)),
+            Ok(slot) => {
+                // Whoever fetched it may have been allowed more: each looks at the data key for its own action.
+                let moving = || UnlockError::Unavailable("the partition is being moved".to_owned());
+                let parent = ring.version(slot.parent).ok_or_else(moving)?;
+                self.parent_slot(ring, parent, asks).await?;
+                return Ok(Unlock::Ready(slot));
+            }
             Err(seat) => seat,
         };
         // What is known before the row is read is there; what another task makes or shreds meanwhile may be or not.

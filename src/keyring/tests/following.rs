@@ -28,7 +28,8 @@ async fn a_sidecar_that_stopped_is_named_until_its_lease_is_over_and_one_that_fo
     let before = one.head().unwrap().changes;
     world.clock.advance(Duration::from_secs(60));
     let change = world.suspend(&one, 30).await;
-    let until = Wall(NOON.0 + 360 * 1_000_000);
+    // A minute, the lease of five, and half a minute for the commit and the clocks.
+    let until = Wall(NOON.0 + 390 * 1_000_000);
     let (two_name, three_name) = (hex::encode([2; 16]), hex::encode([3; 16]));
     let following = one.following(Some(change)).await.unwrap();
     assert_eq!((following.change, following.others), (change, 2));
@@ -39,7 +40,7 @@ async fn a_sidecar_that_stopped_is_named_until_its_lease_is_over_and_one_that_fo
     two.acknowledge().await.unwrap();
     assert_eq!(behind(&one.following(Some(change)).await.unwrap()), [(&*three_name, before, until)]);
     assert_eq!(behind(&one.following(Some(before)).await.unwrap()), []);
-    world.clock.advance(Duration::from_secs(299));
+    world.clock.advance(Duration::from_secs(329));
     assert_eq!(behind(&two.following(Some(change)).await.unwrap()).len(), 2, "who made it has not said so either");
     world.clock.advance(Duration::from_secs(1));
     assert_eq!(behind(&two.following(Some(change)).await.unwrap()), [], "no lease outlives its time");
