@@ -100,7 +100,9 @@ const fn exit(error: &MoveError) -> Exit {
     match error {
         MoveError::Same | MoveError::Environment => Exit::Config,
         MoveError::Copy(CopyError::Different(_)) => Exit::Finding,
-        MoveError::Copy(CopyError::To(_) | CopyError::NotEmpty(_)) | MoveError::Mark(_) => Exit::CannotCreate,
+        MoveError::Copy(CopyError::To(_) | CopyError::NotEmpty(_)) | MoveError::Mark(_) | MoveError::Settle(_) => {
+            Exit::CannotCreate
+        }
         MoveError::Log(_) | MoveError::Append(_) => Exit::AuditLog,
         _ => Exit::Unavailable,
     }

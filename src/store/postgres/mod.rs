@@ -271,7 +271,11 @@ impl Core {
     }
 
     async fn look(&self, batch: &[Write]) -> Result<Fate, StoreError> {
-        let lease = self.take().await?;
+        // Also where the connection that we held alone was lost: its lock went with it, and we take one of our own.
+        let lease = self.pool.take().await?;
+        if !lease.stale {
+            schema::look_again(&lease).await.map_err(Fault::harmless)?;
+        }
         lease.set_broken(true);
         let looked = async {
             // Once we have the lock, whoever held it has ended; a standby may not have heard of it.
