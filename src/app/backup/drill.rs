@@ -16,6 +16,7 @@ use crate::names::{KekName, KeyVersionId, PrincipalName};
 use crate::operations::canary;
 use crate::store::{StoreError, sqlite};
 
+use super::super::cut_short::CutShort;
 use super::super::start::{StartError, pinned};
 use super::files::{self, FileError};
 use super::manifest::{Backup, BadBackup, Manifest, STORE};
@@ -314,9 +315,7 @@ fn production(config: &Config, disk: &Disk) -> Result<Lock, String> {
     if !config.state.log().exists() {
         return Err("there is no production log on this machine".to_owned());
     }
-    if config.state.restoring().exists() {
-        return Err("a restore was cut short here".to_owned());
-    }
+    CutShort::check(&config.state).map_err(|what| what.to_string())?;
     disk.lock_exclusive(&config.state.lock()).map_err(|_| "the sidecar runs".to_owned())
 }
 

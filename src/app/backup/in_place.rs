@@ -6,7 +6,6 @@
 //! have. What other sidecars changed after it and before the loss, this log may not have heard of.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::audit::{self, AppendError, Event, Log, Outcome, ReadError};
@@ -17,6 +16,7 @@ use crate::kek;
 use crate::keyring::{self, ApplyError, Keyrings, Pinned, StoreHead};
 use crate::store::{self, Reader, StoreError, sqlite};
 
+use super::super::cut_short::CutShort;
 use super::super::start::{StartError, pinned};
 use super::super::store::{described, without_mirror};
 use super::{Tell, all_keks, each_record, open_log, record};
@@ -40,9 +40,9 @@ pub enum InPlaceError {
     /// The state directory cannot be used.
     #[error("cannot use the state directory")]
     State(#[source] DurableError),
-    /// A restore was cut short.
-    #[error("{} is there: a restore was cut short", .0.display())]
-    Restoring(PathBuf),
+    /// A restore was cut short, or a joining: what is there is not whole.
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
     /// The log does not open.
     #[error("cannot open the audit log")]
     Log(#[from] audit::OpenError),
@@ -96,7 +96,7 @@ impl InPlaceError {
         match self {
             Self::State(DurableError::AlreadyLocked { .. }) => "stop the sidecar first".to_owned(),
             Self::State(_) => "name the configuration of a sidecar that was made by `keyward init`".to_owned(),
-            Self::Restoring(_) => "finish it: run the same `keyward restore` again".to_owned(),
+            Self::CutShort(what) => what.hint().to_owned(),
             Self::Log(_) | Self::Unread(_) | Self::Unpinned(_) | Self::Append(_) => {
                 "nothing was declared: `keyward audit verify` says what is wrong with the log".to_owned()
             }
@@ -137,9 +137,7 @@ pub async fn declare(
 ) -> Result<Declared, InPlaceError> {
     let disk = Disk::real();
     let _lock = disk.lock_exclusive(&config.state.lock()).map_err(InPlaceError::State)?;
-    if config.state.restoring().exists() {
-        return Err(InPlaceError::Restoring(config.state.restoring()));
-    }
+    CutShort::check(&config.state)?;
     let (log, opened) = open_log(config, &clock, &disk)?;
     let known = pinned(&log, &opened)?;
     let heads = Heads::of(&log)?;
