@@ -78,7 +78,9 @@ impl StartError {
     /// What the operator should do.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
+            Self::State(_) => {
+                "run `keyward init` once; if another keyward uses this directory, stop it first, or let it end if it is a backup"
+            }
             Self::CutShort(what) => what.hint(),
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
@@ -86,7 +88,8 @@ impl StartError {
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
             Self::Store(StoreError::Unavailable(_)) => {
-                "see that the database of [store] can be reached, then start again"
+                "see that the database of [store] can be reached, or, with a file, let the backup that reads it end; then \
+                 start again"
             }
             Self::Store(StoreError::Unsuitable(_)) => "change the database or its roles as docs/postgresql.md says",
             Self::Store(StoreError::NewerSchema { .. }) => {
