@@ -27,7 +27,7 @@ use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
 
-pub use crate::keyring::StoreHead;
+pub use crate::keyring::{ApplyError, StoreHead};
 pub use backup::{
     BackupError, BackupOptions, Declared, DrillError, DrillOptions, DrillReport, InPlaceError, Made, Manifest,
     RestoreError, RestoreOptions, Restored, back_up, declare, drill, record_drill, restore,

@@ -175,8 +175,9 @@ impl DrillError {
             Self::NoKek(_) => "name one of the configuration",
             Self::OtherStore { .. } => "record it in the log of its own store",
             Self::UnknownBackup(_) => {
-                "record it on the host that made the backup, whose log has store.backed_up with this digest; a backup that \
-                 nobody recorded is no evidence"
+                "record it on the host that made the backup, whose log has store.backed_up with this digest. A backup that a \
+                 running sidecar had to record is recorded once that sidecar runs: start it first. One that nobody \
+                 recorded is no evidence"
             }
             Self::Unread(_) | Self::Unpinned(_) => "`keyward audit verify` says what is wrong with the log",
             Self::CannotRecord(_) => {

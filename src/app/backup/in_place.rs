@@ -196,13 +196,18 @@ struct Missing {
 
 /// The heads of the store in force that a log names, oldest first.
 #[derive(Debug, Default)]
-struct Heads(Vec<StoreHead>);
+pub(super) struct Heads(Vec<StoreHead>);
 
 impl Heads {
-    fn of(log: &Log) -> Result<Self, InPlaceError> {
+    pub(super) fn of(log: &Log) -> Result<Self, ReadError> {
         let mut heads = Self::default();
         each_record(log, |record| heads.note(record))?;
         Ok(heads)
+    }
+
+    /// The first head after a change: every store that knows more, and is to be given up, passes through it.
+    pub(super) fn first_after(&self, changes: u64) -> Option<StoreHead> {
+        self.0.iter().find(|head| head.changes > changes).copied()
     }
 
     fn note(&mut self, record: &[u8]) {
@@ -213,9 +218,9 @@ impl Heads {
         let Ok(record) = serde_json::from_slice::<serde_json::Value>(record) else { return };
         let fact = |name: &str| record.get("facts")?.get(name)?.as_str()?.parse::<StoreHead>().ok();
         let Some(head) = fact("store_head") else { return };
-        if fact("abandoned_head").is_some() {
-            // What was given up is no head of the store in force.
-            self.0.retain(|known| known.changes < head.changes);
+        if let Some(given_up) = fact("abandoned_head") {
+            // What was given up is no head of the store in force, which may have gone on by itself since it was set back.
+            self.0.retain(|known| known.changes < head.changes.min(given_up.changes));
         }
         if self.0.last().is_none_or(|last| last.changes < head.changes) {
             self.0.push(head);
@@ -235,8 +240,8 @@ impl Heads {
             };
             common = links.iter().rev().find(passed).map_or(common, |link| link.seq);
         }
-        let first = self.0.iter().find(|head| head.changes > common);
-        Ok(first.zip(self.0.last()).map(|(first, newest)| Missing { common, first: *first, newest: newest.changes }))
+        let first = self.first_after(common);
+        Ok(first.zip(self.0.last()).map(|(first, newest)| Missing { common, first, newest: newest.changes }))
     }
 }
 
@@ -268,5 +273,17 @@ mod tests {
         heads.note(&record(&[("backup_head", head(9, 9))]));
         heads.note(&record(&[("store_head", head(3, 2))]));
         assert_eq!(heads.0, [head(1, 1), head(2, 1), head(3, 2)]);
+        assert_eq!(heads.first_after(1), Some(head(2, 1)));
+        assert_eq!(heads.first_after(3), None);
+    }
+
+    #[test]
+    fn what_was_given_up_is_forgotten_also_where_the_declared_store_had_gone_on_by_itself() {
+        let mut heads = Heads::default();
+        for newer in [head(5, 1), head(8, 1), head(10, 1)] {
+            heads.note(&record(&[("store_head", newer)]));
+        }
+        heads.note(&record(&[("abandoned_head", head(8, 1)), ("store_head", head(9, 2))]));
+        assert_eq!(heads.0, [head(5, 1), head(9, 2)]);
     }
 }

@@ -145,6 +145,9 @@ impl BackupError {
             Self::Unverified(ApplyError::Unavailable(_)) => {
                 format!("make the primary or the escrow reachable, or copy unverified with --without-kek; {again}")
             }
+            Self::Unverified(ApplyError::Refused(_)) => {
+                format!("no backup was made: see what the error says of the store that [store] names; {again}")
+            }
             Self::Unverified(_) => {
                 "the store itself is damaged: keep older backups, and see what the error says to do".to_owned()
             }

@@ -121,6 +121,9 @@ pub enum RestoreError {
     /// The log cannot be made or opened.
     #[error("cannot make the audit log")]
     Log(#[from] audit::OpenError),
+    /// It cannot be read back.
+    #[error("cannot read the audit log")]
+    Unread(#[from] audit::ReadError),
     /// It does not say which store it belongs to.
     #[error(transparent)]
     Unpinned(#[from] StartError),
