@@ -12,6 +12,7 @@ use crate::service;
 use crate::store::{StoreError, sqlite};
 use crate::{audit, kek, store};
 
+use super::cut_short::JOINING;
 use super::standing::Started;
 use super::start::policy_settings;
 
@@ -138,7 +139,7 @@ pub async fn join(
     // Crash state: until the log names the head, no sidecar starts here. One whose log names none would believe the store
     // as it is.
     let (disk, marker) = (Disk::real(), config.state.restoring());
-    disk.write_new(&marker, b"init --join", 0o600)?;
+    disk.write_new(&marker, JOINING.as_bytes(), 0o600)?;
     let log = site.log(config, &genesis, clock.clone())?;
     let facts = vec![("store_head", newest.to_string())];
     service::note(&log, &clock, &policy, Event::StoreJoined, facts).await.map_err(audit::OpenError::Append)?;

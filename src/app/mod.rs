@@ -2,6 +2,7 @@
 
 mod backup;
 mod board;
+mod cut_short;
 mod events;
 mod found;
 mod keks;
@@ -26,11 +27,12 @@ use crate::server::health::{Board, Part, State};
 use crate::server::{self, Server};
 use crate::service::Service;
 
-pub use crate::keyring::StoreHead;
+pub use crate::keyring::{ApplyError, StoreHead};
 pub use backup::{
     BackupError, BackupOptions, Declared, DrillError, DrillOptions, DrillReport, InPlaceError, Made, Manifest,
     RestoreError, RestoreOptions, Restored, back_up, declare, drill, record_drill, restore,
 };
+pub use cut_short::CutShort;
 pub use found::{FoundError, Founded, found, join};
 pub use keks::{
     KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,

@@ -1,6 +1,5 @@
 //! In what order does a sidecar start? The log first, since even a refused start is to be recorded.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
+use super::cut_short::CutShort;
 use super::standing::Standing;
 use super::upkeep::{Upkeep, bound};
 use super::{App, events, note};
@@ -37,8 +37,8 @@ pub enum StartError {
     #[error("cannot use the state directory")]
     State(#[from] DurableError),
     /// A restore was cut short, or a joining.
-    #[error("{} is there: a restore was cut short, or an `init --join`", .0.display())]
-    Restoring(PathBuf),
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
     /// The policy files cannot be read.
     #[error("cannot read the policies")]
     PolicyFiles(#[from] PolicyReadError),
@@ -78,18 +78,18 @@ impl StartError {
     /// What the operator should do.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::State(_) => "run `keyward init` once; if another keyward uses this directory, stop it first",
-            Self::Restoring(_) => {
-                "run the same `keyward restore` again: it begins anew and finishes; after an `init --join`, whose log holds \
-                 nothing yet, remove the state directory and join again"
+            Self::State(_) => {
+                "run `keyward init` once; if another keyward uses this directory, stop it first, or let it end if it is a backup"
             }
+            Self::CutShort(what) => what.hint(),
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Identity(_) => "give each uid and token to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
             Self::Store(StoreError::Unavailable(_)) => {
-                "see that the database of [store] can be reached, then start again"
+                "see that the database of [store] can be reached, or, with a file, let the backup that reads it end; then \
+                 start again"
             }
             Self::Store(StoreError::Unsuitable(_)) => "change the database or its roles as docs/postgresql.md says",
             Self::Store(StoreError::NewerSchema { .. }) => {
@@ -122,9 +122,7 @@ impl App {
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
         let disk = Disk::real();
         let lock = disk.lock_exclusive(&config.state.lock())?;
-        if config.state.restoring().exists() {
-            return Err(StartError::Restoring(config.state.restoring()));
-        }
+        CutShort::check(&config.state)?;
         let policy = Policy::load(&policy_settings(&config)?)?;
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;

@@ -80,6 +80,9 @@ pub enum MoveError {
     /// The log takes no records.
     #[error("the store was moved, but the audit log did not take the record")]
     Append(#[from] AppendError),
+    /// The old store is closed, but another process reads its file.
+    #[error("the store was moved, but the old file could not be put away")]
+    Settle(#[source] StoreError),
     /// The old store is closed, but its file still has its name.
     #[error("the store was moved, but the old file could not be renamed")]
     Mark(#[source] DurableError),
@@ -100,9 +103,12 @@ impl MoveError {
                 "the store that --config names must open; nothing was changed".to_owned()
             }
             Self::Copy(CopyError::To(StoreError::Unavailable(_) | StoreError::Unsuitable(_))) => {
+                format!("the old store is untouched; see that {target} can be used, and begin again")
+            }
+            // A file may be an unfinished copy; a database is called a store only when it is a whole one.
+            Self::Copy(CopyError::To(StoreError::Exists(_))) if matches!(to.store, Settings::Postgresql(_)) => {
                 format!(
-                    "the old store is untouched; see that {target} can be used, empty it ({}), and begin again",
-                    emptied(to)
+                    "the old store is untouched; {target} holds a whole store, perhaps one in use: name an empty place"
                 )
             }
             Self::Copy(_) => format!(
@@ -117,10 +123,18 @@ impl MoveError {
                 "make one of the key-encryption keys reachable, and the store; nothing was changed".to_owned()
             }
             Self::NotAdmitted(_) => "nothing was changed; see what the error says to do".to_owned(),
+            Self::Close(ApplyError::Unsettled(_)) => format!(
+                "nobody knows whether the old store is closed, so empty nothing: start the sidecar with the old [store]. If \
+                 it is refused as moved, {target} is the store; if it serves, nothing was moved: stop it, empty {target} \
+                 ({}), and begin again",
+                emptied(to)
+            ),
             Self::Close(_) => {
                 format!("the old store is the one that counts: empty {target} ({}), and begin again", emptied(to))
             }
-            Self::Append(_) | Self::Mark(_) => format!("{target} is the store now, and the old one is closed"),
+            Self::Append(_) | Self::Mark(_) | Self::Settle(_) => {
+                format!("{target} is the store now, and the old one is closed: go on with {target}")
+            }
         }
     }
 }
@@ -160,7 +174,7 @@ pub async fn migrate_store(
     let old = match &source {
         Settings::Sqlite(file) => {
             // What closes it lies in its WAL: opening moves that into the file.
-            drop(store::open(&source).await.map_err(CopyError::From)?);
+            drop(store::open(&source).await.map_err(MoveError::Settle)?);
             Old::Renamed(backup::set_aside(&disk, &file.path, "moved").map_err(MoveError::Mark)?)
         }
         Settings::Postgresql(database) => {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::app::{self, BackupError, BackupOptions, InPlaceError, Manifest, RestoreError, RestoreOptions};
+use crate::app::{self, ApplyError, BackupError, BackupOptions, InPlaceError, Manifest, RestoreError, RestoreOptions};
 use crate::clock::SystemClock;
 use crate::config::Config;
 
@@ -79,7 +79,10 @@ impl Backup {
         if made.recorded {
             println!("keep the digest apart from the backup; it stands in the log as store.backed_up");
         } else {
-            println!("keep the digest apart from the backup; the sidecar that runs here has not recorded it yet");
+            println!("keep the digest apart from the backup; it is not recorded yet");
+            println!(
+                "the sidecar of this state directory records it as soon as it runs: start it before a drill of this backup"
+            );
         }
         println!("next: keyward drill restore --from {} --signed-off-by NAME", self.to.display());
         Ok(ExitCode::SUCCESS)
@@ -126,8 +129,9 @@ fn declare(config: &Config, accept: Option<u64>) -> Result<ExitCode, Failure> {
     });
     let failed = |error: InPlaceError| {
         let exit = match error {
+            InPlaceError::NotAdmitted(ApplyError::Unavailable(_)) => Exit::Unavailable,
             InPlaceError::Lost { .. } | InPlaceError::Moved { .. } | InPlaceError::NotAdmitted(_) => Exit::Finding,
-            InPlaceError::Log(_) | InPlaceError::Append(_) => Exit::AuditLog,
+            InPlaceError::Log(_) | InPlaceError::Unread(_) | InPlaceError::Append(_) => Exit::AuditLog,
             _ => Exit::Unavailable,
         };
         Failure::new(exit, chain(&error)).hint(error.hint(config))
@@ -169,6 +173,8 @@ pub(super) fn uid() -> u32 {
 const fn backup_exit(error: &BackupError) -> Exit {
     match error {
         BackupError::Exists(_) | BackupError::Write(_) => Exit::CannotCreate,
+        BackupError::Unverified(ApplyError::Unavailable(_)) => Exit::Unavailable,
+        BackupError::Unverified(_) => Exit::Finding,
         BackupError::LogCopy(_) | BackupError::Unrecorded { .. } => Exit::AuditLog,
         _ => Exit::Unavailable,
     }
@@ -176,12 +182,14 @@ const fn backup_exit(error: &BackupError) -> Exit {
 
 const fn restore_exit(error: &RestoreError) -> Exit {
     match error {
+        RestoreError::NotAdmitted(ApplyError::Unavailable(_)) => Exit::Unavailable,
+        RestoreError::NotAdmitted(_) => Exit::Finding,
         RestoreError::Bad(_) | RestoreError::OtherHistory(_) | RestoreError::Forked(_) | RestoreError::Lost { .. } => {
             Exit::Finding
         }
         RestoreError::Environment(..) | RestoreError::OtherStoreKey => Exit::Config,
         RestoreError::HasStore(_) | RestoreError::HasLog(_) | RestoreError::Write(_) => Exit::CannotCreate,
-        RestoreError::Log(_) | RestoreError::Append(_) => Exit::AuditLog,
+        RestoreError::Log(_) | RestoreError::Unread(_) | RestoreError::Append(_) => Exit::AuditLog,
         _ => Exit::Unavailable,
     }
 }

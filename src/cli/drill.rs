@@ -119,7 +119,7 @@ fn ended(report: &DrillReport) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     Err(Failure::new(Exit::Finding, "the drill FAILED: not everything came back by this key-encryption key alone")
-        .hint("wrap what is missing by the escrow (`keyward kek rewrap`), back up anew, and hold the drill again"))
+        .hint("wrap what is missing by the escrow (`keyward kek rewrap --trigger architecture`), back up anew, and hold the drill again"))
 }
 
 fn failed(error: &DrillError) -> Failure {

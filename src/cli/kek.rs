@@ -138,7 +138,9 @@ fn next(kek: &KekName, version: u32, uptake: app::Uptake) -> Vec<String> {
         app::Uptake::AtOnce => vec![at_once.to_owned()],
     };
     steps.push(
-        "keyward kek rewrap: every key is wrapped by the new version, each proven before its old wrap goes".into(),
+        "keyward kek rewrap --trigger schedule (or why it is done): every key is wrapped by the new version, each proven \
+         before its old wrap goes"
+            .into(),
     );
     steps.push(format!(
         "keep the older versions until nothing is wrapped by them: backups of {kek} may need them longer"

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::app::{self, CopyError, MoveError, Old};
+use crate::app::{self, ApplyError, CopyError, MoveError, Old};
 use crate::clock::SystemClock;
 use crate::config::Config;
 
@@ -99,8 +99,11 @@ async fn migrate(config: &Config, to: &Config) -> Result<app::Moved, Failure> {
 const fn exit(error: &MoveError) -> Exit {
     match error {
         MoveError::Same | MoveError::Environment => Exit::Config,
-        MoveError::Copy(CopyError::Different(_)) => Exit::Finding,
-        MoveError::Copy(CopyError::To(_) | CopyError::NotEmpty(_)) | MoveError::Mark(_) => Exit::CannotCreate,
+        MoveError::NotAdmitted(ApplyError::Unavailable(_)) => Exit::Unavailable,
+        MoveError::NotAdmitted(_) | MoveError::Copy(CopyError::Different(_)) => Exit::Finding,
+        MoveError::Copy(CopyError::To(_) | CopyError::NotEmpty(_)) | MoveError::Mark(_) | MoveError::Settle(_) => {
+            Exit::CannotCreate
+        }
         MoveError::Log(_) | MoveError::Append(_) => Exit::AuditLog,
         _ => Exit::Unavailable,
     }

@@ -76,7 +76,9 @@ impl Service {
             Retirement::Done(report) => Ok(Answer::Wraps(report)),
             Retirement::Needed(left) => {
                 let which = version.map_or_else(String::new, |version| format!(" v{version}"));
-                let why = format!("{left} keys are wrapped by {kek}{which}: `keyward kek rewrap` moves them");
+                let why = format!(
+                    "{left} keys are wrapped by {kek}{which}: `keyward kek rewrap --trigger architecture` moves them"
+                );
                 Err(Refusal::because(Code::InUse, why))
             }
         }

@@ -47,7 +47,7 @@ pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
 /// The same for a sidecar that lives through outages: a database that cannot be reached now is opened when it can be.
 pub async fn attach(settings: &Settings) -> Result<Opened, StoreError> {
     match settings {
-        Settings::Sqlite(settings) => sqlite::open(settings).await,
+        Settings::Sqlite(settings) => sqlite::open_after_readers(settings).await,
         Settings::Postgresql(settings) => Ok(with_mirror(postgres::attach(settings).await?, settings).await),
     }
 }

@@ -27,7 +27,7 @@ fn a_key_in_a_file_is_shown_and_rotated_and_a_second_run_makes_nothing() {
     assert!(rotated.contains("version     1 opens\nversion     2 wraps and opens\n"), "{rotated}");
     assert!(rotated.contains("made        version 2 in "), "{rotated}");
     assert!(rotated.contains("next: 1. nothing in the configuration"), "{rotated}");
-    assert!(rotated.contains("next: 2. keyward kek rewrap: "), "{rotated}");
+    assert!(rotated.contains("next: 2. keyward kek rewrap --trigger "), "{rotated}");
     let (code, again, _) = rotate();
     assert_eq!(code, Some(0));
     assert!(again.contains("version 2 was there: nothing was made\n"), "{again}");

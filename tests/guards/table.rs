@@ -171,6 +171,7 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "keyring::KekUse"),
     ("server", "keyring::RewrapReport"),
     ("server", "keyring::RewrapStep"),
+    ("cli", "keyring::ApplyError"),
     ("cli", "keyring::StoreHead"),
     ("server", "keyring::KeyState"),
     ("server", "keyring::KeyringView"),

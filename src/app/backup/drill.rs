@@ -16,6 +16,7 @@ use crate::names::{KekName, KeyVersionId, PrincipalName};
 use crate::operations::canary;
 use crate::store::{StoreError, sqlite};
 
+use super::super::cut_short::CutShort;
 use super::super::start::{StartError, pinned};
 use super::files::{self, FileError};
 use super::manifest::{Backup, BadBackup, Manifest, STORE};
@@ -174,8 +175,9 @@ impl DrillError {
             Self::NoKek(_) => "name one of the configuration",
             Self::OtherStore { .. } => "record it in the log of its own store",
             Self::UnknownBackup(_) => {
-                "record it on the host that made the backup, whose log has store.backed_up with this digest; a backup that \
-                 nobody recorded is no evidence"
+                "record it on the host that made the backup, whose log has store.backed_up with this digest. A backup that a \
+                 running sidecar had to record is recorded once that sidecar runs: start it first. One that nobody \
+                 recorded is no evidence"
             }
             Self::Unread(_) | Self::Unpinned(_) => "`keyward audit verify` says what is wrong with the log",
             Self::CannotRecord(_) => {
@@ -314,9 +316,7 @@ fn production(config: &Config, disk: &Disk) -> Result<Lock, String> {
     if !config.state.log().exists() {
         return Err("there is no production log on this machine".to_owned());
     }
-    if config.state.restoring().exists() {
-        return Err("a restore was cut short here".to_owned());
-    }
+    CutShort::check(&config.state).map_err(|what| what.to_string())?;
     disk.lock_exclusive(&config.state.lock()).map_err(|_| "the sidecar runs".to_owned())
 }
 

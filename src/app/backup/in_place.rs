@@ -6,7 +6,6 @@
 //! have. What other sidecars changed after it and before the loss, this log may not have heard of.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::audit::{self, AppendError, Event, Log, Outcome, ReadError};
@@ -17,6 +16,7 @@ use crate::kek;
 use crate::keyring::{self, ApplyError, Keyrings, Pinned, StoreHead};
 use crate::store::{self, Reader, StoreError, sqlite};
 
+use super::super::cut_short::CutShort;
 use super::super::start::{StartError, pinned};
 use super::super::store::{described, without_mirror};
 use super::{Tell, all_keks, each_record, open_log, record};
@@ -40,9 +40,9 @@ pub enum InPlaceError {
     /// The state directory cannot be used.
     #[error("cannot use the state directory")]
     State(#[source] DurableError),
-    /// A restore was cut short.
-    #[error("{} is there: a restore was cut short", .0.display())]
-    Restoring(PathBuf),
+    /// A restore was cut short, or a joining: what is there is not whole.
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
     /// The log does not open.
     #[error("cannot open the audit log")]
     Log(#[from] audit::OpenError),
@@ -96,7 +96,7 @@ impl InPlaceError {
         match self {
             Self::State(DurableError::AlreadyLocked { .. }) => "stop the sidecar first".to_owned(),
             Self::State(_) => "name the configuration of a sidecar that was made by `keyward init`".to_owned(),
-            Self::Restoring(_) => "finish it: run the same `keyward restore` again".to_owned(),
+            Self::CutShort(what) => what.hint().to_owned(),
             Self::Log(_) | Self::Unread(_) | Self::Unpinned(_) | Self::Append(_) => {
                 "nothing was declared: `keyward audit verify` says what is wrong with the log".to_owned()
             }
@@ -137,9 +137,7 @@ pub async fn declare(
 ) -> Result<Declared, InPlaceError> {
     let disk = Disk::real();
     let _lock = disk.lock_exclusive(&config.state.lock()).map_err(InPlaceError::State)?;
-    if config.state.restoring().exists() {
-        return Err(InPlaceError::Restoring(config.state.restoring()));
-    }
+    CutShort::check(&config.state)?;
     let (log, opened) = open_log(config, &clock, &disk)?;
     let known = pinned(&log, &opened)?;
     let heads = Heads::of(&log)?;
@@ -198,13 +196,18 @@ struct Missing {
 
 /// The heads of the store in force that a log names, oldest first.
 #[derive(Debug, Default)]
-struct Heads(Vec<StoreHead>);
+pub(super) struct Heads(Vec<StoreHead>);
 
 impl Heads {
-    fn of(log: &Log) -> Result<Self, InPlaceError> {
+    pub(super) fn of(log: &Log) -> Result<Self, ReadError> {
         let mut heads = Self::default();
         each_record(log, |record| heads.note(record))?;
         Ok(heads)
+    }
+
+    /// The first head after a change: every store that knows more, and is to be given up, passes through it.
+    pub(super) fn first_after(&self, changes: u64) -> Option<StoreHead> {
+        self.0.iter().find(|head| head.changes > changes).copied()
     }
 
     fn note(&mut self, record: &[u8]) {
@@ -215,9 +218,9 @@ impl Heads {
         let Ok(record) = serde_json::from_slice::<serde_json::Value>(record) else { return };
         let fact = |name: &str| record.get("facts")?.get(name)?.as_str()?.parse::<StoreHead>().ok();
         let Some(head) = fact("store_head") else { return };
-        if fact("abandoned_head").is_some() {
-            // What was given up is no head of the store in force.
-            self.0.retain(|known| known.changes < head.changes);
+        if let Some(given_up) = fact("abandoned_head") {
+            // What was given up is no head of the store in force, which may have gone on by itself since it was set back.
+            self.0.retain(|known| known.changes < head.changes.min(given_up.changes));
         }
         if self.0.last().is_none_or(|last| last.changes < head.changes) {
             self.0.push(head);
@@ -237,8 +240,8 @@ impl Heads {
             };
             common = links.iter().rev().find(passed).map_or(common, |link| link.seq);
         }
-        let first = self.0.iter().find(|head| head.changes > common);
-        Ok(first.zip(self.0.last()).map(|(first, newest)| Missing { common, first: *first, newest: newest.changes }))
+        let first = self.first_after(common);
+        Ok(first.zip(self.0.last()).map(|(first, newest)| Missing { common, first, newest: newest.changes }))
     }
 }
 
@@ -270,5 +273,17 @@ mod tests {
         heads.note(&record(&[("backup_head", head(9, 9))]));
         heads.note(&record(&[("store_head", head(3, 2))]));
         assert_eq!(heads.0, [head(1, 1), head(2, 1), head(3, 2)]);
+        assert_eq!(heads.first_after(1), Some(head(2, 1)));
+        assert_eq!(heads.first_after(3), None);
+    }
+
+    #[test]
+    fn what_was_given_up_is_forgotten_also_where_the_declared_store_had_gone_on_by_itself() {
+        let mut heads = Heads::default();
+        for newer in [head(5, 1), head(8, 1), head(10, 1)] {
+            heads.note(&record(&[("store_head", newer)]));
+        }
+        heads.note(&record(&[("abandoned_head", head(8, 1)), ("store_head", head(9, 2))]));
+        assert_eq!(heads.0, [head(5, 1), head(9, 2)]);
     }
 }

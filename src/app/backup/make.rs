@@ -22,6 +22,7 @@ use crate::operations::{ItemError, canary};
 use crate::store::{self, CopyError, Counts, Reader, StoreError, sqlite};
 use crate::{crypto, kek};
 
+use super::super::cut_short::CutShort;
 use super::super::start::StartError;
 use super::super::store::without_mirror;
 use super::files::{self, Digest, FileError};
@@ -69,9 +70,9 @@ pub enum BackupError {
     /// There is none, or it is somebody else's.
     #[error("cannot use the state directory")]
     State(#[source] DurableError),
-    /// A restore was cut short: what is there is not whole.
-    #[error("{} is there: a restore was cut short", .0.display())]
-    Restoring(PathBuf),
+    /// A restore was cut short, or a joining: what is there is not whole.
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
     /// A file cannot be read or written.
     #[error("cannot copy a file")]
     File(#[from] FileError),
@@ -137,12 +138,15 @@ impl BackupError {
         match self {
             Self::Exists(_) => "name a new directory: a backup is never written over".to_owned(),
             Self::State(_) => "name the configuration of a sidecar that was made by `keyward init`".to_owned(),
-            Self::Restoring(_) => "finish it: run the same `keyward restore` again".to_owned(),
+            Self::CutShort(what) => what.hint().to_owned(),
             Self::LogCopy(_) => format!(
                 "after a crash, `keyward serve` once recovers a torn end; else `keyward audit verify` names the damage. Then {again}"
             ),
             Self::Unverified(ApplyError::Unavailable(_)) => {
                 format!("make the primary or the escrow reachable, or copy unverified with --without-kek; {again}")
+            }
+            Self::Unverified(ApplyError::Refused(_)) => {
+                format!("no backup was made: see what the error says of the store that [store] names; {again}")
             }
             Self::Unverified(_) => {
                 "the store itself is damaged: keep older backups, and see what the error says to do".to_owned()
@@ -175,9 +179,7 @@ pub async fn back_up(
         Err(DurableError::AlreadyLocked { .. }) => None,
         Err(error) => return Err(BackupError::State(error)),
     };
-    if config.state.restoring().exists() {
-        return Err(BackupError::Restoring(config.state.restoring()));
-    }
+    CutShort::check(&config.state)?;
     disk.create_dir(&options.to, 0o700).map_err(|error| match error {
         DurableError::Exists { path } => BackupError::Exists(path),
         other => other.into(),

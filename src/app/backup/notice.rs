@@ -22,6 +22,8 @@ use crate::service::Service;
 const NAME: &str = "backed-up-";
 /// How often a running sidecar looks.
 const LOOK: Duration = Duration::from_secs(2);
+/// Hexadecimal digits of a digest.
+const DIGEST: usize = 64;
 /// Notices are small; what is larger is none.
 const MOST: u64 = 4_096;
 
@@ -94,7 +96,10 @@ pub(in crate::app) async fn record_notices(service: Arc<Service>, state: StateDi
 
 fn left(state: &StateDir) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(&state.0).into_iter().flatten().flatten();
-    let is_notice = |name: &std::ffi::OsStr| name.to_str().is_some_and(|name| name.starts_with(NAME));
+    // No draft of one, which is not durable yet and is about to get its name.
+    let is_notice = |name: &std::ffi::OsStr| {
+        name.to_str().and_then(|name| name.strip_prefix(NAME)).is_some_and(|digest| digest.len() == DIGEST)
+    };
     entries.filter(|entry| is_notice(&entry.file_name())).map(|entry| entry.path()).collect()
 }
 
@@ -109,7 +114,9 @@ mod tests {
         let head = StoreHead { changes: 3, digest: [7; 32] }.to_string();
         let notice = Notice { digest: "ab".repeat(32), head, keyrings: 1, keys: 2, records: 3, os_user: 4 };
         notice.leave(&state, &Disk::real()).unwrap();
-        assert_eq!(left(&state), [notice.path(&state)]);
+        let draft = notice.path(&state).with_extension("draft");
+        std::fs::copy(notice.path(&state), draft).unwrap();
+        assert_eq!(left(&state), [notice.path(&state)], "a draft is none yet");
         assert_eq!(Notice::read(&notice.path(&state)), Some(notice.clone()));
         assert!(
             notice.facts().iter().all(|(name, _)| *name != "store_head"),

@@ -5,6 +5,7 @@ use crate::audit::verify::verify;
 use crate::audit::{Event, Outcome, VerifierKey};
 
 use super::super::start::pinned;
+use super::in_place::Heads;
 use super::manifest::LOG;
 use super::restore::{RestoreError, Restored, Work, lost};
 use super::{Tell, open_log, pinned_by, record};
@@ -36,7 +37,9 @@ pub(super) async fn rebase(work: &Work<'_>, unfinished: bool, tell: Tell<'_>) ->
     let event = match known.head.filter(|_| lost > 0) {
         None => Event::StoreRestored,
         Some(head) => {
-            facts.push(("abandoned_head", head.to_string()));
+            // Not the newest: a copy of the lost store from in between would not pass through that one.
+            let first = Heads::of(&log)?.first_after(backup.head.changes).unwrap_or(head);
+            facts.push(("abandoned_head", first.to_string()));
             facts.push(("generation", format!("{}..{}", backup.head.changes.saturating_add(1), head.changes)));
             Event::StoreRebased
         }

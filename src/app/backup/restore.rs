@@ -19,6 +19,7 @@ use crate::keyring::{ApplyError, Pinned, StoreHead};
 use crate::store::{self, CopyError, Settings, StoreError, sqlite};
 use crate::{crypto, kek};
 
+use super::super::cut_short::JOINING;
 use super::super::start::StartError;
 use super::super::store::{described, emptied, without_mirror};
 use super::files::{self, Digest, FileError};
@@ -120,6 +121,9 @@ pub enum RestoreError {
     /// The log cannot be made or opened.
     #[error("cannot make the audit log")]
     Log(#[from] audit::OpenError),
+    /// It cannot be read back.
+    #[error("cannot read the audit log")]
+    Unread(#[from] audit::ReadError),
     /// It does not say which store it belongs to.
     #[error(transparent)]
     Unpinned(#[from] StartError),
@@ -147,6 +151,9 @@ impl RestoreError {
                 "if only the store was lost, keep the log and add --store-only; else move the log aside and keep it".to_owned()
             }
             Self::NoLog(_) => "the log was lost as well: leave --store-only out".to_owned(),
+            Self::OtherUnfinished(which) if which == JOINING => {
+                "an `init --join` was cut short there: move the state directory aside, or name another state_dir".to_owned()
+            }
             Self::OtherUnfinished(which) => {
                 format!("finish that one first (keyward restore {which}), or name another state_dir")
             }

@@ -117,7 +117,7 @@ pub(super) struct Configure {
     /// How many seconds a cached key serves on while its KEK is out of reach
     #[arg(long, value_name = "SECONDS")]
     offline_max: Option<u64>,
-    /// Whether the escrow wraps its keys too, from `keyward kek rewrap` on; as it is if not given
+    /// Whether the escrow wraps its keys too, from the next `keyward kek rewrap` on; as it is if not given
     #[arg(long, value_parser = ["yes", "no"])]
     escrow: Option<String>,
     #[command(flatten)]

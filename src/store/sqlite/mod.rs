@@ -22,7 +22,7 @@ use super::{
     ChangeRow, Counts, GenesisRow, KeyRow, KeyringRow, Opened, PartitionName, PartitionRow, Reader, RingRows,
     SidecarRow, Snapshot, StoreError, UsageRow, Write, Writer,
 };
-use crate::clock::BoxFuture;
+use crate::clock::{BoxFuture, Clock, SystemClock};
 use crate::durable::{Disk, DurableError};
 use crate::names::KeyVersionId;
 
@@ -48,12 +48,24 @@ pub async fn create(settings: &Settings) -> Result<Opened, StoreError> {
 
 /// Opens a store that exists: migrates it forward, checks its integrity. A newer schema is refused.
 pub async fn open(settings: &Settings) -> Result<Opened, StoreError> {
+    open_after(settings, Duration::ZERO).await
+}
+
+/// The same, for who has time: another process that reads the file, a backup say, may end first.
+pub async fn open_after_readers(settings: &Settings) -> Result<Opened, StoreError> {
+    open_after(settings, READERS).await
+}
+
+/// How long a start waits for a reader: most backups end sooner, and one that hangs shall not keep it for ever.
+const READERS: Duration = Duration::from_secs(600);
+
+async fn open_after(settings: &Settings, patience: Duration) -> Result<Opened, StoreError> {
     check_mode(&settings.path)?;
     let (for_writer, for_reader) = (settings.clone(), settings.clone());
     let writer = Worker::start("keyward-store", move || {
         let mut connection = connect(&for_writer)?;
         schema::admit(&mut connection)?;
-        settle_wal(&connection)?;
+        settle_wal(&connection, patience)?;
         Ok(connection)
     });
     let writer = writer.await?;
@@ -92,13 +104,25 @@ pub fn remove(disk: &Disk, path: &Path) -> Result<(), DurableError> {
 
 /// Moves what the WAL holds into the database and syncs it. After a failed sync the pages of the WAL may be in the page
 /// cache and nowhere else: what is believed from here on is on the disk.
-fn settle_wal(connection: &Connection) -> Result<(), StoreError> {
-    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(wrong)?;
-    if busy == 0 {
-        Ok(())
-    } else {
-        Err(StoreError::Unavailable("another process reads the store, a backup say".to_owned()))
+fn settle_wal(connection: &Connection, patience: Duration) -> Result<(), StoreError> {
+    let until = SystemClock.mono().plus(patience);
+    let mut told = false;
+    // Each look waits as long as any statement does for another process.
+    while is_read(connection)? {
+        if SystemClock.mono() >= until {
+            return Err(StoreError::Unavailable("another process reads the store, a backup say".to_owned()));
+        }
+        if !std::mem::replace(&mut told, true) {
+            tracing::warn!("another process reads the store, a backup say: its end is waited for");
+        }
     }
+    Ok(())
+}
+
+/// Moves what can be moved; whether a reader kept some of it back.
+fn is_read(connection: &Connection) -> Result<bool, StoreError> {
+    let busy: i64 = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0)).map_err(wrong)?;
+    Ok(busy != 0)
 }
 
 struct SqliteReader(Worker);
@@ -299,5 +323,23 @@ mod tests {
             assert!(read.query([name]).unwrap().next().unwrap().is_none());
             assert_eq!(read.get_status(StatementStatus::RePrepare), 0, "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_start_waits_for_who_reads_the_file_and_a_command_does_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.sqlite");
+        let settings = Settings { path, busy_timeout: Duration::from_millis(10) };
+        drop(create(&settings).await.unwrap());
+        let reads = look(&settings).await.unwrap();
+        let writes = connect(&settings).unwrap();
+        writes.execute_batch("CREATE TABLE t (a TEXT); DROP TABLE t").unwrap();
+        assert!(matches!(open(&settings).await, Err(StoreError::Unavailable(_))));
+        let ends = async {
+            SystemClock.sleep_until(SystemClock.mono().plus(Duration::from_millis(200))).await;
+            drop(reads);
+        };
+        let (opened, ()) = tokio::join!(open_after_readers(&settings), ends);
+        assert!(opened.is_ok());
     }
 }

@@ -1,6 +1,8 @@
 //! How is a file read as of one moment? In a read transaction on a connection and a thread of its own: WAL readers keep
 //! nobody from writing, and nobody's write shows to them.
 
+use std::time::Duration;
+
 use super::worker::Worker;
 use super::{Settings, connect, rows, schema, wrong};
 use crate::clock::BoxFuture;
@@ -9,12 +11,15 @@ use crate::store::{
     ChangeRow, Counts, GenesisRow, PartitionName, PartitionRow, RingRows, SidecarRow, Snapshot, StoreError, UsageRow,
 };
 
+/// How long nothing may be read: a copy that hangs would keep every change since in the WAL, until the disk is full.
+const IDLE: Duration = Duration::from_secs(600);
+
 /// The transaction ends with its connection, and the connection with its thread.
 pub(super) struct Moment(Worker);
 
 impl Moment {
     pub(super) async fn begin(settings: Settings) -> Result<Self, StoreError> {
-        let worker = Worker::start("keyward-moment", move || {
+        let worker = Worker::start_until_idle("keyward-moment", IDLE, move || {
             let connection = connect(&settings)?;
             connection.pragma_update(None, "query_only", true).map_err(wrong)?;
             connection.execute_batch("BEGIN").map_err(wrong)?;
