@@ -315,7 +315,7 @@ mod tests {
     fn a_statement_is_compiled_once_whatever_its_parameters() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("store.sqlite");
-        std::fs::write(&path, []).unwrap();
+        drop(Disk::real().create_new(&path, 0o600).unwrap());
         let connection = connect(&Settings { path, busy_timeout: std::time::Duration::ZERO }).unwrap();
         connection.execute_batch("CREATE TABLE t (a TEXT, b TEXT); CREATE INDEX i ON t (a, b)").unwrap();
         for name in ["one", "two", "three"] {
