@@ -42,6 +42,7 @@ impl CutShort {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::durable::Disk;
 
     #[test]
     fn nobody_who_has_an_interrupted_restore_is_told_to_remove_anything() {
@@ -49,7 +50,7 @@ mod tests {
         let state = StateDir(dir.path().to_owned());
         CutShort::check(&state).unwrap();
         for (marker, advice) in [(JOINING, "remove the state directory"), ("--digest ab", "`keyward restore` again")] {
-            std::fs::write(state.restoring(), marker).unwrap();
+            Disk::real().write_atomic(&state.restoring(), marker.as_bytes(), 0o600).unwrap();
             let hint = CutShort::check(&state).unwrap_err().hint();
             assert!(hint.contains(advice), "{hint}");
             assert_eq!(hint.contains("remove"), marker == JOINING, "{hint}");

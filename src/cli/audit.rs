@@ -150,6 +150,8 @@ fn as_json(verified: &Verified) -> Value {
         "open_intents": verified.open_intents,
         "key_given": verified.key_given,
         "since_given": verified.since_given,
+        "store_head": verified.store_head,
+        "store_key_check": verified.store_key_check,
     })
 }
 

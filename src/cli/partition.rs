@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::connect::{Listener, Target, block_on};
 use super::failure::{Context, Exit, Failure};
+use super::progress::Steps;
 
 /// Shred the key of one patient, and move such keys to a keyring's active version.
 #[derive(Debug, Subcommand)]
@@ -89,18 +89,16 @@ impl Rewrap {
         block_on(async {
             let mut sidecar = self.target.connect(Listener::Control).await?;
             let path = format!("/v1/keyrings/{}/partitions/rewrap", self.keyring);
-            let (mut done, bar) = (0, bar());
+            let (mut done, steps) = (0, Steps::new());
             loop {
                 let answer = sidecar.ask("POST", &path, Some(&json!({ "trigger": self.trigger }))).await?;
                 let count = |key: &str| answer[key].as_u64().unwrap_or_default();
                 done += count("rewrapped");
-                bar.set_length(done + count("remaining"));
-                bar.set_position(done);
+                steps.tell("wrapping partitions anew", done, done + count("remaining"));
                 if count("remaining") == 0 {
                     break;
                 }
                 if count("rewrapped") == 0 {
-                    bar.abandon();
                     let left = count("remaining");
                     return Err(Failure::new(
                         Exit::Unavailable,
@@ -109,19 +107,11 @@ impl Rewrap {
                     .hint("run it again: it goes on where it stopped"));
                 }
             }
-            bar.finish_and_clear();
+            drop(steps);
             println!("{done} partitions were wrapped under the active version; none remains under an older one");
             Ok(ExitCode::SUCCESS)
         })
     }
-}
-
-/// Drawn on standard error, and only where that is a terminal.
-fn bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let style = ProgressStyle::with_template("{bar:40} {pos}/{len} partitions  {per_sec}  {eta} left");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    bar
 }
 
 fn value(file: &std::path::Path) -> Result<String, Failure> {

@@ -115,7 +115,7 @@ mod tests {
         let notice = Notice { digest: "ab".repeat(32), head, keyrings: 1, keys: 2, records: 3, os_user: 4 };
         notice.leave(&state, &Disk::real()).unwrap();
         let draft = notice.path(&state).with_extension("draft");
-        std::fs::copy(notice.path(&state), draft).unwrap();
+        Disk::real().write_atomic(&draft, &std::fs::read(notice.path(&state)).unwrap(), 0o600).unwrap();
         assert_eq!(left(&state), [notice.path(&state)], "a draft is none yet");
         assert_eq!(Notice::read(&notice.path(&state)), Some(notice.clone()));
         assert!(
