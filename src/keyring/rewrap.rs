@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::change::CommitError;
-use super::directory::Intent;
+use super::directory::{Intent, Known};
 use super::draft::{Draft, RingDraft, parent};
 use super::follow::{Loaded, Open, Page};
 use super::genesis::owner_of;
@@ -345,6 +345,10 @@ async fn commit(
     let by = Deadline(inner.clock.mono().plus(PATIENCE));
     let mut race = Race::until(&inner.clock, by, Manner::Yielding);
     loop {
+        // A page that was read ahead may be older than the commit before it: keyward's own keyring notes first uses.
+        if is_stale(open, &rings) {
+            rings = reread(inner, open, rings).await?;
+        }
         let (drafts, keys) = drafts(inner, &rings)?;
         if drafts.is_empty() {
             return Ok(());
@@ -369,8 +373,14 @@ async fn commit(
             }
             Err(CommitError::Other(error)) => return Err(error),
         }
-        rings = reread(inner, open, rings).await?;
     }
+}
+
+/// Whether a keyring is not as the chain knows it any more.
+fn is_stale(open: &Open, rings: &Batch) -> bool {
+    let directory = open.directory();
+    let newest = |loaded: &Loaded| Some(Known::new(loaded.rows.head.generation, &loaded.rows.head.tag));
+    rings.iter().any(|(loaded, _)| directory.known(&loaded.rows.head.name) != newest(loaded))
 }
 
 fn drafts(
