@@ -2,6 +2,7 @@
 //! keyring has two active versions, the log says what happened and nothing else, and asking again completes it.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its preparation fails")]
 
+mod misses;
 mod place;
 mod races;
 mod waiting;

@@ -36,6 +36,8 @@ pub struct Faults {
     armed: Mutex<Option<(Kind, usize)>>,
     closed: Mutex<bool>,
     fired: AtomicUsize,
+    /// Keyrings and partitions that were read.
+    pub reads: AtomicUsize,
     /// Changes of keys that are there, the failed one included if it persisted.
     pub kept: AtomicUsize,
 }
@@ -120,18 +122,22 @@ impl Writer for Tempered {
     }
 
     fn last_change(&self) -> BoxFuture<'_, Result<Option<ChangeRow>, StoreError>> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.last_change()
     }
 
     fn ring(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.ring(name)
     }
 
     fn ring_now(&self, name: String) -> BoxFuture<'_, Result<Option<RingRows>, StoreError>> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.ring_now(name)
     }
 
     fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.rings(after, keys)
     }
 
@@ -140,6 +146,7 @@ impl Writer for Tempered {
         keyring: String,
         name: PartitionName,
     ) -> BoxFuture<'_, Result<Option<PartitionRow>, StoreError>> {
+        self.faults.reads.fetch_add(1, Ordering::SeqCst);
         self.inner.partition(keyring, name)
     }
 
