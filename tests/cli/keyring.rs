@@ -50,11 +50,16 @@ const ROTATED: &str = "\
 
 const INVENTORY: &str = "\
 ┌──────────────────┬──────────────────┬────────────────────────┬─────────────────────────────────────────┬────────────┬──────┬────────────┬──────────┬────────┐
-│ keyring          ┆ version          ┆ suite                  ┆ state                                   ┆ created    ┆ left ┆ wrapped by ┆ messages ┆ opened │
+│ keyring          ┆ version          ┆ suite or look-up       ┆ state                                   ┆ created    ┆ left ┆ wrapped by ┆ messages ┆ opened │
 ╞══════════════════╪══════════════════╪════════════════════════╪═════════════════════════════════════════╪════════════╪══════╪════════════╪══════════╪════════╡
 │ default/patients ┆ vvvvvvvvvvvvvvvv ┆ xaes-256-gcm-committed ┆ deactivated, to be destroyed 2026-01-31 ┆ 2026-01-31 ┆ -    ┆ primary v1 ┆ 0        ┆ -      │
 │ default/patients ┆ vvvvvvvvvvvvvvvv ┆ xaes-256-gcm-committed ┆ active                                  ┆ 2026-01-31 ┆ 89 d ┆ primary v1 ┆ 0        ┆ -      │
 └──────────────────┴──────────────────┴────────────────────────┴─────────────────────────────────────────┴────────────┴──────┴────────────┴──────────┴────────┘
+┌────────────────────┬─────────┬─────────────┬────────────────────────────────┐
+│ key-encryption key ┆ version ┆ wraps since ┆ cryptoperiod                   │
+╞════════════════════╪═════════╪═════════════╪════════════════════════════════╡
+│ primary            ┆ 1       ┆ 2026-01-31  ┆ 364 d of its cryptoperiod left │
+└────────────────────┴─────────┴─────────────┴────────────────────────────────┘
 ";
 
 #[test]
