@@ -195,6 +195,11 @@ impl Inner {
     /// To where the chain ended when it was asked first: what comes later is for the next look, and there may be no end
     /// of it.
     async fn follow(&self, open: &Open) -> Result<(), ApplyError> {
+        self.follow_until(open, || false).await
+    }
+
+    /// To the end that the chain has now, or until enough of it is known.
+    async fn follow_until(&self, open: &Open, enough: impl Fn() -> bool + Send + Sync) -> Result<(), ApplyError> {
         let mut goal = None;
         loop {
             let before = open.head();
@@ -219,6 +224,9 @@ impl Inner {
             }
             for link in self.reader.changes(before.changes, PAGE).await? {
                 self.follow_one(open, &link).await?;
+                if enough() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -305,8 +313,15 @@ impl Inner {
             };
             if rows.head.generation > known.generation {
                 // Somebody changed it since: the link that says so was committed with it.
-                self.follow(open).await?;
-                if open.directory().known(name) == Some(known) {
+                // Not further than that: where everybody changes this keyring, what was read would be old by the end.
+                let read = Known::new(rows.head.generation, &rows.head.tag);
+                self.follow_until(open, || open.directory().known(name) == Some(read)).await?;
+                let newest = open.directory().known(name);
+                if newest == Some(read) {
+                    let head = self.believe(open, &rows, read).await?;
+                    return Ok(Some(Loaded { rows, head }));
+                }
+                if newest == Some(known) {
                     self.believe(open, &rows, known).await?;
                 }
                 continue;

@@ -308,7 +308,8 @@ fn settings() -> Settings {
         cache_ttl: Duration::from_secs(300),
         offline_max: ages,
         store_offline_max: ages,
-        cache_keys: 100,
+        // Tests that run side by side share the locked memory of one process.
+        cache_keys: 12,
         data_key_period: Duration::from_secs(90 * 86_400),
         hard_limit: Duration::from_secs(730 * 86_400),
         kek_period: Duration::from_secs(365 * 86_400),
