@@ -389,7 +389,7 @@ pub(super) fn facts(access: &Access, token: &TokenFacts) -> KekFacts {
         manufacturer: token.manufacturer.clone(),
         model: token.model.clone(),
         serial: token.serial.clone(),
-        version: format!("firmware {}, library {}", token.firmware, token.library_version),
+        version: format!("firmware {}, library {}", token.firmware, token.module_version),
         module: access.vendors.path.clone(),
         module_sha256: access.vendors.sha256.clone(),
         certificate: access.settings.certificate.clone().unwrap_or_default(),

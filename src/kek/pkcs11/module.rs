@@ -106,7 +106,7 @@ impl Module {
 
     /// The library's version, as `major.minor`.
     pub fn version(&self) -> Result<String, Fault> {
-        let version = self.info()?.libraryVersion;
+        let CK_INFO { libraryVersion: version, .. } = self.info()?;
         Ok(format!("{}.{}", version.major, version.minor))
     }
 

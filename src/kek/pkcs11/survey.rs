@@ -3,6 +3,8 @@
 
 #![deny(clippy::indexing_slicing)]
 
+use cryptoki_sys::{CK_INFO, CK_VERSION};
+
 use super::fault::Fault;
 use super::frame::{Fields, Frame, Malformed};
 use super::module::{Module, SlotId};
@@ -74,13 +76,14 @@ impl Survey {
     pub fn start(module: &str, reserved: &str, os_locking: bool) -> Result<(Self, LibraryFacts), Fault> {
         let module = Module::load(module)?;
         module.initialize(reserved, os_locking)?;
-        let (info, slots) = (module.info()?, module.slots()?);
-        let version = |version: cryptoki_sys::CK_VERSION| format!("{}.{}", version.major, version.minor);
+        let slots = module.slots()?;
+        let CK_INFO { manufacturerID, libraryDescription, libraryVersion, cryptokiVersion, .. } = module.info()?;
+        let version = |version: CK_VERSION| format!("{}.{}", version.major, version.minor);
         let facts = LibraryFacts {
-            manufacturer: text(&info.manufacturerID),
-            description: text(&info.libraryDescription),
-            version: version(info.libraryVersion),
-            cryptoki: version(info.cryptokiVersion),
+            manufacturer: text(&manufacturerID),
+            description: text(&libraryDescription),
+            version: version(libraryVersion),
+            cryptoki: version(cryptokiVersion),
             slots: u16::try_from(slots.len()).unwrap_or(u16::MAX),
         };
         Ok((Self { module, slots }, facts))

@@ -156,7 +156,7 @@ fn facts(info: &CK_TOKEN_INFO, library: String) -> TokenFacts {
         model: printable(&padded_text(&info.model)),
         serial: printable(&padded_text(&info.serialNumber)),
         firmware: format!("{}.{}", firmware.major, firmware.minor),
-        library_version: library,
+        module_version: library,
     }
 }
 

@@ -18,7 +18,7 @@ pub struct TokenFacts {
     /// The firmware's version.
     pub firmware: String,
     /// The library's version.
-    pub library_version: String,
+    pub module_version: String,
 }
 
 /// What the worker answers.
@@ -70,7 +70,7 @@ impl<'a> Reply<'a> {
             Self::Done => frame.put_u8(2),
             Self::Token(facts) => {
                 frame.put_u8(3)?;
-                let texts = [&facts.manufacturer, &facts.model, &facts.serial, &facts.firmware, &facts.library_version];
+                let texts = [&facts.manufacturer, &facts.model, &facts.serial, &facts.firmware, &facts.module_version];
                 texts.into_iter().try_for_each(|text| frame.put_bytes(text.as_bytes()))
             }
             Self::Key(attributes) => {
@@ -126,7 +126,7 @@ impl<'a> Reply<'a> {
                 model: fields.text()?.into(),
                 serial: fields.text()?.into(),
                 firmware: fields.text()?.into(),
-                library_version: fields.text()?.into(),
+                module_version: fields.text()?.into(),
             }),
             4 => Self::Key(KeyAttributes::take(&mut fields)?),
             5 => Self::Bytes(fields.bytes()?),
