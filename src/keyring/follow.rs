@@ -382,7 +382,8 @@ impl Inner {
         let page = self.writer.rings(after, keys).await?;
         let mut loaded = Vec::with_capacity(page.len());
         for rows in page {
-            loaded.extend(self.loaded(open, rows).await?);
+            self.reach(open, &rows).await?;
+            loaded.push(self.loaded(open, rows).await?);
         }
         Ok(loaded)
     }
@@ -395,11 +396,9 @@ impl Inner {
         for rows in rows {
             let name = rows.head.name.clone();
             // A chain that was set back is the store's trouble and not this keyring's: it is not gone past.
-            if open.directory().known(&name) != Some(Known::new(rows.head.generation, &rows.head.tag)) {
-                self.follow(open).await?;
-            }
+            self.reach(open, &rows).await?;
             match self.loaded(open, rows).await {
-                Ok(found) => loaded.extend(found),
+                Ok(found) => loaded.push(found),
                 Err(ApplyError::Tampered(why)) => {
                     self.note_damage(&why);
                     damaged.push(name);
@@ -410,23 +409,21 @@ impl Inner {
         Ok(Page { loaded, damaged, last })
     }
 
-    async fn loaded(&self, open: &Open, rows: RingRows) -> Result<Option<Loaded>, ApplyError> {
-        let known = Known::new(rows.head.generation, &rows.head.tag);
+    /// Follows the chain if a keyring is newer in the store than in the directory, or older, or unknown.
+    async fn reach(&self, open: &Open, rows: &RingRows) -> Result<(), ApplyError> {
         let newest = open.directory().known(&rows.head.name);
-        if newest != Some(known) {
-            return self.load_anew(open, &rows).await;
-        }
-        let head = self.believe(open, &rows, known).await?;
-        Ok(Some(Loaded { rows, head }))
+        if newest == Some(Known::new(rows.head.generation, &rows.head.tag)) { Ok(()) } else { self.follow(open).await }
     }
 
-    /// A keyring that is newer in the store than in the directory, or older, or unknown: the chain decides.
-    async fn load_anew(&self, open: &Open, rows: &RingRows) -> Result<Option<Loaded>, ApplyError> {
-        self.follow(open).await?;
-        match self.load(open, &rows.head.name).await? {
-            Some(loaded) => Ok(Some(loaded)),
-            None => Err(Damage::of(describe_head(&rows.head.name), "no change has made it").into()),
+    /// A keyring that was read with others; the chain decides, which was followed so far.
+    async fn loaded(&self, open: &Open, rows: RingRows) -> Result<Loaded, ApplyError> {
+        let known = Known::new(rows.head.generation, &rows.head.tag);
+        if open.directory().known(&rows.head.name) == Some(known) {
+            let head = self.believe(open, &rows, known).await?;
+            return Ok(Loaded { rows, head });
         }
+        let loaded = self.load(open, &rows.head.name).await?;
+        loaded.ok_or_else(|| Damage::of(describe_head(&rows.head.name), "no change has made it").into())
     }
 }
 
