@@ -281,15 +281,40 @@ pub(super) enum Unreadable {
 }
 
 /// Reads a body.
-pub(super) fn decode<T: DeserializeOwned>(text: &str) -> Result<T, Unreadable> {
+pub(super) fn decode<T: DeserializeOwned + Numbered>(text: &str) -> Result<T, Unreadable> {
+    let broken = |error: serde_json::Error| Unreadable::Broken(error.to_string());
+    let read = serde_json::from_str::<T>(text).map_err(broken);
+    // What a newer keyward wrote may be unreadable to this one: that is said first.
+    match read.as_ref().map_or_else(|_| number(text), |body| Some(body.schema())) {
+        Some(schema) if schema > SCHEMA => {
+            Err(Unreadable::Newer(format!("it has schema {schema}, this keyward knows {SCHEMA}")))
+        }
+        _ => read,
+    }
+}
+
+/// The schema number of a text that may say more than is known here.
+fn number(text: &str) -> Option<u32> {
     #[derive(Deserialize)]
-    struct Numbered {
+    struct Only {
         schema: u32,
     }
-    let broken = |error: serde_json::Error| Unreadable::Broken(error.to_string());
-    let Numbered { schema } = serde_json::from_str(text).map_err(broken)?;
-    if schema > SCHEMA {
-        return Err(Unreadable::Newer(format!("it has schema {schema}, this keyward knows {SCHEMA}")));
-    }
-    serde_json::from_str(text).map_err(broken)
+    serde_json::from_str(text).ok().map(|Only { schema }| schema)
 }
+
+/// A body says which schema it is of.
+pub(super) trait Numbered {
+    fn schema(&self) -> u32;
+}
+
+macro_rules! numbered {
+    ($($body:ty),+) => {$(
+        impl Numbered for $body {
+            fn schema(&self) -> u32 {
+                self.schema
+            }
+        }
+    )+};
+}
+
+numbered!(GenesisBody, HeadBody, KeyBody, ChangeBody, SidecarBody);

@@ -19,6 +19,7 @@ use super::{Applied, ApplyError, Change, Escrow, Inner, KeyringView, Keyrings, S
 use crate::audit::IntentReceipt;
 use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto;
+use crate::kek::Wrap;
 use crate::names::{KeyVersionId, KeyringName};
 use crate::policy::{Action, Authority};
 use crate::store::{RingRows, SealedKey, StoreError};
@@ -179,7 +180,7 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
             Ok(drafted) => {
                 let rows = drafted.rings.into_iter().next();
                 let rows = rows.ok_or_else(|| ApplyError::Unsettled("the change touched no keyring".to_owned()))?;
-                return inner.shown(&rows, &open, version, before);
+                return inner.shown(&rows.rows, &open, version, before);
             }
             // Somebody else changed the store: follow, and decide again.
             Err(CommitError::Conflict) => {
@@ -301,14 +302,8 @@ impl Inner {
         head: StoreHead,
     ) -> Result<Drafted, CommitError> {
         let failed = |error: ApplyError| CommitError::Other(error);
-        for key in draft.rings.iter().flat_map(RingDraft::written) {
-            let wraps = wraps_of(key).map_err(|damage| failed(damage.into()))?;
-            if let Some(kek) = open.retired(&wraps) {
-                let why = format!("{kek} is retired: this sidecar has to wrap by a newer version, restart it");
-                return Err(failed(ApplyError::Unavailable(why)));
-            }
-        }
-        let draft = self.with_first_uses(open, draft).await.map_err(failed)?;
+        let first = first_uses(open, &draft).map_err(failed)?;
+        let draft = self.with_first_uses(open, draft, first).await.map_err(failed)?;
         let drafted = draft.seal(&open.system.rows, head);
         let mut drafted = drafted.map_err(|error| failed(ApplyError::Unavailable(error.to_string())))?;
         match self.writer.commit(std::mem::take(&mut drafted.writes)).await {
@@ -321,6 +316,24 @@ impl Inner {
         self.evict_unusable(&drafted.rings);
         Ok(drafted)
     }
+}
+
+/// The wraps of a draft by versions that have wrapped nothing yet; an error if one is by a version that was retired.
+fn first_uses(open: &Open, draft: &Draft) -> Result<Vec<Wrap>, ApplyError> {
+    let mut first: Vec<Wrap> = Vec::new();
+    for key in draft.rings.iter().flat_map(RingDraft::written) {
+        let wraps = wraps_of(key)?;
+        if let Some(kek) = open.retired(&wraps) {
+            let why = format!("{kek} is retired: this sidecar has to wrap by a newer version, restart it");
+            return Err(ApplyError::Unavailable(why));
+        }
+        for wrap in open.first_uses(&wraps) {
+            if !first.iter().any(|one| one.kek == wrap.kek && one.kek_version == wrap.kek_version) {
+                first.push(wrap.clone());
+            }
+        }
+    }
+    Ok(first)
 }
 
 /// Without the counts nobody can say whether a key is still in use.

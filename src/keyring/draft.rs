@@ -163,7 +163,7 @@ impl RingDraft {
         Ok(())
     }
 
-    fn seal(mut self, rows: &RowSealer) -> Result<(RingRows, TouchedHead, Vec<Write>), CryptoError> {
+    fn seal(mut self, rows: &RowSealer) -> Result<(Loaded, TouchedHead, Vec<Write>), CryptoError> {
         self.keys.sort_by_key(|(key, _)| key.row.id);
         let (mut touched, mut writes) = (Vec::new(), Vec::new());
         for (key, touch) in &mut self.keys {
@@ -193,14 +193,14 @@ impl RingDraft {
             shredded: self.shredded,
             tag: hex::encode(head.tag.0),
         };
-        Ok((RingRows { head, keys }, touched, writes))
+        Ok((Loaded { rows: RingRows { head, keys }, head: self.head }, touched, writes))
     }
 }
 
 /// The sealed rows of a change.
 pub(super) struct Drafted {
     /// The keyrings as they will be.
-    pub rings: Vec<RingRows>,
+    pub rings: Vec<Loaded>,
     /// One batch: all of it or nothing.
     pub writes: Vec<Write>,
     pub change: ChangeBody,

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::bodies::{self, ChangeBody, HeadBody, Retired, Wrapping};
+use super::bodies::{ChangeBody, HeadBody, Retired, Wrapping};
 use super::directory::{Directory, Intent, Known};
 use super::fleet::Time;
 use super::lives;
@@ -127,23 +127,21 @@ impl Open {
         &self,
         body: &ChangeBody,
         after: StoreHead,
-        changed: &[RingRows],
+        changed: &[Loaded],
         inner: &Inner,
     ) -> Result<(), Damage> {
         let heads: Vec<Known> = body.heads.iter().map(verify::named).collect::<Result<_, _>>()?;
         let names = inner.kek_names();
         let mut facts = Vec::with_capacity(changed.len());
-        for rows in changed {
-            facts.push((rows, rings::facts(rows, &names, inner.settings.data_key_period)?));
+        for ring in changed {
+            facts.push((&ring.rows, rings::facts(ring, &names, inner.settings.data_key_period)?));
         }
         let (mut shredded, mut made) = (Vec::new(), Vec::new());
         for head in &body.heads {
             shredded.append(&mut verify::shredded(head)?);
             made.append(&mut verify::made(head)?);
         }
-        let own = changed.iter().find(|rows| rows.head.name == SYSTEM);
-        let own = own.map(|rows| bodies::decode::<HeadBody>(&rows.head.body));
-        let own = own.transpose().map_err(|why| Damage::unreadable(describe_head(SYSTEM), why))?;
+        let own = changed.iter().find(|ring| ring.rows.head.name == SYSTEM);
         let mut directory = self.directory_mut();
         if directory.head().changes >= after.changes {
             return Ok(());
@@ -156,8 +154,8 @@ impl Open {
             let ids = rows.keys.iter().filter(|key| key.row.keyring != SYSTEM).map(|key| key.row.id);
             directory.describe(&rows.head.name, ids, facts);
         }
-        if let Some(own) = &own {
-            self.note_own(own);
+        if let Some(own) = own {
+            self.note_own(&own.head);
         }
         directory.live(&made);
         directory.shred(&shredded);
@@ -248,8 +246,8 @@ impl Inner {
                 .await?
                 .filter(|rows| rows.head.generation <= known.generation)
             {
-                self.believe(open, &rows, known).await?;
-                changed.push(rows);
+                let head = self.believe(open, &rows, known).await?;
+                changed.push(Loaded { rows, head });
             }
         }
         open.advance(&body, after, &changed, self)?;
@@ -258,8 +256,8 @@ impl Inner {
     }
 
     /// Keys whose state no longer allows any use leave the cache.
-    pub(super) fn evict_unusable(&self, changed: &[RingRows]) {
-        for key in changed.iter().flat_map(|rows| &rows.keys) {
+    pub(super) fn evict_unusable(&self, changed: &[Loaded]) {
+        for key in changed.iter().flat_map(|ring| &ring.rows.keys) {
             if !lives::acting(key).is_some_and(KeyState::opens) {
                 self.cache.evict_version(key.row.id);
             }
@@ -381,7 +379,8 @@ impl Inner {
     pub(super) async fn page(&self, open: &Open, after: Option<String>, keys: u32) -> Result<Vec<Loaded>, ApplyError> {
         let page = self.writer.rings(after, keys).await?;
         let mut loaded = Vec::with_capacity(page.len());
-        for rows in page {
+        for (at, rows) in page.into_iter().enumerate() {
+            breathe(at).await;
             self.reach(open, &rows).await?;
             loaded.push(self.loaded(open, rows).await?);
         }
@@ -393,7 +392,8 @@ impl Inner {
         let rows = self.writer.rings(after, keys).await?;
         let last = rows.last().map(|rows| rows.head.name.clone());
         let (mut loaded, mut damaged) = (Vec::with_capacity(rows.len()), Vec::new());
-        for rows in rows {
+        for (at, rows) in rows.into_iter().enumerate() {
+            breathe(at).await;
             let name = rows.head.name.clone();
             // A chain that was set back is the store's trouble and not this keyring's: it is not gone past.
             self.reach(open, &rows).await?;
@@ -424,6 +424,13 @@ impl Inner {
         }
         let loaded = self.load(open, &rows.head.name).await?;
         loaded.ok_or_else(|| Damage::of(describe_head(&rows.head.name), "no change has made it").into())
+    }
+}
+
+/// In the middle of long work: others that wait for this thread, calls to a token above all, get it in between.
+pub(super) async fn breathe(at: usize) {
+    if at % 8 == 7 {
+        tokio::task::yield_now().await;
     }
 }
 

@@ -258,8 +258,8 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
             if loaded.head.partition_key.is_some() {
                 partitioned.insert(loaded.rows.head.name.clone());
             }
+            let facts = rings::facts(&loaded, &names, inner.settings.data_key_period)?;
             let rows = loaded.rows;
-            let facts = rings::facts(&rows, &names, inner.settings.data_key_period)?;
             let own = rows.head.name == SYSTEM;
             if !own {
                 Ring::read(&rows, &open.system.genesis, inner.settings.data_key_period)?;

@@ -8,7 +8,6 @@ use super::bodies::{HeadBody, Wrapping};
 use super::draft::{Draft, RingDraft};
 use super::follow::Open;
 use super::life::Certainty;
-use super::rings::wraps_of;
 use super::{ApplyError, Inner, Keyrings, SYSTEM};
 use crate::clock::Wall;
 use crate::kek::Wrap;
@@ -85,14 +84,12 @@ impl Inner {
 
     /// The draft with the times of versions that wrap for the first time. One that the chain has overtaken since is
     /// planned again, and then finds them there.
-    pub(super) async fn with_first_uses(&self, open: &Open, mut draft: Draft) -> Result<Draft, ApplyError> {
-        let mut first: Vec<Wrap> = Vec::new();
-        for key in draft.rings.iter().flat_map(RingDraft::written) {
-            let wraps = wraps_of(key)?;
-            let uses = open.first_uses(&wraps);
-            let new = uses.filter(|wrap| !first.iter().any(|one| same(one, wrap))).cloned().collect::<Vec<_>>();
-            first.extend(new);
-        }
+    pub(super) async fn with_first_uses(
+        &self,
+        open: &Open,
+        mut draft: Draft,
+        first: Vec<Wrap>,
+    ) -> Result<Draft, ApplyError> {
         if first.is_empty() {
             return Ok(draft);
         }
@@ -115,10 +112,6 @@ pub(super) fn note_first_use(own: &mut HeadBody, wrap: &Wrap, at: Wall) {
     if !own.wrapping.iter().any(|known| known.is(wrap)) {
         own.wrapping.push(Wrapping { kek: wrap.kek.to_string(), since: at.0, version: wrap.kek_version });
     }
-}
-
-fn same(one: &Wrap, other: &Wrap) -> bool {
-    one.kek == other.kek && one.kek_version == other.kek_version
 }
 
 fn micros(time: Duration) -> u64 {

@@ -58,6 +58,12 @@ pub(super) struct Metering {
 
 type Meters = HashMap<u64, Arc<Metered>, BuildHasherDefault<IdHasher>>;
 
+impl bodies::Numbered for UsageBody {
+    fn schema(&self) -> u32 {
+        self.schema
+    }
+}
+
 /// Of a usage row.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::change::CommitError;
 use super::directory::{Intent, Known};
 use super::draft::{Draft, RingDraft, parent};
-use super::follow::{Loaded, Open, Page};
+use super::follow::{Loaded, Open, Page, breathe};
 use super::genesis::owner_of;
 use super::keks::{NotGiven, NotRewrapped, Rewrapped, Wrapped};
 use super::race::{Manner, Race};
@@ -294,16 +294,18 @@ async fn read(inner: &Inner, open: &Open, after: Option<String>) -> Result<Optio
     let Page { loaded: rings, damaged, last } = inner.page_past(open, after.clone(), PAGE).await?;
     let Some(last) = last else { return Ok(None) };
     let (mut behind, mut full) = (Vec::new(), None);
-    let all = rings.iter().enumerate().flat_map(|(at, loaded)| loaded.keys().map(move |key| (at, key)));
-    for (at, (escrow, key)) in all {
-        let wraps = wraps_of(key)?;
-        if wraps.is_empty() || !inner.keks.behind(&wraps, escrow) {
-            continue;
-        }
-        if u32::try_from(behind.len()).is_ok_and(|taken| taken < PAGE) {
-            behind.push((key.row.id, owner_of(key, open.system.genesis.store)?, wraps, escrow));
-        } else {
-            full.get_or_insert(at);
+    for (at, loaded) in rings.iter().enumerate() {
+        breathe(at).await;
+        for (escrow, key) in loaded.keys() {
+            let wraps = wraps_of(key)?;
+            if wraps.is_empty() || !inner.keks.behind(&wraps, escrow) {
+                continue;
+            }
+            if u32::try_from(behind.len()).is_ok_and(|taken| taken < PAGE) {
+                behind.push((key.row.id, owner_of(key, open.system.genesis.store)?, wraps, escrow));
+            } else {
+                full.get_or_insert(at);
+            }
         }
     }
     // The keyring in which a key found no room is looked at again.
@@ -349,7 +351,7 @@ async fn commit(
         if is_stale(open, &rings) {
             rings = reread(inner, open, rings).await?;
         }
-        let (drafts, keys) = drafts(inner, &rings)?;
+        let (drafts, keys) = drafts(inner, &rings).await?;
         if drafts.is_empty() {
             return Ok(());
         }
@@ -383,12 +385,13 @@ fn is_stale(open: &Open, rings: &Batch) -> bool {
     rings.iter().any(|(loaded, _)| directory.known(&loaded.rows.head.name) != newest(loaded))
 }
 
-fn drafts(
+async fn drafts(
     inner: &Inner,
     rings: &[(Loaded, Vec<(KeyVersionId, Rewrapped)>)],
 ) -> Result<(Vec<RingDraft>, u64), ApplyError> {
     let (mut drafts, mut keys) = (Vec::with_capacity(rings.len()), 0);
-    for (loaded, done) in rings {
+    for (at, (loaded, done)) in rings.iter().enumerate() {
+        breathe(at).await;
         let mut draft = RingDraft::of(loaded);
         for (id, rewrapped) in done {
             let bytes = wraps::encode(&rewrapped.wraps);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::bodies::{self, HeadBody, KeyBody};
 use super::directory::{Facts, NEVER, ROLES, number};
+use super::follow::Loaded;
 use super::lives;
 use super::lookup::{self, Lookup};
 use super::partition;
@@ -145,10 +146,9 @@ fn after(at: Wall, period: Duration) -> Wall {
 }
 
 /// What the directory counts of a keyring's rows, under these KEKs.
-pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: Duration) -> Result<Facts, Damage> {
+pub(super) fn facts(ring: &Loaded, keks: &[&KekName], period: Duration) -> Result<Facts, Damage> {
+    let Loaded { rows, head } = ring;
     let mut facts = Facts { keys: u16::try_from(rows.keys.len()).unwrap_or(u16::MAX), ..Facts::default() };
-    let unreadable = |why| Damage::unreadable(format!("the head of keyring {}", rows.head.name), why);
-    let head: HeadBody = bodies::decode(&rows.head.body).map_err(unreadable)?;
     // What a keyring does without by choice is not missing.
     let wanted = if head.limits.escrow() == Escrow::No { 1 } else { ROLES };
     for key in rows.keys.iter().filter(|key| key.row.state != KeyState::Destroyed.name()) {
@@ -157,7 +157,7 @@ pub(super) fn facts(rows: &RingRows, keks: &[&KekName], period: Duration) -> Res
             *without = without.saturating_add(u16::from(!wraps.iter().any(|(_, wrap)| wrap.kek == **kek)));
         }
     }
-    (facts.due, facts.elsewhere) = due(rows, &head, period)?;
+    (facts.due, facts.elsewhere) = due(rows, head, period)?;
     Ok(facts)
 }
 

@@ -77,7 +77,7 @@ pub(in crate::keyring) async fn carry_out(
             Ok(drafted) => {
                 let rows = drafted.rings.into_iter().next();
                 let rows = rows.ok_or_else(|| ApplyError::Unsettled("the change touched no keyring".to_owned()))?;
-                return applied(&inner, &rows, &open, outcome);
+                return applied(&inner, &rows.rows, &open, outcome);
             }
             Err(CommitError::Conflict) => {
                 drop(turn);

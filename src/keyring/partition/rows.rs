@@ -17,6 +17,12 @@ use crate::store::{PartitionName, PartitionRow};
 /// Stands in a tombstone where a live row names the data key that wraps it.
 const NOBODY: KeyVersionId = KeyVersionId([0; 8]);
 
+impl bodies::Numbered for PartitionBody {
+    fn schema(&self) -> u32 {
+        self.schema
+    }
+}
+
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PartitionBody {

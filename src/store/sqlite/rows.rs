@@ -38,7 +38,7 @@ const fn statements(write: &Write) -> (&'static str, &'static str) {
             "INSERT INTO keys (id, purpose, keyring, parent, state, generation, body, wraps, tag)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) ON CONFLICT DO NOTHING",
             "UPDATE keys SET parent = ?4, state = ?5, generation = ?6, body = ?7, wraps = ?8, tag = ?9
-             WHERE id = ?1 AND purpose = ?2 AND keyring = ?3 AND generation = ?6 - 1",
+             WHERE keyring = ?3 AND id = ?1 AND purpose = ?2 AND generation = ?6 - 1",
         ),
         Write::Partition(_) => (
             "INSERT INTO partitions (keyring, name, parent, state, generation, body, wrap, tag)

@@ -12,8 +12,11 @@ use crate::store::StoreError;
 const APPLICATION_ID: u32 = 0x6b77_7264;
 
 /// Migration n is the n-th file.
-const MIGRATIONS: &[&str] =
-    &[include_str!("../migrations/sqlite/0001_tables.sql"), include_str!("../migrations/sqlite/0002_life.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("../migrations/sqlite/0001_tables.sql"),
+    include_str!("../migrations/sqlite/0002_life.sql"),
+    include_str!("../migrations/sqlite/0003_keys_by_keyring.sql"),
+];
 
 /// Brings a store to the newest schema, or refuses it.
 pub(super) fn admit(connection: &mut Connection) -> Result<(), StoreError> {

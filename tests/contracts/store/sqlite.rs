@@ -73,8 +73,40 @@ async fn refuses_a_newer_schema_and_names_the_keyward_it_needs() {
     drop(store);
     place.edit("UPDATE needs SET keyward = '7.1.0'; PRAGMA user_version = 8;");
     let refused = sqlite::open(&place.settings).await.err().unwrap();
-    assert_eq!(refused, StoreError::NewerSchema { found: 8, known: 2, needs: "7.1.0".to_owned() });
+    assert_eq!(refused, StoreError::NewerSchema { found: 8, known: 3, needs: "7.1.0".to_owned() });
     assert!(refused.to_string().contains("run keyward 7.1.0 or newer"));
+}
+
+#[tokio::test]
+#[expect(clippy::disallowed_methods, reason = "the test makes a file of an older keyward")]
+async fn a_file_of_an_older_schema_keeps_every_row_when_its_tables_are_made_anew() {
+    use std::os::unix::fs::PermissionsExt;
+    let (place, store) = fresh().await;
+    drop(store);
+    let old = sqlite::Settings { path: place.path().with_extension("old"), ..place.settings.clone() };
+    let connection = rusqlite::Connection::open(&old.path).unwrap();
+    std::fs::set_permissions(&old.path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    connection.execute_batch(include_str!("../../../src/store/migrations/sqlite/0001_tables.sql")).unwrap();
+    connection.execute_batch(include_str!("../../../src/store/migrations/sqlite/0002_life.sql")).unwrap();
+    connection.execute_batch("PRAGMA application_id = 0x6b777264; PRAGMA user_version = 2").unwrap();
+    for keyring in ["default/b", "default/a"] {
+        let sql = "INSERT INTO keyrings VALUES (?1, 1, '{}', zeroblob(32))";
+        connection.execute(sql, [keyring]).unwrap();
+    }
+    for number in 1..=9_u8 {
+        let keyring = if number % 2 == 0 { "default/a" } else { "default/b" };
+        let sql = "INSERT INTO keys VALUES (?1, 'data', ?2, 'kek:main', 'active', ?3, '{}', ?1, zeroblob(32))";
+        connection.execute(sql, rusqlite::params![[number; 8], keyring, number]).unwrap();
+    }
+    drop(connection);
+    let store = Halves::of(sqlite::open(&old).await.unwrap());
+    let rings = store.writer.rings(None, 1_000).await.unwrap();
+    let found: Vec<(&str, Vec<u64>)> =
+        rings.iter().map(|ring| (&*ring.head.name, ring.keys.iter().map(|key| key.row.generation).collect())).collect();
+    assert_eq!(found, [("default/a", vec![2, 4, 6, 8]), ("default/b", vec![1, 3, 5, 7, 9])]);
+    assert!(rings.iter().flat_map(|ring| &ring.keys).all(|key| key.wraps == key.row.id.0));
+    let taken = store.writer.commit(vec![key(2, "default/b", 1, b"another of the same id")]).await;
+    assert_eq!(taken, Err(StoreError::Conflict));
 }
 
 #[tokio::test]
