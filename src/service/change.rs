@@ -330,9 +330,8 @@ pub(super) fn change_refused(error: ApplyError) -> Refusal {
         ApplyError::Unknown(why) => Refusal::because(Code::NoSuchKey, why),
         ApplyError::Superseded(why) => Refusal::because(Code::Conflict, why),
         ApplyError::Forbidden(why) => Refusal::because(code_of(&why), why.to_string()),
-        ApplyError::Unavailable(why) | ApplyError::Unsettled(why) | ApplyError::Tampered(why) => {
-            Refusal::because(Code::Unavailable, why)
-        }
+        ApplyError::Tampered(why) => Refusal::because(Code::KeyDamaged, why),
+        ApplyError::Unavailable(why) | ApplyError::Unsettled(why) => Refusal::because(Code::Unavailable, why),
         ApplyError::Refused(why) => Refusal::because(Code::Denied, why),
         ApplyError::Founded | ApplyError::NotFounded => Code::Internal.into(),
     }

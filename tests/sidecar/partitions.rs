@@ -9,7 +9,7 @@ use crate::support::{Setup, keyward, keyward_ok, post};
 
 const SEAL: &str = "/v1/keyrings/charts/seal";
 
-fn charts(setup: &Setup) {
+pub fn charts(setup: &Setup) {
     keyward_ok(&[
         "keyring",
         "create",
@@ -45,7 +45,7 @@ fn shred(setup: &Setup, patient: &str, extra: &[&str]) -> Value {
     serde_json::from_str(&keyward_ok(&[&fixed[..], extra].concat())).unwrap()
 }
 
-fn store(setup: &Setup) -> rusqlite::Connection {
+pub fn store(setup: &Setup) -> rusqlite::Connection {
     let state = setup.root().join("state");
     let found: Vec<PathBuf> = std::fs::read_dir(&state)
         .unwrap()
