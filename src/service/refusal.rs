@@ -185,7 +185,9 @@ impl Code {
             Self::CannotOpen => "give the context it was sealed with; if that is right, the value was altered or moved",
             Self::NotText => "ask for it with \"as\": \"bytes\"",
             Self::RateLimited => "wait as Retry-After says",
-            Self::KeyDamaged => "trying again does not help: tell whoever keeps the keys; readiness names what was edited",
+            Self::KeyDamaged => {
+                "trying again does not help: tell whoever keeps the keys; readiness names what was edited"
+            }
             Self::Unavailable => "try again as Retry-After says; nothing is lost",
             Self::DeadlineExceeded => "try again, with fewer items or a longer timeout",
             Self::Internal => "report it with the request id",
