@@ -248,7 +248,7 @@ impl Work<'_> {
     fn go_past(&mut self, why: &str) {
         self.damaged = self.damaged.saturating_add(1);
         if self.damaged <= NAMED {
-            self.inner.note_damage(&self.ring.label.to_string(), why);
+            self.inner.note_damage(self.ring.label.as_ref(), why);
         }
     }
 

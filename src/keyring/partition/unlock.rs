@@ -176,7 +176,7 @@ impl Inner {
     fn note_partition_damage(&self, ring: &Ring, damage: Damage) -> UnlockError {
         let error = ApplyError::from(damage);
         if let ApplyError::Tampered(why) = &error {
-            self.note_damage(&ring.label.to_string(), why);
+            self.note_damage(ring.label.as_ref(), why);
         }
         error.into()
     }
