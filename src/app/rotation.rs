@@ -7,7 +7,7 @@ use crate::clock::{Deadline, SharedClock, Wall};
 use crate::jobs;
 use crate::jobs::schedule::{self, Facts, Page, Summary};
 use crate::keyring::life::Trigger;
-use crate::keyring::{Aging, Elsewhere, KekUse, Keyrings, Period};
+use crate::keyring::{Aging, Elsewhere, KekUse, Keyrings, PartitionsApplied, Period};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::service::{Code, Refusal, Service};
 use crate::telemetry::Metrics;
@@ -71,8 +71,13 @@ pub(super) async fn move_partitions(rotation: Rotation, mut opened: tokio::sync:
     let page = |keyring: KeyringName, trigger: Trigger| {
         let (service, deadline) = (service.clone(), Deadline(clock.mono().plus(PATIENCE)));
         async move {
-            let moved = service.rewrap_partitions_unattended(&keyring, trigger, deadline).await;
-            moved.map_err(in_words)
+            let moved = service.rewrap_partitions_unattended(&keyring, trigger, deadline).await.map_err(in_words)?;
+            match moved {
+                PartitionsApplied { done: 0, damaged, .. } if damaged > 0 => {
+                    Err(format!("{damaged} partitions were edited in the store and stay where they are"))
+                }
+                PartitionsApplied { done, remaining, .. } => Ok((done, remaining)),
+            }
         }
     };
     let show = |left: u64| metrics.lives.partitions_behind.set(i64::try_from(left).unwrap_or(i64::MAX));

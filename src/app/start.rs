@@ -79,7 +79,7 @@ impl StartError {
     pub const fn hint(&self) -> &'static str {
         match self {
             Self::State(_) => {
-                "run `keyward init` once; if another keyward uses this directory, stop it first, or let it end if it is a backup"
+                "run `keyward init` once; if another keyward uses this directory, stop it first; a backup has it while it copies the log: start again"
             }
             Self::CutShort(what) => what.hint(),
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",

@@ -10,6 +10,7 @@ use crate::kek;
 use crate::keyring::ApplyError;
 use crate::store::{self, Settings, StoreError, postgres, sqlite};
 
+use super::cut_short::CutShort;
 use super::start::{StartError, pinned};
 use super::{backup, events};
 
@@ -59,6 +60,9 @@ pub enum MoveError {
     /// A sidecar runs on this state, or the state cannot be used.
     #[error("cannot use the state directory")]
     State(#[source] DurableError),
+    /// A restore was cut short, or a joining: what is there is not whole.
+    #[error(transparent)]
+    CutShort(#[from] CutShort),
     /// The copy failed; the old store is as it was.
     #[error(transparent)]
     Copy(#[from] CopyError),
@@ -99,6 +103,7 @@ impl MoveError {
                 "stop the sidecar first; the others of a fleet stop by themselves when the store has moved".to_owned()
             }
             Self::State(_) => "check the state directory of the configuration".to_owned(),
+            Self::CutShort(what) => what.hint().to_owned(),
             Self::Copy(CopyError::From(_) | CopyError::Unfounded) => {
                 "the store that --config names must open; nothing was changed".to_owned()
             }
@@ -157,6 +162,7 @@ pub async fn migrate_store(
     }
     let disk = Disk::real();
     let _lock = disk.lock_exclusive(&config.state.lock()).map_err(MoveError::State)?;
+    CutShort::check(&config.state)?;
     let (log, opened) = backup::open_log(config, &clock, &disk)?;
     let pinned = pinned(&log, &opened)?;
     let from = store::hold(&source).await.map_err(CopyError::From)?;

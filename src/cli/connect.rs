@@ -90,6 +90,7 @@ pub(super) fn problem(value: &Value) -> Failure {
     let exit = match code {
         "denied" | "unauthenticated" | "purpose_missing" => Exit::Denied,
         "unavailable" | "deadline_exceeded" | "rate_limited" => Exit::Unavailable,
+        "key_damaged" => Exit::Finding,
         "internal" => Exit::Software,
         _ => Exit::Data,
     };

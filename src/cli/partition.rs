@@ -98,6 +98,11 @@ impl Rewrap {
                 if count("remaining") == 0 {
                     break;
                 }
+                if count("rewrapped") == 0 && count("damaged") > 0 {
+                    drop(steps);
+                    println!("{done} partitions were wrapped under the active version");
+                    return Err(stuck(count("remaining")));
+                }
                 if count("rewrapped") == 0 {
                     let left = count("remaining");
                     return Err(Failure::new(
@@ -112,6 +117,13 @@ impl Rewrap {
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+/// The others have been moved.
+fn stuck(partitions: u64) -> Failure {
+    let what = "remain under an older version: their rows were edited in the store";
+    Failure::new(Exit::Finding, format!("{partitions} partitions {what}"))
+        .hint("readiness and the sidecar's own output name them; restore the store from a backup")
 }
 
 fn value(file: &std::path::Path) -> Result<String, Failure> {

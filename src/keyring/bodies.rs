@@ -53,7 +53,8 @@ pub(super) struct HeadBody {
     /// What was counted of versions when they stopped sealing, by their hex ids: no count is ever lower.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub used: BTreeMap<String, UsedBody>,
-    /// Of keyward's own head: since when each version of a key-encryption key wraps keys of this store.
+    /// Of keyward's own head: since when each version of a key-encryption key wraps keys of this store. The founding
+    /// writes the first ones: no released keyward made a store without, so nobody guesses the age of an older one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrapping: Vec<Wrapping>,
 }

@@ -180,7 +180,7 @@ impl Inner {
         let asked = self.clock.mono();
         let followed = self.follow(open).await;
         if let Err(ApplyError::Tampered(why)) = &followed {
-            self.note_damage(why);
+            self.note_damage(why, why);
         }
         if followed.is_ok() {
             let served = self.mirror.as_ref().map_or(0, |mirror| mirror.served());
@@ -295,7 +295,7 @@ impl Inner {
     pub(super) async fn load(&self, open: &Open, name: &str) -> Result<Option<Loaded>, ApplyError> {
         let loaded = self.try_load(open, name).await;
         if let Err(ApplyError::Tampered(why)) = &loaded {
-            self.note_damage(why);
+            self.note_damage(name, why);
         }
         loaded
     }
@@ -400,7 +400,7 @@ impl Inner {
             match self.loaded(open, rows).await {
                 Ok(found) => loaded.push(found),
                 Err(ApplyError::Tampered(why)) => {
-                    self.note_damage(&why);
+                    self.note_damage(&name, &why);
                     damaged.push(name);
                 }
                 Err(error) => return Err(error),

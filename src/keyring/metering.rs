@@ -281,7 +281,8 @@ impl Inner {
             let (generation, row) = own.unwrap_or_default();
             match generation.cmp(&metered.meter.generation()) {
                 std::cmp::Ordering::Less => {
-                    self.note_damage(&format!("the count of key {} has become older", metered.id));
+                    let why = format!("the count of key {} has become older", metered.id);
+                    self.note_damage(&metered.id.to_string(), &why);
                     return Err(UnlockError::Tampered);
                 }
                 std::cmp::Ordering::Greater => metered.meter.rebase(generation, row),
@@ -318,7 +319,7 @@ impl Inner {
 
     fn believe_usage(&self, open: &Open, row: &UsageRow) -> Result<Tally, UnlockError> {
         let edited = |what: &str| {
-            self.note_damage(&format!("the count of key {}: {what}", row.key));
+            self.note_damage(&row.key.to_string(), &format!("the count of key {}: {what}", row.key));
             UnlockError::Tampered
         };
         open.system.rows.verify(Row::Usage(row)).map_err(|_| edited("its seal does not verify"))?;
@@ -349,7 +350,8 @@ impl Inner {
         if now.messages >= before.messages && now.bytes >= before.bytes && now.opened >= before.opened {
             return Ok(());
         }
-        self.note_damage(&format!("the counts of key {id}: a row has been deleted, or an older one was put back"));
+        let why = format!("the counts of key {id}: a row has been deleted, or an older one was put back");
+        self.note_damage(&id.to_string(), &why);
         Err(UnlockError::Tampered)
     }
 }

@@ -9,6 +9,7 @@ mod aging;
 mod bodies;
 mod cache;
 mod change;
+mod damage;
 mod directory;
 mod draft;
 mod drill;
@@ -238,7 +239,7 @@ struct Inner {
     /// Why it is not.
     waiting: Mutex<String>,
     /// What was found edited since.
-    damage: Mutex<Option<String>>,
+    damage: damage::Noted,
     /// Set once, by [`Keyrings::shut`].
     shut: AtomicBool,
     /// Where the store is, if it was moved.
@@ -281,7 +282,7 @@ impl Keyrings {
             cache,
             partitions,
             open: ArcSwapOption::empty(),
-            damage: Mutex::new(None),
+            damage: damage::Noted::default(),
             waiting,
             shut: AtomicBool::new(false),
             moved: moving::Moved::default(),
@@ -340,9 +341,9 @@ impl Keyrings {
         Some(Mirroring { kept: state.is_kept(), serves, served, left_out: state.left_out() })
     }
 
-    /// What was found edited in the store since the admission.
+    /// What was found edited in the store since the admission, of each keyring.
     pub fn damage(&self) -> Option<String> {
-        self.inner.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.inner.damage.told()
     }
 
     /// At most `limit` keyrings whose name stands after `after`, by name, for a permit to list them.
@@ -460,9 +461,10 @@ impl Inner {
         self.keks.each().map(|(_, kek)| kek.name()).collect()
     }
 
-    fn note_damage(&self, why: &str) {
+    /// Of which keyring, if that is known.
+    fn note_damage(&self, of: &str, why: &str) {
         tracing::error!(why, "the store was edited");
-        *self.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        self.damage.note(of, why);
     }
 
     fn reason(&self) -> String {

@@ -24,6 +24,8 @@ pub enum Retirement {
     Done(RewrapReport),
     /// So many keys are.
     Needed(u64),
+    /// It wraps new keys, by this version: only what is older can be retired.
+    Wraps(u32),
 }
 
 impl Keyrings {
@@ -52,7 +54,9 @@ pub(super) async fn retire(
     version: Option<u32>,
 ) -> Result<Retirement, ApplyError> {
     let open = inner.opened_to_change()?;
-    may_retire(inner, &kek, version)?;
+    if let Some(refused) = wraps_on(inner, &kek, version)? {
+        return Ok(refused);
+    }
     let retired = Retired { kek: kek.to_string(), version };
     let by = Deadline(inner.clock.mono().plus(PATIENCE));
     let mut race = Race::until(&inner.clock, by, Manner::Urgent);
@@ -118,10 +122,10 @@ async fn wrote_no_key(inner: &Inner, open: &Open, from: StoreHead, to: StoreHead
     Ok(true)
 }
 
-/// Only what is known and wraps no more: evidence about another key would be evidence of nothing.
-fn may_retire(inner: &Inner, kek: &KekName, version: Option<u32>) -> Result<(), ApplyError> {
+/// Only what is known and wraps no more can be retired: evidence about another key would be evidence of nothing.
+fn wraps_on(inner: &Inner, kek: &KekName, version: Option<u32>) -> Result<Option<Retirement>, ApplyError> {
     if inner.keks.retiring().any(|retiring| retiring.name() == kek) {
-        return Ok(());
+        return Ok(None);
     }
     let Some((_, wraps)) = inner.keks.each().find(|(_, one)| one.name() == kek) else {
         let known = "name one that [keyring] has as primary, escrow or retiring";
@@ -129,11 +133,8 @@ fn may_retire(inner: &Inner, kek: &KekName, version: Option<u32>) -> Result<(), 
     };
     let current = wraps.current_version();
     match (version, current) {
-        (Some(version), Some(current)) if version < current => Ok(()),
+        (Some(version), Some(current)) if version < current => Ok(None),
         (_, None) => Err(ApplyError::Unavailable(format!("it is not known by which version {kek} wraps"))),
-        (None, _) => Err(ApplyError::Invalid(format!("{kek} wraps: name one of its older versions"))),
-        (Some(version), Some(current)) => {
-            Err(ApplyError::Invalid(format!("{kek} wraps by version {current}: version {version} cannot be retired")))
-        }
+        (_, Some(current)) => Ok(Some(Retirement::Wraps(current))),
     }
 }

@@ -260,6 +260,7 @@ fn outcome_of(answer: &Answer, nothing_done: bool) -> Outcome {
         Answer::Refused(refusal) => match refusal.code {
             Code::Denied | Code::Unauthenticated | Code::PurposeMissing => Outcome::Denied,
             Code::Unavailable
+            | Code::KeyDamaged
             | Code::DeadlineExceeded
             | Code::Internal
             | Code::KeyState

@@ -123,20 +123,18 @@ impl Service {
         self.unattended(asked, deadline).await.map(|applied| applied.version)
     }
 
-    /// Moves a page of partitions to the active version likewise: how many were moved, and how many are left.
+    /// Moves a page of partitions to the active version likewise.
     pub async fn rewrap_partitions_unattended(
         &self,
         keyring: &KeyringName,
         trigger: Trigger,
         deadline: Deadline,
-    ) -> Result<(u64, u64), Refusal> {
+    ) -> Result<PartitionsApplied, Refusal> {
         let step = PartitionStep::Rewrap(PARTITION_BATCH);
         let change = Change::Partitions(PartitionChange { keyring: keyring.clone(), step });
         let facts = vec![("trigger", trigger.code().to_owned())];
         let asked = Asked { event: Event::KeyRewrapped, change, version: None, facts };
-        let applied = self.unattended(asked, deadline).await?;
-        let PartitionsApplied { done, remaining, .. } = applied.partitions.ok_or(Code::Internal)?;
-        Ok((done, remaining))
+        self.unattended(asked, deadline).await?.partitions.ok_or(Code::Internal.into())
     }
 
     /// A change that the configuration foresees, with the same two records as one that somebody asks for.
@@ -157,9 +155,12 @@ impl Service {
         if let Ok(applied) = &applied {
             record.groups = vec![Group { keyring, version, done: 1, failed: Vec::new() }];
             record.facts.extend(self.facts_of(applied));
-            if let Some(PartitionsApplied { done, remaining, .. }) = &applied.partitions {
+            if let Some(PartitionsApplied { done, remaining, damaged, shredded: _ }) = &applied.partitions {
                 record.facts.push(("rewrapped", done.to_string()));
                 record.facts.push(("remaining", remaining.to_string()));
+                if *damaged > 0 {
+                    record.facts.push(("failed", damaged.to_string()));
+                }
             }
         }
         let applied = applied.map_err(change_refused);
@@ -330,9 +331,8 @@ pub(super) fn change_refused(error: ApplyError) -> Refusal {
         ApplyError::Unknown(why) => Refusal::because(Code::NoSuchKey, why),
         ApplyError::Superseded(why) => Refusal::because(Code::Conflict, why),
         ApplyError::Forbidden(why) => Refusal::because(code_of(&why), why.to_string()),
-        ApplyError::Unavailable(why) | ApplyError::Unsettled(why) | ApplyError::Tampered(why) => {
-            Refusal::because(Code::Unavailable, why)
-        }
+        ApplyError::Tampered(why) => Refusal::because(Code::KeyDamaged, why),
+        ApplyError::Unavailable(why) | ApplyError::Unsettled(why) => Refusal::because(Code::Unavailable, why),
         ApplyError::Refused(why) => Refusal::because(Code::Denied, why),
         ApplyError::Founded | ApplyError::NotFounded => Code::Internal.into(),
     }

@@ -217,9 +217,12 @@ pub(super) fn refused(denial: &Denial, account: &mut Account) -> Refusal {
     }
 }
 
-/// Nothing was decided: trying again is right.
+/// Nothing was decided: trying again is right, but for a keyring that was edited.
 pub(super) fn unavailable(error: &UnlockError) -> Refusal {
-    Refusal::because(Code::Unavailable, error.to_string())
+    match error {
+        UnlockError::Tampered => Code::KeyDamaged.into(),
+        other => Refusal::because(Code::Unavailable, other.to_string()),
+    }
 }
 
 fn sealed_answer(result: Result<Sealed, ItemError>) -> Result<String, Refusal> {
@@ -244,7 +247,8 @@ pub(super) fn item_refusal(error: ItemError) -> Refusal {
         ItemError::Shredded => {
             Refusal::because(Code::KeyState, "the partition is shredded: its key is destroyed for good")
         }
-        ItemError::Unavailable | ItemError::KeyDamaged => Code::Unavailable.into(),
+        ItemError::KeyDamaged => Code::KeyDamaged.into(),
+        ItemError::Unavailable => Code::Unavailable.into(),
         ItemError::NotText => Code::NotText.into(),
     }
 }

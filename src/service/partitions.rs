@@ -157,10 +157,13 @@ impl Service {
         self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;
         let step = PartitionStep::Rewrap(PARTITION_BATCH);
         let applied = self.change_partitions(&keyring, step, &authority, Event::KeyRewrapped, asker, account).await?;
-        let PartitionsApplied { done, remaining, .. } = applied.partitions.ok_or(Code::Internal)?;
+        let PartitionsApplied { done, remaining, damaged, shredded: _ } = applied.partitions.ok_or(Code::Internal)?;
         account.facts.push(("rewrapped", done.to_string()));
         account.facts.push(("remaining", remaining.to_string()));
-        Ok(Answer::PartitionsRewrapped { done, remaining })
+        if damaged > 0 {
+            account.facts.push(("failed", damaged.to_string()));
+        }
+        Ok(Answer::PartitionsRewrapped { done, remaining, damaged })
     }
 
     /// Intent, change; the outcome is the record of the request. If we stop after the intent, the restart settles it.

@@ -51,6 +51,8 @@ pub enum Code {
     NotText,
     /// Too many requests, or too many refusals.
     RateLimited,
+    /// What the store holds of a key or keyring was edited: trying again does not help.
+    KeyDamaged,
     /// The KEK, the store, the log or the time did not suffice.
     Unavailable,
     /// The deadline passed.
@@ -85,6 +87,7 @@ impl Code {
         Self::CannotOpen,
         Self::NotText,
         Self::RateLimited,
+        Self::KeyDamaged,
         Self::Unavailable,
         Self::DeadlineExceeded,
         Self::Internal,
@@ -116,6 +119,7 @@ impl Code {
             Self::CannotOpen => "cannot_open",
             Self::NotText => "not_text",
             Self::RateLimited => "rate_limited",
+            Self::KeyDamaged => "key_damaged",
             Self::Unavailable => "unavailable",
             Self::DeadlineExceeded => "deadline_exceeded",
             Self::Internal => "internal",
@@ -148,6 +152,7 @@ impl Code {
             Self::CannotOpen => "the value does not open in this place",
             Self::NotText => "the plaintext is not text",
             Self::RateLimited => "too many requests",
+            Self::KeyDamaged => "what the store holds of the key was edited",
             Self::Unavailable => "keyward cannot answer now",
             Self::DeadlineExceeded => "the request took longer than its deadline",
             Self::Internal => "keyward has a defect",
@@ -180,6 +185,9 @@ impl Code {
             Self::CannotOpen => "give the context it was sealed with; if that is right, the value was altered or moved",
             Self::NotText => "ask for it with \"as\": \"bytes\"",
             Self::RateLimited => "wait as Retry-After says",
+            Self::KeyDamaged => {
+                "trying again does not help: tell whoever keeps the keys; readiness names what was edited"
+            }
             Self::Unavailable => "try again as Retry-After says; nothing is lost",
             Self::DeadlineExceeded => "try again, with fewer items or a longer timeout",
             Self::Internal => "report it with the request id",

@@ -41,6 +41,8 @@ pub enum Answer {
         done: u64,
         /// How many still are under older versions.
         remaining: u64,
+        /// How many of these cannot be moved: their rows were edited.
+        damaged: u64,
     },
     /// A page of the inventory.
     Inventory {

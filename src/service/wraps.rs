@@ -81,6 +81,7 @@ impl Service {
                 );
                 Err(Refusal::because(Code::InUse, why))
             }
+            Retirement::Wraps(current) => Err(Refusal::because(Code::InUse, wraps_on(&kek, version, current))),
         }
     }
 
@@ -106,6 +107,22 @@ impl Service {
         account.happens(event);
         account.facts.extend(facts);
         Ok((authority, intent))
+    }
+}
+
+/// Why what wraps new keys is not retired, and what comes first.
+fn wraps_on(kek: &KekName, version: Option<u32>, current: u32) -> String {
+    let wraps = format!("{kek} wraps new keys by version {current}");
+    match version {
+        Some(version) if version == current => format!(
+            "{wraps}: first `keyward kek rotate --kek {kek}`, and `keyward kek rewrap --trigger architecture` once the sidecars \
+             wrap by version {}",
+            current.saturating_add(1)
+        ),
+        Some(version) => format!("{wraps}: only older ones can be retired, and not version {version}"),
+        None => format!(
+            "{wraps}: name one of its older versions, or first let another key take its place and name it in [keyring] retiring"
+        ),
     }
 }
 

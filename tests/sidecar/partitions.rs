@@ -9,7 +9,7 @@ use crate::support::{Setup, keyward, keyward_ok, post};
 
 const SEAL: &str = "/v1/keyrings/charts/seal";
 
-fn charts(setup: &Setup) {
+pub fn charts(setup: &Setup) {
     keyward_ok(&[
         "keyring",
         "create",
@@ -45,7 +45,7 @@ fn shred(setup: &Setup, patient: &str, extra: &[&str]) -> Value {
     serde_json::from_str(&keyward_ok(&[&fixed[..], extra].concat())).unwrap()
 }
 
-fn store(setup: &Setup) -> rusqlite::Connection {
+pub fn store(setup: &Setup) -> rusqlite::Connection {
     let state = setup.root().join("state");
     let found: Vec<PathBuf> = std::fs::read_dir(&state)
         .unwrap()
@@ -117,6 +117,31 @@ fn two_patients_have_keys_of_their_own_and_one_of_them_can_be_shredded() {
     assert!(verified.contains("complete"), "{verified}");
     let log = setup.log_bytes();
     assert!(!log.windows(8).any(|window| window == b"patient-"), "no record names a patient");
+}
+
+#[test]
+fn partitions_move_past_an_edited_one_and_the_exit_code_says_so() {
+    let setup = Setup::new();
+    // Nobody moves them before the command does.
+    setup.edit_config(|text| text + "\n[rotation]\nenabled = false\n");
+    let _serving = setup.serve();
+    charts(&setup);
+    for patient in ["ada", "bob", "cid"] {
+        assert_eq!(seal(&setup, patient).0, 200);
+    }
+    let config = setup.config();
+    keyward_ok(&["keyring", "rotate", "charts", "--trigger", "personnel", "--config", &config]);
+    store(&setup)
+        .execute("UPDATE partitions SET wrap = x'00' WHERE name = (SELECT min(name) FROM partitions)", [])
+        .unwrap();
+    let done = keyward(&["partition", "rewrap", "charts", "--trigger", "personnel", "--config", &config]);
+    let (said, shown) = (String::from_utf8(done.stderr).unwrap(), String::from_utf8(done.stdout).unwrap());
+    assert_eq!(done.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 partitions remain under an older version: their rows were edited in the store"), "{said}");
+    assert_eq!(shown, "2 partitions were wrapped under the active version\n");
+    let records = crate::requests::records(&setup);
+    let moved = records.iter().find(|one| one["event"] == "key.rewrapped" && one["outcome"] == "done").unwrap();
+    assert_eq!((&moved["facts"]["rewrapped"], &moved["facts"]["failed"]), (&json!("2"), &json!("1")), "{moved}");
 }
 
 #[test]

@@ -53,6 +53,12 @@ fn a_rotated_key_takes_over_every_key_and_its_old_version_is_retired_only_then()
     all_open(&setup, &values);
     let (code, _, said) = kek(&setup, &["retire", "--kek", "primary", "--key-version", "1", "--reason", "retired"]);
     assert_eq!(code, Some(0), "{said}");
+    for (version, why) in [("2", "first `keyward kek rotate --kek primary`"), ("7", "only older ones can be retired")] {
+        let (code, _, said) =
+            kek(&setup, &["retire", "--kek", "primary", "--key-version", version, "--reason", "retired"]);
+        assert_eq!(code, Some(65), "{said}");
+        assert!(said.contains("(in_use): primary wraps new keys by version 2") && said.contains(why), "{said}");
+    }
     let told = |event: &str, outcome: &str| {
         let all = records(&setup);
         all.into_iter().rfind(|record| record["event"] == event && record["outcome"] == outcome).unwrap()

@@ -481,3 +481,35 @@ fn a_document_comes_under_the_active_version_and_opens_byte_for_byte() {
     let opened = keyward_ok(&["document", "open", "--purpose", "TREAT", &newer, "--config", &config]);
     assert!(opened.as_bytes() == std::fs::read(chart).unwrap());
 }
+
+/// A batch of nothing but such lines is no outage: whoever loops over the file must come past it.
+#[test]
+fn lines_under_a_key_that_was_edited_in_the_store_fail_by_name_and_the_others_go_on() {
+    let setup = Setup::new();
+    setup.edit_config(|text| text + "\n[cache]\nttl = \"1s\"\noffline_max = \"0s\"\n");
+    let _serving = setup.serve();
+    setup.keyring();
+    crate::partitions::charts(&setup);
+    let ada = json!({ "patient": "Patient/ada" });
+    let (chart, name) = (seal_at(&setup, "charts", &ada), seal(&setup, "name"));
+    rotate(&setup, "patients");
+    crate::partitions::store(&setup).execute("UPDATE partitions SET wrap = x'00'", []).unwrap();
+    // The partition's key leaves the cache after a second.
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let (status, problem) = open(&setup, &ada, &chart);
+    assert_eq!((status, &problem["code"]), (500, &json!("key_damaged")), "{problem}");
+    let damaged = json!({ "sealed": chart, "context": ada }).to_string();
+    let mut input = vec![damaged; 600];
+    input.push(json!({ "sealed": name, "context": place("name") }).to_string());
+    let (code, printed, said) = lines(&setup, &[], &(input.join("\n") + "\n"));
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("601 values: 1 rewrapped, 0 unchanged, 600 failed"), "{said}");
+    let printed: Vec<Value> = printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(printed.len(), 601);
+    for line in &printed[..600] {
+        assert_eq!((&line["sealed"], &line["error"]["code"]), (&json!(chart), &json!("key_damaged")));
+    }
+    assert_eq!(version_of(printed[600]["sealed"].as_str().unwrap()), active(&setup, "patients"));
+    let record = rewrappings(&setup).remove(0);
+    assert_eq!(record["groups"][0]["failed"], json!({ "key_damaged": 500 }), "{record}");
+}

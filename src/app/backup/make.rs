@@ -19,7 +19,7 @@ use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::keyring::{self, ApplyError, Keyrings, Pinned, StoreHead, UnlockError};
 use crate::operations::{ItemError, canary};
-use crate::store::{self, CopyError, Counts, Reader, StoreError, sqlite};
+use crate::store::{self, CopyError, Counts, Reader, Snapshot, StoreError, sqlite};
 use crate::{crypto, kek};
 
 use super::super::cut_short::CutShort;
@@ -186,9 +186,16 @@ pub async fn back_up(
     })?;
     let serves = lock.is_none();
     let mut draft = Draft { config, disk: &disk, clock: &clock, to: &options.to, serves, files: Vec::new() };
-    let verified = draft.copy_logs(tell)?;
+    draft.copy_logs(tell)?;
+    let moment = draft.moment().await?;
+    // From here on copies are read, and what the store was: a sidecar may start.
+    drop(lock);
+    let counts = draft.copy_store(moment, tell).await?;
+    let verified = draft.verify_logs(tell)?;
     let (key, pinned) = told_by(&options.to.join(LOG), &verified)?;
-    let manifest = draft.copy_store(About { key, pinned, verified, without_kek: options.without_kek }, tell).await?;
+    let newest = verified.store_head.clone();
+    let about = About { key, pinned, verified, counts, without_kek: options.without_kek };
+    let manifest = draft.describe(about, tell).await?;
     let digest = draft.finish(&manifest)?;
     let notice = Notice {
         digest: digest.clone(),
@@ -198,8 +205,10 @@ pub async fn back_up(
         records: manifest.log.records,
         os_user: options.uid,
     };
+    // Whoever has the lock now has the log, and a log that is being restored takes no record.
+    let lock = disk.lock_exclusive(&config.state.lock()).ok().filter(|_| CutShort::check(&config.state).is_ok());
     let recorded = match &lock {
-        Some(_) => record_here(config, &clock, &disk, &notice, manifest.verified).await.map(|()| true),
+        Some(_) => record_here(config, &clock, &disk, &notice, (manifest.verified, newest)).await.map(|()| true),
         None => record_there(config, &clock, &disk, &notice).await,
     };
     let recorded = recorded.map_err(|source| BackupError::Unrecorded { digest: digest.clone(), source })?;
@@ -222,18 +231,18 @@ fn told_by(log: &Path, verified: &Verified) -> Result<(String, Pinned), BackupEr
     Ok((key.trim().to_owned(), pinned))
 }
 
-/// In the log of the sidecar, which is stopped.
+/// In the log of the sidecar, which is stopped. The log is told where the store ends if the backup was verified and nobody
+/// has told it of another end since it was copied.
 async fn record_here(
     config: &Config,
     clock: &SharedClock,
     disk: &Disk,
     notice: &Notice,
-    verified: bool,
+    (verified, newest): (bool, Option<String>),
 ) -> Result<(), Unrecorded> {
-    let (log, _) = open_log(config, clock, disk)?;
+    let (log, opened) = open_log(config, clock, disk)?;
     let mut facts = notice.facts();
-    if verified {
-        // What was not verified must not become what the log believes of the store.
+    if verified && opened.store_head == newest {
         facts.retain(|(name, _)| *name != "backup_head");
         facts.push(("store_head", notice.head.clone()));
     }
@@ -264,17 +273,18 @@ struct Draft<'a> {
     files: Vec<FileFacts>,
 }
 
-/// What is known of the log.
+/// What is known of the copies.
 struct About {
     key: String,
     pinned: Pinned,
     verified: Verified,
+    counts: Counts,
     without_kek: bool,
 }
 
 impl Draft<'_> {
-    /// The log without the key that signs, and the logs before it; the copy is verified.
-    fn copy_logs(&mut self, tell: Tell<'_>) -> Result<Verified, BackupError> {
+    /// The log without the key that signs, and the logs before it.
+    fn copy_logs(&mut self, tell: Tell<'_>) -> Result<(), BackupError> {
         let (from, older) = (&self.config.audit.dir, self.config.state.older_logs());
         for file in files::below(&older)? {
             self.copy(&older.join(&file), &Path::new(OLDER_LOGS).join(file))?;
@@ -289,9 +299,10 @@ impl Draft<'_> {
                 tell("copying the log", done, all);
             }
         }
-        if self.serves {
-            self.cut()?;
-        }
+        if self.serves { self.cut() } else { Ok(()) }
+    }
+
+    fn verify_logs(&self, tell: Tell<'_>) -> Result<Verified, BackupError> {
         let mut progress = |at: audit::verify::Progress| tell("verifying the log", at.bytes, at.of);
         Ok(verify(&self.to.join(LOG), None, None, &mut progress)?)
     }
@@ -315,18 +326,25 @@ impl Draft<'_> {
         Ok(())
     }
 
-    async fn copy_store(&mut self, about: About, tell: Tell<'_>) -> Result<Manifest, BackupError> {
+    /// The store as it is now: after the log, so that it has everything that the copied log knows.
+    async fn moment(&self) -> Result<Box<dyn Snapshot>, BackupError> {
         let settings = without_mirror(&self.config.store);
-        let from = if self.serves {
-            store::look(&settings).await?
-        } else {
-            // A file that an older keyward left is brought forward first.
-            store::open(&settings).await?.snapshot().await?
-        };
-        let file = in_file(self.to.join(STORE));
-        let into = sqlite::create(&file).await?;
+        if self.serves {
+            return Ok(store::look(&settings).await?);
+        }
+        // A file that an older keyward left is brought forward first.
+        Ok(store::open(&settings).await?.snapshot().await?)
+    }
+
+    async fn copy_store(&self, from: Box<dyn Snapshot>, tell: Tell<'_>) -> Result<Counts, BackupError> {
+        let into = sqlite::create(&in_file(self.to.join(STORE))).await?;
         let mut told = |at: store::Progress| tell("copying the store", at.done, at.all);
-        let counts = store::copy(from, into, &mut told).await?;
+        Ok(store::copy(from, into, &mut told).await?)
+    }
+
+    /// The copied store verified under its key, and what the manifest says of it.
+    async fn describe(&mut self, about: About, tell: Tell<'_>) -> Result<Manifest, BackupError> {
+        let (file, counts) = (in_file(self.to.join(STORE)), about.counts);
         let copy = sqlite::open(&file).await?;
         let reader = copy.reader();
         let keks = wrapped(&*reader).await?;

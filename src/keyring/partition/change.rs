@@ -11,6 +11,7 @@ use super::wrap::{self, Place};
 use super::{PartitionChange, PartitionName, PartitionStep, PartitionsApplied, Shredded, Totals};
 use crate::clock::Wall;
 use crate::crypto::{CryptoError, DataKey};
+use crate::keyring::cache::Slot;
 use crate::keyring::change::{CommitError, Order};
 use crate::keyring::directory::Intent;
 use crate::keyring::draft::{Draft, RingDraft};
@@ -21,6 +22,9 @@ use crate::keyring::{Applied, ApplyError, Inner, KeyState};
 use crate::names::KeyVersionId;
 use crate::store::PartitionRow;
 
+/// Edited rows that a moving names one by one; of more it says the number.
+const NAMED: u64 = 10;
+
 /// A planned change of one keyring's partitions.
 struct Work<'a> {
     inner: &'a Arc<Inner>,
@@ -30,6 +34,8 @@ struct Work<'a> {
     now: Wall,
     totals: Totals,
     rows: Vec<PartitionRow>,
+    /// Rows that were edited: a moving goes past them, and their version is not free of them.
+    damaged: u64,
     /// Whether somebody else was first: then what was believed to be missing is looked at.
     contested: bool,
 }
@@ -61,12 +67,14 @@ pub(in crate::keyring) async fn carry_out(
             now: inner.clock.wall(),
             totals,
             rows: Vec::new(),
+            damaged: 0,
             contested,
         };
         let (kind, shredded) = work.plan(&change.step).await?;
         let outcome = PartitionsApplied {
             done: u64::try_from(work.rows.len()).unwrap_or(u64::MAX),
             remaining: work.totals.elsewhere(ring.sealing().map(|version| version.view.id)),
+            damaged: work.damaged,
             shredded,
         };
         if work.rows.is_empty() || open.directory().recent(&intent) == Some(&*name) {
@@ -189,8 +197,7 @@ impl Work<'_> {
         let to = self.inner.data_key(self.ring, &active, self.order.deadline).await.map_err(unlocked)?;
         let older: Vec<KeyVersionId> = self.totals.parents.keys().copied().filter(|id| *id != active.view.id).collect();
         for id in older {
-            let left = most.min(super::BATCH).saturating_sub(self.rows.len());
-            if left == 0 {
+            if self.room(most) == 0 {
                 break;
             }
             let wrong =
@@ -198,22 +205,58 @@ impl Work<'_> {
             let parent = Arc::clone(self.ring.version(id).ok_or_else(wrong)?);
             // Whatever its state: moving partitions away from a suspended or compromised version is what is wanted.
             let from = self.inner.data_key(self.ring, &parent, self.order.deadline).await.map_err(unlocked)?;
-            let limit = u32::try_from(left).unwrap_or(u32::MAX);
-            let page = self.inner.writer.partitions(self.ring.label.to_string(), Some(id), None, limit).await?;
-            for row in page {
-                let moved = self.rewrapped(&row, &from, (&to, active.view.id))?;
-                self.totals.remove(&row, self.open.system.partitions.summer()).map_err(failed)?;
-                self.add(moved)?;
-            }
+            self.move_from((id, &from), (&to, active.view.id), most).await?;
         }
         Ok(())
+    }
+
+    /// The partitions under one version, as many as there is room for. Those that were edited are gone past, or the first
+    /// of them would keep all behind it where they are; they stay in the totals, and so in the way of their version's end.
+    async fn move_from(
+        &mut self,
+        (id, from): (KeyVersionId, &Slot),
+        to: (&Slot, KeyVersionId),
+        most: usize,
+    ) -> Result<(), ApplyError> {
+        let mut after = None;
+        loop {
+            let limit = u32::try_from(self.room(most)).unwrap_or(u32::MAX);
+            if limit == 0 {
+                return Ok(());
+            }
+            let page = self.inner.writer.partitions(self.ring.label.to_string(), Some(id), after, limit).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = Some(last.name);
+            for row in page {
+                match self.rewrapped(&row, from, to) {
+                    Ok(moved) => {
+                        self.totals.remove(&row, self.open.system.partitions.summer()).map_err(failed)?;
+                        self.add(moved)?;
+                    }
+                    Err(ApplyError::Tampered(why)) => self.go_past(&why),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// How many more rows the transaction takes.
+    fn room(&self, most: usize) -> usize {
+        most.min(super::BATCH).saturating_sub(self.rows.len())
+    }
+
+    fn go_past(&mut self, why: &str) {
+        self.damaged = self.damaged.saturating_add(1);
+        if self.damaged <= NAMED {
+            self.inner.note_damage(self.ring.label.as_ref(), why);
+        }
     }
 
     fn rewrapped(
         &self,
         row: &PartitionRow,
-        from: &crate::keyring::cache::Slot,
-        (to, parent): (&crate::keyring::cache::Slot, KeyVersionId),
+        from: &Slot,
+        (to, parent): (&Slot, KeyVersionId),
     ) -> Result<PartitionRow, ApplyError> {
         let damage = |what| Damage::of(rows::describe(&row.keyring, row.name), what);
         let Partition::Live(created) = rows::read(row, &self.open.system.rows)? else {

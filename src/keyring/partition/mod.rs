@@ -92,6 +92,8 @@ pub struct PartitionsApplied {
     pub done: u64,
     /// How many are not under the active version.
     pub remaining: u64,
+    /// How many of these were looked at and cannot be moved: their rows were edited.
+    pub damaged: u64,
     /// The tombstone.
     pub shredded: Option<Shredded>,
 }

@@ -110,7 +110,7 @@ impl Inner {
         let data_key = self.parent_slot(ring, parent, asks).await?;
         let store = open.system.genesis.store;
         let place = Place { store, keyring: &ring.label, name, parent: row.parent, created };
-        let key = wrap::unwrap(data_key.key(), &row.wrap, &place).map_err(|_| self.damaged(&row))?;
+        let key = wrap::unwrap(data_key.key(), &row.wrap, &place).map_err(|_| self.damaged(ring, &row))?;
         let key = MessageKey::derive(&key, KeyClass::Field);
         let key = key.map_err(|_| UnlockError::Unavailable("no locked memory is left for another key".to_owned()))?;
         let slot = Arc::new(PartitionSlot { key, parent: row.parent, ends: self.partitions.ends(asked) });
@@ -139,23 +139,23 @@ impl Inner {
                 (false, true) => DELETED,
                 (false, false) => return Ok(None),
             };
-            return Err(self.note_partition_damage(Damage::of(rows::describe(&ring.label, name), what)));
+            return Err(self.note_partition_damage(ring, Damage::of(rows::describe(&ring.label, name), what)));
         };
         match rows::read(&row, &open.system.rows) {
             Ok(Partition::Shredded(_)) => Err(UnlockError::Shredded),
             Ok(Partition::Live(_)) if shredded => {
                 let what = "it was shredded, and an older copy of its row was put back";
-                Err(self.note_partition_damage(Damage::of(rows::describe(&ring.label, name), what)))
+                Err(self.note_partition_damage(ring, Damage::of(rows::describe(&ring.label, name), what)))
             }
             Ok(Partition::Live(created)) => Ok(Some((row, created))),
-            Err(damage) => Err(self.note_partition_damage(damage)),
+            Err(damage) => Err(self.note_partition_damage(ring, damage)),
         }
     }
 
     async fn current_version(&self, open: &Open, ring: &Ring, row: &PartitionRow) -> Result<Arc<Version>, UnlockError> {
         self.catch_up(open).await?;
         let newer = self.ring(open, &ring.view.name).await?;
-        newer.and_then(|ring| ring.version(row.parent).map(Arc::clone)).ok_or_else(|| self.damaged(row))
+        newer.and_then(|ring| ring.version(row.parent).map(Arc::clone)).ok_or_else(|| self.damaged(ring, row))
     }
 
     /// The unwrapped data key that wraps partitions, if its state allows that.
@@ -169,14 +169,14 @@ impl Inner {
         self.data_key(ring, parent, deadline).await
     }
 
-    fn damaged(&self, row: &PartitionRow) -> UnlockError {
-        self.note_partition_damage(Damage::of(rows::describe(&row.keyring, row.name), "its wrap does not open"))
+    fn damaged(&self, ring: &Ring, row: &PartitionRow) -> UnlockError {
+        self.note_partition_damage(ring, Damage::of(rows::describe(&row.keyring, row.name), "its wrap does not open"))
     }
 
-    fn note_partition_damage(&self, damage: Damage) -> UnlockError {
+    fn note_partition_damage(&self, ring: &Ring, damage: Damage) -> UnlockError {
         let error = ApplyError::from(damage);
         if let ApplyError::Tampered(why) = &error {
-            self.note_damage(why);
+            self.note_damage(ring.label.as_ref(), why);
         }
         error.into()
     }

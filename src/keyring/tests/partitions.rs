@@ -294,6 +294,29 @@ async fn a_version_is_not_destroyed_because_somebody_hid_the_partitions_that_it_
 }
 
 #[tokio::test]
+async fn an_edited_partition_stays_and_is_counted_and_all_behind_it_are_moved() {
+    let (world, keyrings, _) = two().await;
+    make(&world, &keyrings, &["cid", "dan"], 12).await;
+    let old = keyrings.find(&name("charts")).await.unwrap().unwrap().versions[0].id;
+    rotate(&world, &keyrings, 13).await;
+    // The first by name is in the way of every page.
+    world.edit("UPDATE partitions SET wrap = x'00' WHERE name = (SELECT min(name) FROM partitions)");
+    let mut told = Vec::new();
+    for intent in 14..18 {
+        let moved = world.change(&keyrings, step("charts", PartitionStep::Rewrap(2)), intent).await.unwrap();
+        let PartitionsApplied { done, remaining, damaged, .. } = moved.partitions.unwrap();
+        told.push((done, remaining, damaged));
+    }
+    assert_eq!(told, [(2, 2, 1), (1, 1, 1), (0, 1, 1), (0, 1, 1)]);
+    assert!(keyrings.damage().unwrap().contains("of default/charts"));
+    let step = Step::ScheduleDestroy { days: 7, statement: Statement([7; 32]) };
+    let schedule = Change::Step { keyring: name("charts"), version: old, step, reason: Reason::Retired };
+    let refused = world.change(&keyrings, schedule, 20).await;
+    let expected = Forbidden::InUse { partitions: 1, keys: 0 };
+    assert!(matches!(&refused, Err(ApplyError::Forbidden(why)) if *why == expected), "{refused:?}");
+}
+
+#[tokio::test]
 async fn keyrings_without_partitions_and_too_large_changes_are_refused() {
     let (world, keyrings) = World::with_keyrings(&["plain"]).await;
     let some = PartitionName([7; 16]);

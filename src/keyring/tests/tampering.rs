@@ -145,3 +145,19 @@ pub(super) async fn set_state(keyrings: &Keyrings, keyring: &str, state: KeyStat
     let drafted = draft.seal(&open.system.rows, open.head()).unwrap();
     inner.writer.commit(drafted.writes).await.unwrap();
 }
+
+/// Found again, neither is news: the log takes one record of them and not one every ten seconds.
+#[tokio::test]
+async fn every_keyring_that_is_found_edited_is_named_and_not_the_last_one_alone() {
+    let (world, keyrings) = World::with_keyrings(&["patients", "staff", "whole"]).await;
+    world.edit("UPDATE keys SET state = 'suspended' WHERE keyring IN ('default/patients', 'default/staff')");
+    let mut told = Vec::new();
+    for _ in 0..2 {
+        let listed = keyrings.list(&world.permit(Action::KeyringList, "any"), None, 100).await.unwrap();
+        assert_eq!(listed.len(), 1);
+        told.push(keyrings.damage().unwrap());
+    }
+    assert!(told[0].contains("of default/patients") && told[0].contains("of default/staff"), "{told:?}");
+    assert!(!told[0].contains("whole"), "{told:?}");
+    assert_eq!(told[0], told[1]);
+}

@@ -46,11 +46,13 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
         Answer::Stepped(view, following) => pen::body(|pen| stepped(pen, &view, following.as_ref())),
         Answer::Following(following) => pen::body(|pen| following::following(pen, &following)),
         Answer::Shredded(certificate) => pen::body(|pen| certified(pen, &certificate)),
-        Answer::PartitionsRewrapped { done, remaining } => pen::body(|pen| {
+        Answer::PartitionsRewrapped { done, remaining, damaged } => pen::body(|pen| {
             pen.raw("{\"rewrapped\":");
             pen.number(done);
             pen.raw(",\"remaining\":");
             pen.number(remaining);
+            pen.raw(",\"damaged\":");
+            pen.number(damaged);
             pen.raw("}");
         }),
         Answer::Wraps(report) => pen::body(|pen| wraps::report(pen, &report)),

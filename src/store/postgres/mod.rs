@@ -163,6 +163,8 @@ impl Core {
     async fn take(&self) -> Result<Lease<'_>, StoreError> {
         let lease = self.pool.take().await?;
         if self.alone && !lease.stale {
+            // Nor may it lie in the pool, where the next one would take it for the one that has the lock.
+            lease.set_broken(true);
             let why = "the connection that kept others from changing the store was lost";
             return Err(StoreError::Unavailable(why.to_owned()));
         }
@@ -296,7 +298,8 @@ impl Core {
             }
         };
         let looked = looked.await.map_err(Fault::harmless)?;
-        lease.set_broken(false);
+        // The lock that it had ended with the look: nothing more is done over it by whoever held the store.
+        lease.set_broken(self.alone);
         Ok(looked)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use keyward::store::postgres::{Settings, Tls, create, open};
+use keyward::store::postgres::{Settings, Tls, create, hold, open};
 use keyward::store::{PartitionName, PartitionRow, StoreError, Tag, UsageRow, Write, Writer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -121,6 +121,12 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, deaf: &AtomicBool
 
 /// A store behind a proxy, and the same store without one.
 async fn broken() -> (Arc<Proxy>, Arc<dyn Writer>, Settings) {
+    let (proxy, settings, direct) = behind().await;
+    (proxy, open(&settings).await.unwrap().into_writer(), direct)
+}
+
+/// The way to a store through a proxy, and the way without one.
+async fn behind() -> (Arc<Proxy>, Settings, Settings) {
     let server = Postgres::shared();
     let direct = server.settings(&server.database());
     drop(create(&direct).await.unwrap());
@@ -129,7 +135,7 @@ async fn broken() -> (Arc<Proxy>, Arc<dyn Writer>, Settings) {
     let place = keyward::store::postgres::Place::Tcp { host: "127.0.0.1".to_owned(), port: proxy.port, tls: Tls::Off };
     let settings = Settings { place, statement_timeout: Duration::from_millis(1_500), ..over_tcp };
     let settings = Settings { connect_timeout: Duration::from_secs(1), ..settings };
-    (proxy, open(&settings).await.unwrap().into_writer(), direct)
+    (proxy, settings, direct)
 }
 
 async fn chain(direct: &Settings) -> Vec<String> {
@@ -188,6 +194,68 @@ async fn a_commit_is_unsettled_only_if_the_database_stays_away_and_the_store_goe
     assert_eq!(writer.last_change().await.unwrap().unwrap().body, "0-a-0");
     assert_eq!(writer.commit(batch("0-a", 1, 2).1).await, Ok(()));
     assert_eq!(chain(&direct).await, ["0-a-0", "0-a-1"]);
+}
+
+/// The lock went with the connection: whoever asks for the fate takes one of its own, and nothing is changed any more.
+#[tokio::test]
+async fn whoever_held_the_store_alone_learns_the_fate_of_its_commit_and_changes_nothing_after_it() {
+    for (how, there) in [(Break::After, true), (Break::Before, false)] {
+        let (proxy, settings, direct) = behind().await;
+        let holder = hold(&settings).await.unwrap().into_writer();
+        let hasty = Settings { statement_timeout: Duration::from_millis(300), ..direct.clone() };
+        let kept_out = open(&hasty).await.unwrap().into_writer().commit(batch("0-b", 0, 1).1).await;
+        assert!(matches!(kept_out, Err(StoreError::Unavailable(_))), "{kept_out:?}");
+        proxy.on_next_commit(how);
+        let told = holder.commit(batch("0-a", 0, 1).1).await;
+        assert_eq!(told.is_ok(), there, "{how:?}: {told:?}");
+        assert!(there || matches!(told, Err(StoreError::Unavailable(_))), "nothing is unsettled: {told:?}");
+        let next = usize::from(there);
+        assert_eq!(chain(&direct).await.len(), next, "{how:?}");
+        let after = |name| batch(name, next, u64::from(there) + 1).1;
+        let lost = |why: &str| why.contains("the connection that kept others from changing the store was lost");
+        for _ in 0..2 {
+            let refused = holder.commit(after("0-a")).await;
+            assert!(matches!(&refused, Err(StoreError::Unavailable(why)) if lost(why)), "{refused:?}");
+        }
+        let other = open(&direct).await.unwrap().into_writer();
+        assert_eq!(other.commit(after("0-a")).await, Ok(()), "nobody is kept out any more");
+    }
+}
+
+/// A host that is gone closes nothing: only the server can notice it. The kernel shows when it asks next.
+#[tokio::test]
+async fn the_server_asks_soon_whether_the_host_that_holds_the_store_is_there() {
+    let (server, dir) = (Postgres::shared(), tempfile::tempdir().unwrap());
+    let direct = server.settings(&server.database());
+    drop(create(&direct).await.unwrap());
+    let over_tcp = server.over_tcp(&direct.dbname, "127.0.0.1", Tls::Off, dir.path());
+    let usual = open(&over_tcp).await.unwrap();
+    usual.reader().genesis().await.unwrap();
+    let _held = hold(&over_tcp).await.unwrap();
+    let holder = "SELECT client_port FROM pg_stat_activity WHERE datname = current_database() AND client_port > 0 AND";
+    let locks = "pid IN (SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted)";
+    let port = |which: &str| server.sql(&direct.dbname, &format!("{holder} {which} {locks} LIMIT 1")).parse().unwrap();
+    let (held, other) = (keepalive(server.port(), port("")).await, keepalive(server.port(), port("NOT")).await);
+    assert!(held <= 10 * TICKS && other > 10 * TICKS, "the holder's in {held} ticks, another one's in {other}");
+}
+
+/// Of the times in `/proc/net/tcp`, a second.
+const TICKS: u64 = 100;
+
+/// When the server's end of a connection sends its next keepalive, in ticks.
+async fn keepalive(server: u16, client: u16) -> u64 {
+    let (local, remote) = (format!("0100007F:{server:04X}"), format!("0100007F:{client:04X}"));
+    for _ in 0..500 {
+        let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
+        let rows = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let mut of_it = rows.filter(|row| row.len() > 5 && row[1] == local && row[2] == remote);
+        // Another timer comes first while something is on its way.
+        if let Some(left) = of_it.find_map(|row| row[5].strip_prefix("02:").map(str::to_owned)) {
+            return u64::from_str_radix(&left, 16).unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the server keeps no connection to {client} alive");
 }
 
 fn partition(generation: u64, body: &str) -> Write {

@@ -1,15 +1,16 @@
 //! A backup of what runs: values are sealed, patients get their keys and keyrings are rotated while it is made.
 
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{at, events, manifest, state, text};
+use super::{at, events, manifest, state, stopped, text};
 use crate::postgres::Postgres;
-use crate::support::{Setup, keyward_ok, post};
+use crate::support::{KEYWARD, Setup, keyward_ok, post};
 
 /// What was acknowledged, in order: the patient, and the sealed value.
 type Sealed = Mutex<Values>;
@@ -117,6 +118,33 @@ fn a_backup_of_a_running_sidecar_lacks_nothing_that_was_acknowledged_before_and_
         std::fs::rename(state(&setup), at(&setup, &format!("aside{count}"))).unwrap();
         comes_back(&setup, one, &sealed);
     }
+}
+
+/// The backup reads its policies from a pipe that nobody has written into yet: so long it is not done.
+#[test]
+fn a_backup_that_began_while_the_sidecar_was_stopped_does_not_keep_it_from_starting() {
+    let (setup, _) = stopped();
+    let (policies, config, to) = (at(&setup, "slow"), at(&setup, "slow.toml"), at(&setup, "backup"));
+    std::fs::create_dir(&policies).unwrap();
+    let pipe = policies.join("slow.cedar");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let known = std::fs::read_to_string(setup.config()).unwrap();
+    let dir = |path: &Path| format!("dir = \"{}\"", path.display());
+    let slow = known.replace(&dir(&setup.root().join("policies")), &dir(&policies));
+    assert_ne!(slow, known);
+    std::fs::write(&config, slow).unwrap();
+    let mut command = Command::new(KEYWARD);
+    command.args(["backup", "--to", &text(&to), "--config", &text(&config)]);
+    let backup = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    until(|| to.join("store.sqlite").exists());
+    let serving = setup.serve();
+    assert!(!to.join("manifest.json").exists(), "it is under way");
+    std::fs::write(&pipe, "").unwrap();
+    let done = backup.wait_with_output().unwrap();
+    let (shown, said) = (String::from_utf8(done.stdout).unwrap(), String::from_utf8(done.stderr).unwrap());
+    assert!(done.status.success() && shown.contains("it stands in the log"), "{shown}{said}");
+    assert_eq!(serving.stop(), Some(0));
+    recorded(&setup, &[(text(&to), 0)]);
 }
 
 #[test]

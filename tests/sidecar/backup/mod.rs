@@ -384,3 +384,20 @@ fn without_any_key_encryption_key_a_backup_is_unverified_and_says_so() {
     let _serving = setup.serve();
     assert_eq!(open(&setup, &value).0, 200);
 }
+
+#[test]
+fn a_store_is_not_moved_out_of_a_restore_or_a_joining_that_was_cut_short() {
+    let (setup, _) = stopped();
+    let to = in_postgresql(&setup, "moved", &Postgres::shared().database());
+    let marker = state(&setup).join("restoring");
+    for (mark, said_of_it, advice) in [
+        ("--digest ab", "a restore was cut short", "run the same `keyward restore` again"),
+        ("init --join", "an `init --join` was cut short", "join again"),
+    ] {
+        std::fs::write(&marker, mark).unwrap();
+        let said = refused(&["store", "migrate", "--config", &setup.config(), "--to", &to]);
+        assert!(said.contains(said_of_it) && said.contains(advice), "{said}");
+    }
+    std::fs::remove_file(&marker).unwrap();
+    keyward_ok(&["store", "migrate", "--config", &setup.config(), "--to", &to]);
+}
