@@ -26,7 +26,7 @@ use keyward::policy::Action;
 use softhsm::{KEY_LABEL, Softhsm};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use world::{World, memory};
+use world::{World, memory, processor};
 
 fn main() {
     let keys: usize = std::env::var("KEYWARD_BENCH_KEYS").map_or(10_000, |text| text.parse().unwrap());
@@ -49,22 +49,29 @@ async fn bench(keys: usize) {
     drop((keyrings, kek));
     let all = KekSettings::Pkcs11(Box::new(settings.clone()));
     keyward::kek::rotate(all, None, Deployment::Production, clock(), Disk::real()).await.unwrap();
-    let kek: Arc<dyn Kek> = start(&settings).await;
+    let pkcs11 = start(&settings).await;
+    let both = [std::process::id(), pkcs11.worker().unwrap()];
+    let kek: Arc<dyn Kek> = pkcs11;
     let sample = keys.min(20_000);
     let at_once = usize::try_from(kek.status().most_calls).unwrap().max(1);
     let keyrings = world.admitted(&kek).await;
     let before = token_alone(&kek, sample, at_once).await;
+    let used = processor(&both);
+    token_alone(&kek, sample, at_once).await;
+    let by_token = (processor(&both) - used) / sample as f64;
     let intent = world.intent(&log).await;
     let standing = world.policy.standing(Action::KeysRewrap, None, world.soon()).unwrap();
     let far = SystemClock.mono().plus(Duration::from_secs(86_400));
-    let (small, began) = (memory("VmRSS"), Instant::now());
+    let (small, used, began) = (memory("VmRSS"), processor(&both), Instant::now());
     let report = keyrings.rewrap(&standing, intent, None, far).await.unwrap().report;
     let (took, large) = (began.elapsed().as_secs_f64(), memory("VmRSS"));
+    let by_job = (processor(&both) - used) / report.rewrapped as f64;
     assert_eq!(keyrings.wraps().await.unwrap().behind, 0, "{report:?}");
     let after = token_alone(&kek, sample, at_once).await;
     let (job, token) = (report.rewrapped as f64 / took, f64::midpoint(before, after));
     println!("the token alone, {at_once} at once: {before:.0} and {after:.0} keys/s");
     println!("the whole rotation: {} keys in {took:.1} s, {job:.0} keys/s", report.rewrapped);
+    println!("processor a key: the token alone {:.0} us, the rotation {:.0} us", by_token * 1e6, by_job * 1e6);
     println!("memory before and after it: {small} and {large} kB");
     println!("rotation / token = {:.2}", job / token);
 }
