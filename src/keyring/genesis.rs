@@ -1,13 +1,13 @@
 //! How does a store begin, and when may it serve? Founding makes keyward's own keys; admission unwraps them and verifies
 //! every row. Until a store is admitted nothing unlocks.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::bodies::{self, GenesisBody, HeadBody, KeyBody, SCHEMA};
 use super::change::fresh_id;
-use super::directory::{Directory, Intent, Known};
+use super::directory::{Directory, Intent};
 use super::draft::{Draft, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::kek_uses::note_first_use;
@@ -186,7 +186,8 @@ async fn try_admit(inner: &Inner) -> Result<Genesis, ApplyError> {
 /// The newest head of every keyring, as the chain of changes proves it.
 async fn replay(inner: &Inner, rows: &RowSealer) -> Result<Directory, ApplyError> {
     let counts = inner.reader.counts().await?;
-    let mut directory = Directory::with_room(usize::try_from(counts.keyrings).unwrap_or_default());
+    let room = |rows| usize::try_from(rows).unwrap_or_default();
+    let mut directory = Directory::with_room(room(counts.keyrings), room(counts.keys));
     loop {
         let links = inner.reader.changes(directory.head().changes, verify::PAGE).await?;
         // What comes after the last page is followed later: while others go on there may be no end of it.
@@ -248,7 +249,8 @@ async fn believe_own(
 /// Reads every keyring once: each is as the chain says, none is missing, none is more than the chain knows, and this
 /// build can read it.
 async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
-    let (names, mut seen, mut keys, mut partitioned) = (inner.kek_names(), HashSet::new(), 0_usize, BTreeSet::new());
+    let (names, mut keys, mut partitioned) = (inner.kek_names(), 0_usize, BTreeSet::new());
+    let mut seen = Seen::with_room(open.directory().len());
     let mut after: Option<String> = None;
     loop {
         let page = inner.page(open, after.take(), PAGE_OF_KEYS).await?;
@@ -265,12 +267,13 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
                 Ring::read(&rows, &open.system.genesis, inner.settings.data_key_period)?;
             }
             keys = keys.saturating_add(rows.keys.len());
-            seen.insert(Known::new(rows.head.generation, &rows.head.tag));
             let ids = rows.keys.iter().filter(|_| !own).map(|key| key.row.id);
-            open.directory_mut().describe(&rows.head.name, ids, facts);
+            let mut directory = open.directory_mut();
+            directory.describe(&rows.head.name, ids, facts);
+            seen.mark(directory.find(&rows.head.name));
         }
     }
-    if seen.len() < open.directory().len() {
+    if seen.many < open.directory().len() {
         let all: Vec<String> = open.directory().names().map(str::to_owned).collect();
         for name in all {
             inner.load(open, &name).await?;
@@ -279,14 +282,36 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
     let counts = inner.reader.counts().await?;
     let there = usize::try_from(counts.keys).unwrap_or(usize::MAX);
     inner.catch_up(open).await?;
-    if there > keys && open.directory().len() == seen.len() && open.directory().totals().0 < there {
+    if there > keys && open.directory().len() == seen.many && open.directory().totals().0 < there {
         return Err(Damage::of("a key row".to_owned(), "its keyring has no head").into());
     }
     partition::admit(inner, open, partitioned).await
 }
 
-/// Keys that are read at once at the admission.
-const PAGE_OF_KEYS: u32 = 1_000;
+/// The keyrings that were seen, by their numbers in the directory: a store that shows one twice has shown one.
+struct Seen {
+    marks: Vec<bool>,
+    many: usize,
+}
+
+impl Seen {
+    fn with_room(keyrings: usize) -> Self {
+        Self { marks: vec![false; keyrings], many: 0 }
+    }
+
+    fn mark(&mut self, keyring: Option<usize>) {
+        let Some(at) = keyring else { return };
+        // One that was made meanwhile.
+        if at >= self.marks.len() {
+            self.marks.resize(at.saturating_add(1), false);
+        }
+        let new = self.marks.get_mut(at).is_some_and(|mark| !std::mem::replace(mark, true));
+        self.many = self.many.saturating_add(usize::from(new));
+    }
+}
+
+/// Keys that are read at once at the admission: what is read and given back is not all given back to the system.
+const PAGE_OF_KEYS: u32 = 250;
 
 async fn pseudonyms(inner: &Inner, own: &RingRows, store: StoreId) -> Result<Pseudonyms, ApplyError> {
     let of_epoch = |key: &SealedKey| bodies::decode::<KeyBody>(&key.row.body).ok().and_then(|body| body.epoch);

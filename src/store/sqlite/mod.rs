@@ -133,19 +133,20 @@ impl Reader for SqliteReader {
     }
 
     fn keyrings(&self, after: Option<String>, limit: u32) -> BoxFuture<'_, Result<Vec<KeyringRow>, StoreError>> {
-        self.0.read(move |connection| rows::keyrings(connection, after.as_deref(), limit))
+        self.0.read(move |connection| page(connection, limit, |it| rows::keyrings(it, after.as_deref(), limit)))
     }
 
     fn keys(&self, after: Option<KeyVersionId>, limit: u32) -> BoxFuture<'_, Result<Vec<KeyRow>, StoreError>> {
-        self.0.read(move |connection| rows::keys(connection, after, limit))
+        self.0.read(move |connection| page(connection, limit, |it| rows::keys(it, after, limit)))
     }
 
     fn changes(&self, after: u64, limit: u32) -> BoxFuture<'_, Result<Vec<ChangeRow>, StoreError>> {
-        self.0.read(move |connection| rows::changes(connection, after, limit))
+        self.0.read(move |connection| page(connection, limit, |it| rows::changes(it, after, limit)))
     }
 
     fn counts(&self) -> BoxFuture<'_, Result<Counts, StoreError>> {
-        self.0.read(|connection| rows::counts(connection))
+        // One row, and it looks at all there are.
+        self.0.read(|connection| Ok(page(connection, 2, |it| Ok(vec![rows::counts(it)?]))?.pop().unwrap_or_default()))
     }
 }
 
@@ -180,8 +181,11 @@ impl Writer for SqliteWriter {
 
     fn rings(&self, after: Option<String>, keys: u32) -> BoxFuture<'_, Result<Vec<RingRows>, StoreError>> {
         self.worker.read(move |connection| {
-            let moment = connection.transaction().map_err(wrong)?;
-            rows::rings(&moment, after.as_deref(), keys)
+            // However few keys are asked for, a page has a keyring: only the end has none.
+            page(connection, 1, |it| {
+                let moment = it.transaction().map_err(wrong)?;
+                rows::rings(&moment, after.as_deref(), keys)
+            })
         })
     }
 
@@ -200,7 +204,8 @@ impl Writer for SqliteWriter {
         after: Option<PartitionName>,
         limit: u32,
     ) -> BoxFuture<'_, Result<Vec<PartitionRow>, StoreError>> {
-        self.worker.read(move |connection| rows::partitions(connection, &keyring, parent, after, limit))
+        self.worker
+            .read(move |connection| page(connection, limit, |it| rows::partitions(it, &keyring, parent, after, limit)))
     }
 
     fn usage(&self, key: Option<KeyVersionId>) -> BoxFuture<'_, Result<Vec<UsageRow>, StoreError>> {
@@ -227,11 +232,35 @@ impl Writer for SqliteWriter {
     }
 }
 
+/// How much a connection keeps of the file, in SQLite's negative KiB: the upper levels of the trees, since most reads are
+/// at random. And how much while many rows change at once, so that none of them is written before the commit.
+const AT_REST: i32 = -512;
+const IN_A_RUN: i32 = -2_000;
+/// Rows of a batch that may need more than the first.
+const MANY: usize = 64;
+
+/// Reads a page of a scan. One that comes to its end leaves nothing behind: most of what it read is not read again.
+fn page<T>(
+    connection: &mut Connection,
+    full: u32,
+    read: impl FnOnce(&mut Connection) -> Result<Vec<T>, StoreError>,
+) -> Result<Vec<T>, StoreError> {
+    let rows = read(connection)?;
+    if u32::try_from(rows.len()).is_ok_and(|rows| rows < full) {
+        connection.pragma_update(None, "cache_size", AT_REST).map_err(wrong)?;
+        connection.release_memory().map_err(wrong)?;
+    }
+    Ok(rows)
+}
+
 fn all_or_none(
     connection: &mut Connection,
     batch: &[Write],
     one: impl Fn(&Transaction<'_>, &Write) -> Result<(), StoreError>,
 ) -> Result<(), StoreError> {
+    if batch.len() >= MANY {
+        connection.pragma_update(None, "cache_size", IN_A_RUN).map_err(wrong)?;
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(wrong)?;
     for write in batch {
         one(&transaction, write)?;
@@ -261,6 +290,7 @@ fn connect(settings: &Settings) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "temp_store", "MEMORY").map_err(wrong)?;
     // Without it SQLite compiles a statement anew for each new parameter, to look at statistics that there are none of.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map_err(wrong)?;
+    connection.pragma_update(None, "cache_size", AT_REST).map_err(wrong)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }
@@ -323,6 +353,28 @@ mod tests {
             assert!(read.query([name]).unwrap().next().unwrap().is_none());
             assert_eq!(read.get_status(StatementStatus::RePrepare), 0, "{name}");
         }
+    }
+
+    #[test]
+    fn a_run_of_writes_has_more_pages_until_a_scan_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.sqlite");
+        drop(Disk::real().create_new(&path, 0o600).unwrap());
+        let mut connection = connect(&Settings { path, busy_timeout: Duration::ZERO }).unwrap();
+        let kept = |connection: &Connection| -> i32 {
+            connection.pragma_query_value(None, "cache_size", |row| row.get(0)).unwrap()
+        };
+        assert_eq!(kept(&connection), AT_REST);
+        let row = |seq| ChangeRow { seq, previous: [0; 32], body: String::new(), tag: crate::store::Tag([0; 32]) };
+        let batch: Vec<Write> = (0..64).map(|seq| Write::Change(row(seq))).collect();
+        all_or_none(&mut connection, batch.get(..63).unwrap(), |_, _| Ok(())).unwrap();
+        assert_eq!(kept(&connection), AT_REST);
+        all_or_none(&mut connection, &batch, |_, _| Ok(())).unwrap();
+        assert_eq!(kept(&connection), IN_A_RUN);
+        page(&mut connection, 2, |_| Ok(vec![(), ()])).unwrap();
+        assert_eq!(kept(&connection), IN_A_RUN);
+        page(&mut connection, 2, |_| Ok(vec![()])).unwrap();
+        assert_eq!(kept(&connection), AT_REST);
     }
 
     #[tokio::test]

@@ -1,11 +1,18 @@
 //! Which keyrings are there, how new is each, and which one has a key version? Memory only, and little of it: at most
-//! 150 bytes a keyring, however many there are. What a keyring says is read from the store when it is used.
+//! 100 bytes and its name for a keyring of one version, however many there are, and usually 70. What a keyring says is
+//! read from the store when it is used.
 //! This module never reads the store and holds no wrap.
 
-use std::collections::hash_map::RandomState;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
+mod texts;
 
+use std::collections::hash_map::RandomState;
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+
+use self::texts::{Place, Texts};
 use super::StoreHead;
 use super::partition::Names;
 use crate::names::KeyVersionId;
@@ -58,21 +65,50 @@ pub(super) struct Intent {
     pub index: u64,
 }
 
+/// A keyring: what is known of its head, where its name is, and its facts, in the order that leaves no gap.
 struct Entry {
-    name: Box<str>,
     known: Known,
-    facts: Facts,
+    name_at: u32,
+    due: u32,
+    keys: u16,
+    without: [u16; ROLES],
+    name_len: u8,
+    elsewhere: bool,
+}
+
+impl Entry {
+    const fn name(&self) -> Place {
+        Place { at: self.name_at, len: self.name_len }
+    }
+
+    const fn facts(&self) -> Facts {
+        let Self { due, keys, without, elsewhere, .. } = *self;
+        Facts { due, keys, without, elsewhere }
+    }
+
+    const fn set_facts(&mut self, Facts { due, keys, without, elsewhere }: Facts) {
+        (self.due, self.keys, self.without, self.elsewhere) = (due, keys, without, elsewhere);
+    }
+}
+
+/// The keyring of a version.
+struct Owned {
+    id: KeyVersionId,
+    by: u32,
 }
 
 /// All keyrings of a store, keyward's own keys included.
 pub(super) struct Directory {
     head: StoreHead,
     entries: Vec<Entry>,
-    /// By a keyed digest of the name; the next free number where two names share one.
-    names: HashMap<u64, u32, BuildHasherDefault<IdHasher>>,
+    texts: Texts,
+    /// By a keyed digest of the name. Two names that share one are told apart by the names themselves.
+    names: HashTable<u32>,
     keyed: RandomState,
-    versions: HashMap<u64, u32, BuildHasherDefault<IdHasher>>,
-    recent: VecDeque<(Intent, u32)>,
+    /// By the id, which is random and chosen by keyward alone: it is its own digest.
+    versions: HashTable<Owned>,
+    /// Most of them are of one log, whose origin they share.
+    recent: VecDeque<(Arc<str>, u64, u32)>,
     /// Of all keyrings: a name is a digest over its keyring too, so no two share one. 17 bytes each and free room.
     shredded: HashSet<PartitionName>,
     /// Those that were made. What is shredded stands in both.
@@ -84,14 +120,15 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// An empty one, with room for as many keyrings as the store says that it has.
-    pub(super) fn with_room(keyrings: usize) -> Self {
+    /// An empty one, with room for as many keyrings and keys as the store says that it has.
+    pub(super) fn with_room(keyrings: usize, keys: usize) -> Self {
         Self {
             head: StoreHead::default(),
             entries: Vec::with_capacity(keyrings),
-            names: HashMap::with_capacity_and_hasher(keyrings, BuildHasherDefault::default()),
+            texts: Texts::default(),
+            names: HashTable::with_capacity(keyrings),
             keyed: RandomState::new(),
-            versions: HashMap::with_capacity_and_hasher(keyrings, BuildHasherDefault::default()),
+            versions: HashTable::with_capacity(keys),
             recent: VecDeque::new(),
             shredded: HashSet::new(),
             live: Names::default(),
@@ -126,13 +163,12 @@ impl Directory {
 
     /// The keyring that has a version.
     pub(super) fn of_version(&self, id: KeyVersionId) -> Option<&str> {
-        let at = usize::try_from(*self.versions.get(&number(id))?).ok()?;
-        self.entries.get(at).map(|entry| &*entry.name)
+        self.name(self.versions.find(number(id), |owned| owned.id == id)?.by)
     }
 
     /// Whether an id is taken.
     pub(super) fn has_version(&self, id: KeyVersionId) -> bool {
-        self.versions.contains_key(&number(id))
+        self.versions.find(number(id), |owned| owned.id == id).is_some()
     }
 
     /// Notes the newest head of a keyring.
@@ -147,14 +183,18 @@ impl Directory {
     pub(super) fn describe(&mut self, name: &str, ids: impl Iterator<Item = KeyVersionId>, facts: Facts) {
         let Some(at) = self.find(name) else { return };
         let Some(entry) = self.entries.get_mut(at) else { return };
-        let old = std::mem::replace(&mut entry.facts, facts);
+        let old = entry.facts();
+        entry.set_facts(facts);
         self.keys = (self.keys + usize::from(facts.keys)).saturating_sub(usize::from(old.keys));
         self.lagging = (self.lagging + usize::from(facts.elsewhere)).saturating_sub(usize::from(old.elsewhere));
         for ((total, new), old) in self.without.iter_mut().zip(facts.without).zip(old.without) {
             *total = (*total + usize::from(new)).saturating_sub(usize::from(old));
         }
-        let at = u32::try_from(at).unwrap_or(u32::MAX);
-        self.versions.extend(ids.map(|id| (number(id), at)));
+        let Ok(by) = u32::try_from(at) else { return };
+        for id in ids {
+            let entry = self.versions.entry(number(id), |owned| owned.id == id, |owned| number(owned.id));
+            entry.and_modify(|owned| owned.by = by).or_insert(Owned { id, by });
+        }
     }
 
     /// Remembers whose intent the last change of a keyring was.
@@ -163,13 +203,15 @@ impl Directory {
         if self.recent.len() >= RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back((intent, at));
+        let log = self.recent.back().filter(|(log, ..)| **log == *intent.log).map(|(log, ..)| Arc::clone(log));
+        self.recent.push_back((log.unwrap_or_else(|| intent.log.into()), intent.index, at));
     }
 
     /// The keyring that the change of an intent touched, if that was one of the newest changes.
     pub(super) fn recent(&self, intent: &Intent) -> Option<&str> {
-        let (_, at) = self.recent.iter().rev().find(|(known, _)| known == intent)?;
-        self.entries.get(usize::try_from(*at).ok()?).map(|entry| &*entry.name)
+        let is = |(log, index, _): &&(Arc<str>, u64, u32)| *index == intent.index && **log == *intent.log;
+        let (.., at) = self.recent.iter().rev().find(is)?;
+        self.name(*at)
     }
 
     /// Notes partitions that were shredded; nothing ever takes one out.
@@ -196,43 +238,57 @@ impl Directory {
 
     /// The keyrings whose cryptoperiod ends at or before a minute, and the next minute at which another one's does.
     pub(super) fn due(&self, minute: u32) -> (Vec<Box<str>>, Option<u32>) {
-        let due = self.entries.iter().filter(|entry| entry.facts.due <= minute).map(|entry| entry.name.clone());
-        let later = self.entries.iter().map(|entry| entry.facts.due).filter(|due| *due > minute && *due != NEVER);
-        (due.collect(), later.min())
+        let due = self.entries.iter().filter(|entry| entry.due <= minute).filter_map(|entry| self.name_of(entry));
+        let later = self.entries.iter().map(|entry| entry.due).filter(|due| *due > minute && *due != NEVER);
+        (due.map(Box::from).collect(), later.min())
     }
 
     /// The keyrings that have partitions under another version than the active one. Looks at none while there is none.
     pub(super) fn lagging(&self) -> Vec<Box<str>> {
-        let lagging = self.entries.iter().filter(|entry| entry.facts.elsewhere).map(|entry| entry.name.clone());
-        if self.lagging == 0 { Vec::new() } else { lagging.collect() }
+        let lagging = self.entries.iter().filter(|entry| entry.elsewhere).filter_map(|entry| self.name_of(entry));
+        if self.lagging == 0 { Vec::new() } else { lagging.map(Box::from).collect() }
     }
 
     /// All names, in no order.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.entries.iter().map(|entry| &*entry.name)
+        self.entries.iter().filter_map(|entry| self.name_of(entry))
     }
 
-    fn find(&self, name: &str) -> Option<usize> {
-        let mut at = self.keyed.hash_one(name);
-        loop {
-            let found = usize::try_from(*self.names.get(&at)?).ok()?;
-            if self.entries.get(found).is_some_and(|entry| &*entry.name == name) {
-                return Some(found);
-            }
-            at = at.wrapping_add(1);
-        }
+    /// The number of a keyring, below [`Self::len`] and for ever the same.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        let is = |at: &u32| self.name(*at) == Some(name);
+        usize::try_from(*self.names.find(self.keyed.hash_one(name), is)?).ok()
     }
 
+    fn name(&self, at: u32) -> Option<&str> {
+        self.name_of(self.entries.get(usize::try_from(at).ok()?)?)
+    }
+
+    fn name_of(&self, entry: &Entry) -> Option<&str> {
+        self.texts.get(entry.name())
+    }
+
+    /// The caller has looked whether it is there. A name that is too long is none: its keyring then counts as unknown.
     fn add(&mut self, name: &str, known: Known) {
-        let mut at = self.keyed.hash_one(name);
-        while self.names.contains_key(&at) {
-            at = at.wrapping_add(1);
+        let Ok(at) = u32::try_from(self.entries.len()) else { return };
+        let Some(Place { at: name_at, len: name_len }) = self.texts.add(name) else { return };
+        let Facts { due, keys, without, elsewhere } = Facts::default();
+        if self.entries.len() == self.entries.capacity() {
+            // By an eighth: twice as large would be half empty.
+            self.entries.reserve_exact(FEW.max(self.entries.len() / 8));
         }
-        let Ok(place) = u32::try_from(self.entries.len()) else { return };
-        self.names.insert(at, place);
-        self.entries.push(Entry { name: name.into(), known, facts: Facts::default() });
+        self.entries.push(Entry { known, name_at, due, keys, without, name_len, elsewhere });
+        let Self { entries, texts, keyed, names, .. } = self;
+        let digest = |at: &u32| {
+            let entry = usize::try_from(*at).ok().and_then(|at| entries.get(at));
+            keyed.hash_one(entry.and_then(|entry| texts.get(entry.name())).unwrap_or_default())
+        };
+        names.insert_unique(keyed.hash_one(name), at, digest);
     }
 }
+
+/// Entries that are added at once while there are few.
+const FEW: usize = 64;
 
 /// A key version id as the key of a map.
 pub(super) const fn number(id: KeyVersionId) -> u64 {
@@ -263,15 +319,58 @@ impl Hasher for IdHasher {
 mod tests {
     use super::*;
 
+    /// What the allocator was asked for, and not what is in use of it.
+    fn allocated(directory: &Directory) -> usize {
+        let Directory { entries, texts, names, versions, .. } = directory;
+        let tables = names.allocation_size() + versions.allocation_size();
+        entries.capacity() * std::mem::size_of::<Entry>() + texts.allocated() + tables
+    }
+
+    fn fill(directory: &mut Directory, numbers: std::ops::Range<u64>) {
+        for n in numbers {
+            let name = format!("default/records-{n:07}");
+            directory.note(&name, Known::new(1, &Tag([7; 32])));
+            let id = n.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+            directory.describe(&name, std::iter::once(KeyVersionId(id)), Facts { keys: 1, ..Facts::default() });
+        }
+    }
+
     #[test]
-    fn an_entry_takes_at_most_64_bytes() {
-        // With 16 + 1 bytes for each of two maps at worst half full, and 32 for the name, that is below 150.
-        assert!(std::mem::size_of::<Entry>() <= 56, "{}", std::mem::size_of::<Entry>());
+    fn a_keyring_takes_at_most_100_bytes_of_memory_and_its_name_however_many_there_are() {
+        let name = "default/records-0000000".len();
+        let mut directory = Directory::with_room(100_000, 100_000);
+        fill(&mut directory, 0..100_000);
+        assert!(allocated(&directory) <= 100_000 * (70 + name), "{}", allocated(&directory));
+        // Made one by one. The tables are worst when they have just been doubled: at 7/8 of a power of two, and one more.
+        let mut directory = Directory::with_room(0, 0);
+        let mut from = 0;
+        for many in [14_336, 14_337, 28_673, 57_345, 100_000, 114_688, 114_689] {
+            fill(&mut directory, from..many);
+            from = many;
+            let each = allocated(&directory) / directory.len();
+            assert!(each <= 100 + name, "{each} bytes each of {many}");
+        }
+        assert!((0..from).all(|n| directory.find(&format!("default/records-{n:07}")).is_some()));
+    }
+
+    #[test]
+    fn a_name_is_told_from_those_that_share_its_digest() {
+        let mut directory = Directory::with_room(200, 200);
+        fill(&mut directory, 0..100);
+        let (one, unknown) = ("default/records-0000099", "default/records-0000100");
+        for digest in [one, unknown].map(|name| directory.keyed.hash_one(name)) {
+            for stranger in 0..40 {
+                directory.names.insert_unique(digest, stranger, |_| digest);
+            }
+        }
+        assert_eq!((directory.find(one), directory.find(unknown)), (Some(99), None));
+        directory.note(unknown, Known::new(3, &Tag([7; 32])));
+        assert_eq!((directory.find(one), directory.find(unknown)), (Some(99), Some(100)));
     }
 
     #[test]
     fn what_was_noted_is_found_and_counted_once() {
-        let mut directory = Directory::with_room(0);
+        let mut directory = Directory::with_room(0, 0);
         let known = |generation| Known::new(generation, &Tag([7; 32]));
         for n in 0..1000_u64 {
             let name = format!("default/k{n}");
