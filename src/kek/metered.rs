@@ -55,6 +55,19 @@ impl Kek for Metered {
         })
     }
 
+    fn wrap_and_open<'a>(
+        &'a self,
+        key: &'a DataKey,
+        binding: &'a WrapBinding,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(Wrap, DataKey), KekError>> {
+        Box::pin(async move {
+            let (done, took) = self.timed(self.kek.wrap_and_open(key, binding, deadline)).await;
+            self.metrics.wrap_seconds.observe(took.as_secs_f64());
+            done
+        })
+    }
+
     fn unwrap<'a>(
         &'a self,
         wrap: &'a Wrap,

@@ -176,6 +176,19 @@ pub trait Kek: Send + Sync {
         binding: &'a WrapBinding,
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<DataKey, KekError>>;
+    /// [`Self::wrap`], and what the wrap opens to: the proof that it opens. In one trip where the token allows.
+    fn wrap_and_open<'a>(
+        &'a self,
+        key: &'a DataKey,
+        binding: &'a WrapBinding,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(Wrap, DataKey), KekError>> {
+        Box::pin(async move {
+            let wrap = self.wrap(key, binding, deadline).await?;
+            let opened = self.unwrap(&wrap, binding, deadline).await?;
+            Ok((wrap, opened))
+        })
+    }
     /// Randomness of the token to mix into new keys; empty where there is none.
     fn random<'a>(&'a self, deadline: Deadline) -> BoxFuture<'a, Result<Vec<u8>, KekError>>;
     /// What the last calls showed; never calls the token.

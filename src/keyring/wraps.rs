@@ -55,8 +55,7 @@ pub(super) async fn wrap(
     deadline: Deadline,
 ) -> Result<Wrap, WrapError> {
     let binding = owner.binding(kek.name(), role);
-    let wrap = kek.wrap(key, &binding, deadline).await?;
-    let back = kek.unwrap(&wrap, &binding, deadline).await?;
+    let (wrap, back) = kek.wrap_and_open(key, &binding, deadline).await?;
     let same = crypto::constant_time_eq(&back.check_value(), &key.check_value())
         && crypto::constant_time_eq(&wrap.check_value, &key.check_value());
     if same && wrap.kek == *kek.name() { Ok(wrap) } else { Err(WrapError::NotReturned(kek.name().clone())) }

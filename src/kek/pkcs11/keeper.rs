@@ -30,6 +30,8 @@ use super::recipe::Recipe;
 pub(super) enum Work {
     /// A wrapped key.
     Wrap { plain: SecretBytes, aad: Vec<u8> },
+    /// A wrapped key, and what the wrap opens to.
+    WrapAndOpen { plain: SecretBytes, aad: Vec<u8> },
     /// An unwrapped one.
     Unwrap { recipe: Recipe, version: u32, blob: Vec<u8>, aad: Vec<u8> },
     /// The token's randomness.
@@ -71,6 +73,8 @@ pub(super) struct State {
 /// What came of the work.
 pub(super) struct Done {
     pub(super) bytes: SecretBytes,
+    /// Of a wrap that was opened: the key.
+    pub(super) opened: Option<SecretBytes>,
     /// The version of the KEK that did it; of randomness, the version of new wraps.
     pub(super) version: u32,
 }
@@ -180,11 +184,19 @@ impl Keeper {
             (state.canary.clone(), state.public.clone())
         };
         let canary = canary.ok_or_else(|| Trouble::Lost("nothing was admitted".into()))?;
-        let by = |bytes, version| Done { bytes, version };
+        let by = |bytes, version| Done { bytes, opened: None, version };
         match work {
             Work::Wrap { plain, aad } => {
                 let wrapped = self.access.wrap(&mut seat.link, canary.version, public.as_deref(), plain, aad).await?;
                 Ok(by(wrapped, canary.version))
+            }
+            Work::WrapAndOpen { plain, aad } => {
+                let (recipe, version) = (self.access.recipe, canary.version);
+                self.admit_version(seat, version, recipe).await?;
+                let label = self.access.label_of(version);
+                let both = Request::WrapAndOpen { recipe, label: &label, plain: plain.expose(), aad };
+                let (bytes, opened) = seat.link.wrapped(&both, limit * 2).await?;
+                Ok(Done { bytes, opened: Some(opened), version })
             }
             Work::Unwrap { recipe, version, blob, aad } => {
                 self.admit_version(seat, *version, *recipe).await?;
@@ -310,7 +322,7 @@ impl Keeper {
     fn blame_input(&self, told: String, work: &Work) -> KekError {
         match work {
             Work::Unwrap { .. } => KekError::BadWrap,
-            Work::Wrap { .. } | Work::Random { .. } | Work::Canary => {
+            Work::Wrap { .. } | Work::WrapAndOpen { .. } | Work::Random { .. } | Work::Canary => {
                 Setback::Away(told).as_kek_error(&self.access.settings.name)
             }
         }

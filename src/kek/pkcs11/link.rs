@@ -45,6 +45,7 @@ pub(super) enum Answer {
     Token(TokenFacts),
     Key(KeyAttributes),
     Bytes(SecretBytes),
+    Wrapped { blob: SecretBytes, opened: SecretBytes },
     Took(Duration),
     Sessions { opened: u16, code: u64 },
     Library(LibraryFacts),
@@ -166,6 +167,18 @@ impl Link {
         }
     }
 
+    /// [`Self::call`] for a wrap with what it opens to.
+    pub(super) async fn wrapped(
+        &mut self,
+        request: &Request<'_>,
+        limit: Duration,
+    ) -> Result<(SecretBytes, SecretBytes), Trouble> {
+        match self.call(request, limit).await? {
+            Answer::Wrapped { blob, opened } => Ok((blob, opened)),
+            _ => Err(nonsense()),
+        }
+    }
+
     /// [`Self::call`] for requests that are answered with a key's attributes.
     pub(super) async fn key(&mut self, request: &Request<'_>, limit: Duration) -> Result<KeyAttributes, Trouble> {
         match self.call(request, limit).await? {
@@ -186,6 +199,9 @@ impl Link {
             Reply::Token(facts) => Ok(Answer::Token(facts)),
             Reply::Key(attributes) => Ok(Answer::Key(attributes)),
             Reply::Bytes(bytes) => Ok(Answer::Bytes(SecretBytes::copy_of(bytes))),
+            Reply::Wrapped { blob, opened } => {
+                Ok(Answer::Wrapped { blob: SecretBytes::copy_of(blob), opened: SecretBytes::copy_of(opened) })
+            }
             Reply::Took(nanos) => Ok(Answer::Took(Duration::from_nanos(nanos))),
             Reply::Sessions { opened, code } => Ok(Answer::Sessions { opened, code }),
             Reply::Library(facts) => Ok(Answer::Library(facts)),

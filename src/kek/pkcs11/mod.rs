@@ -123,6 +123,30 @@ impl Pkcs11Kek {
         Ok(Wrap { kek: self.name.clone(), kek_version, method, blob, check_value: key.check_value() })
     }
 
+    /// One trip where the token wraps the key itself; else two.
+    async fn wrap_and_open_key(
+        &self,
+        key: &DataKey,
+        binding: &WrapBinding,
+        deadline: Deadline,
+    ) -> Result<(Wrap, DataKey), KekError> {
+        let access = &self.keeper.access;
+        if binding.kek != self.name || !access.recipe.binds() {
+            let wrap = self.wrap_key(key, binding, deadline).await?;
+            let opened = self.unwrap_key(&wrap, binding, deadline).await?;
+            return Ok((wrap, opened));
+        }
+        let method = access.method();
+        let (plain, aad) = (SecretBytes::copy_of(key.expose_for_wrapping()), binding.encode(method));
+        let done = self.ask(Work::WrapAndOpen { plain, aad }, deadline).await?;
+        let (blob, kek_version) = (done.bytes.expose().to_vec(), done.version);
+        let wrap = Wrap { kek: self.name.clone(), kek_version, method, blob, check_value: key.check_value() };
+        // What is not a wrap's length would be refused when it is to be opened.
+        let opened = done.opened.filter(|_| access.recipe.fits(wrap.blob.len())).ok_or(KekError::BadWrap)?;
+        let opened = super::checked_key(&opened, &wrap)?;
+        Ok((wrap, opened))
+    }
+
     /// The token wraps a fresh key, of its randomness and the operating system's; the data key is sealed under that.
     async fn wrap_bound(&self, key: &DataKey, binding: &[u8], deadline: Deadline) -> Result<(Vec<u8>, u32), KekError> {
         let failed = |_| KekError::Unreachable { kek: self.name.clone(), detail: "no memory or randomness".into() };
@@ -211,6 +235,15 @@ impl Kek for Pkcs11Kek {
         deadline: Deadline,
     ) -> BoxFuture<'a, Result<Wrap, KekError>> {
         Box::pin(self.wrap_key(key, binding, deadline))
+    }
+
+    fn wrap_and_open<'a>(
+        &'a self,
+        key: &'a DataKey,
+        binding: &'a WrapBinding,
+        deadline: Deadline,
+    ) -> BoxFuture<'a, Result<(Wrap, DataKey), KekError>> {
+        Box::pin(self.wrap_and_open_key(key, binding, deadline))
     }
 
     fn unwrap<'a>(

@@ -80,6 +80,21 @@ impl Seat {
         self.working(&roles(recipe, label), |at| methods::wrap(at, recipe, plain, aad))
     }
 
+    /// Wraps under the KEK, and unwraps what came of it.
+    pub fn wrap_and_open(
+        &mut self,
+        recipe: Recipe,
+        label: &str,
+        plain: &[u8],
+        aad: &[u8],
+    ) -> Result<(Vec<u8>, SecretBytes), Fault> {
+        self.working(&roles(recipe, label), |at| {
+            let blob = methods::wrap(at, recipe, plain, aad)?;
+            let opened = methods::unwrap(at, recipe, &blob, aad)?;
+            Ok((blob, opened))
+        })
+    }
+
     /// Unwraps what [`Self::wrap`] returned.
     pub fn unwrap(&mut self, recipe: Recipe, label: &str, blob: &[u8], aad: &[u8]) -> Result<SecretBytes, Fault> {
         self.working(&roles(recipe, label), |at| methods::unwrap(at, recipe, blob, aad))

@@ -189,6 +189,10 @@ impl Lane {
             Request::Wrap { recipe, label, plain, aad } => {
                 Ok(Reply::Bytes(&self.seat()?.wrap(recipe, label, plain, aad)?).put(out))
             }
+            Request::WrapAndOpen { recipe, label, plain, aad } => {
+                let (blob, opened) = self.seat()?.wrap_and_open(recipe, label, plain, aad)?;
+                Ok(Reply::Wrapped { blob: &blob, opened: opened.expose() }.put(out))
+            }
             Request::Unwrap { recipe, label, blob, aad } => {
                 Ok(Reply::Bytes(self.seat()?.unwrap(recipe, label, blob, aad)?.expose()).put(out))
             }

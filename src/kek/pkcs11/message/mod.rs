@@ -14,7 +14,7 @@ pub use reply::{Reply, TokenFacts};
 pub use request::{NewKey, Request};
 
 /// The version of this protocol; both sides are the same binary, so any other one is an error.
-pub const PROTOCOL: u16 = 4;
+pub const PROTOCOL: u16 = 5;
 
 fn take_version(fields: &mut Fields<'_>) -> Result<u32, Malformed> {
     u32::try_from(fields.u64()?).map_err(|_| Malformed)

@@ -37,6 +37,13 @@ pub enum Reply<'a> {
     Key(KeyAttributes),
     /// A blob, a data key, randomness.
     Bytes(&'a [u8]),
+    /// A blob, and the key that it opens to.
+    Wrapped {
+        /// The wrap.
+        blob: &'a [u8],
+        /// What came out of it.
+        opened: &'a [u8],
+    },
     /// It did not work.
     Failed(Fault),
     /// How long repeated unwraps took, in nanoseconds.
@@ -80,6 +87,11 @@ impl<'a> Reply<'a> {
             Self::Bytes(bytes) => {
                 frame.put_u8(5)?;
                 frame.put_bytes(bytes)
+            }
+            Self::Wrapped { blob, opened } => {
+                frame.put_u8(13)?;
+                frame.put_bytes(blob)?;
+                frame.put_bytes(opened)
             }
             Self::Failed(fault) => {
                 frame.put_u8(6)?;
@@ -143,6 +155,7 @@ impl<'a> Reply<'a> {
                 let count = fields.u16()?;
                 Self::Versions((0..count).map(|_| take_version(&mut fields)).collect::<Result<_, _>>()?)
             }
+            13 => Self::Wrapped { blob: fields.bytes()?, opened: fields.bytes()? },
             _ => return Err(Malformed),
         };
         fields.end()?;

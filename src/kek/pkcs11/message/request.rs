@@ -52,6 +52,17 @@ pub enum Request<'a> {
         /// The encoded binding; empty where the method does not bind.
         aad: &'a [u8],
     },
+    /// Wraps under the KEK, and unwraps what came of it.
+    WrapAndOpen {
+        /// How.
+        recipe: Recipe,
+        /// The KEK's label.
+        label: &'a str,
+        /// The key to wrap.
+        plain: &'a [u8],
+        /// The encoded binding.
+        aad: &'a [u8],
+    },
     /// Unwraps under the KEK.
     Unwrap {
         /// How.
@@ -160,6 +171,9 @@ impl<'a> Request<'a> {
             }
             Self::Renew => frame.put_u8(5),
             Self::Wrap { recipe, label, plain, aad } => put_crypt(frame, 6, *recipe, [label.as_bytes(), plain, aad]),
+            Self::WrapAndOpen { recipe, label, plain, aad } => {
+                put_crypt(frame, 19, *recipe, [label.as_bytes(), plain, aad])
+            }
             Self::Unwrap { recipe, label, blob, aad } => put_crypt(frame, 7, *recipe, [label.as_bytes(), blob, aad]),
             Self::Random { len } => {
                 frame.put_u8(8)?;
@@ -272,6 +286,12 @@ impl<'a> Request<'a> {
                 role: KeyRole::of(fields.u8()?)?,
                 from: take_version(&mut fields)?,
                 gap: fields.u16()?,
+            },
+            19 => Self::WrapAndOpen {
+                recipe: Recipe::take(&mut fields)?,
+                label: fields.text()?,
+                plain: fields.bytes()?,
+                aad: fields.bytes()?,
             },
             _ => return Err(Malformed),
         };

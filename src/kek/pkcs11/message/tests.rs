@@ -17,6 +17,7 @@ fn requests() -> Vec<Request<'static>> {
         Request::Renew,
         Request::Wrap { recipe, label: "kek-1", plain: &[1; 32], aad: b"binding" },
         Request::Unwrap { recipe, label: "kek-1", blob: &[2; 60], aad: b"" },
+        Request::WrapAndOpen { recipe, label: "kek-1", plain: &[1; 32], aad: b"binding" },
         Request::Random { len: 32 },
         Request::PublicKey { label: "kek-1" },
         Request::Create(NewKey {
@@ -55,6 +56,7 @@ fn replies() -> Vec<Reply<'static>> {
         Reply::Token(facts),
         Reply::Key(KeyAttributes { local: Some(true), ..KeyAttributes::default() }),
         Reply::Bytes(&[4; 60]),
+        Reply::Wrapped { blob: &[4; 60], opened: &[1; 32] },
         Reply::Failed(Fault::Code { call: "C_Decrypt".into(), code: 5 }),
         Reply::Failed(Fault::Module("no such file".into())),
         Reply::Failed(Fault::ManyKeys("kek-1".into())),
