@@ -429,7 +429,7 @@ impl Inner {
 
 /// In the middle of long work: others that wait for this thread, calls to a token above all, get it in between.
 pub(super) async fn breathe(at: usize) {
-    if at % 8 == 7 {
+    if at % 64 == 63 {
         tokio::task::yield_now().await;
     }
 }
