@@ -90,6 +90,9 @@ pub async fn a_wrap_opens_to_its_key_and_survives_its_stored_form(subject: &Subj
     let stored = Wrap::decode(&wrap.encode()).unwrap();
     assert_eq!(stored, wrap);
     opens(kek.as_ref(), &stored, &key).await.unwrap();
+    let (at_once, opened) = kek.wrap_and_open(&key, &binding(), soon()).await.unwrap();
+    assert_eq!(opened.check_value(), key.check_value());
+    opens(kek.as_ref(), &at_once, &key).await.unwrap();
     assert_eq!(kek.health(), KekHealth::Reachable);
 }
 
