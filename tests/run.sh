@@ -27,6 +27,7 @@ STEPS=(packages format lint test docs deny fuzz)
 PACKAGES=(
   "cc gcc"
   "c++ g++"
+  "ssh-keygen openssh-client"
   "softhsm2-util softhsm2"
   "/usr/lib/softhsm/libsofthsm2.so softhsm2"
   "pkcs11-tool opensc"

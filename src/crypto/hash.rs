@@ -1,6 +1,6 @@
 //! SHA-256 and the key derivation over it.
 
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA256, SHA512};
 use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 
 use super::{CryptoError, KEY_BYTES};
@@ -10,6 +10,15 @@ pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     parts.iter().for_each(|part| context.update(part));
     let mut out = [0; 32];
+    out.copy_from_slice(context.finish().as_ref());
+    out
+}
+
+/// SHA-512 of the parts, one after the other.
+pub fn sha512(parts: &[&[u8]]) -> [u8; 64] {
+    let mut context = Context::new(&SHA512);
+    parts.iter().for_each(|part| context.update(part));
+    let mut out = [0; 64];
     out.copy_from_slice(context.finish().as_ref());
     out
 }

@@ -19,11 +19,12 @@ mod selftest;
 mod sign;
 #[doc(hidden)]
 pub mod vectors;
+mod verify;
 mod wrapping;
 mod xaes;
 
 pub use crate::secret::constant_time_eq;
-pub use hash::{Sha256, sha256};
+pub use hash::{Sha256, sha256, sha512};
 pub use key::DataKey;
 pub use mac::MacKey;
 pub use message::MessageKey;
@@ -31,6 +32,7 @@ pub use oaep::{OaepHash, RsaPublicKey};
 pub use random::random;
 pub use selftest::{SelfTestError, self_test};
 pub use sign::{SigningKey, verify_ed25519};
+pub use verify::{PublicKey, RsaHash, verify_signature};
 pub use wrapping::WrappingKey;
 
 use crate::secret::SlabError;

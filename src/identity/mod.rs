@@ -4,6 +4,7 @@
 mod authenticator;
 mod origin;
 mod principal;
+pub mod sshsig;
 pub mod token;
 
 pub use authenticator::{Authenticator, SettingsError};

@@ -14,6 +14,7 @@ mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 mod status;
+mod sshsig;
 mod store;
 mod suite;
 mod token;
