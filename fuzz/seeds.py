@@ -33,6 +33,36 @@ def wraps():
     put("wrap", "empty-blob", struct.pack(">HB", 1, 1) + b"a" + struct.pack(">IHH", 1, 1, 0) + bytes(16))
 
 
+def ssh():
+    def string(content):
+        return struct.pack(">I", len(content)) + content
+
+    def natural(size):
+        return string(b"\x7f" + bytes([1] * (size - 1)))
+
+    # What the type's key consists of, its signature, and what follows that.
+    kinds = {
+        "ssh-ed25519": (string(bytes(32)), "ssh-ed25519", bytes(64), b""),
+        "ecdsa-sha2-nistp256": (string(b"nistp256") + string(b"\4" + bytes(64)), None, natural(32) * 2, b""),
+        "ecdsa-sha2-nistp384": (string(b"nistp384") + string(b"\4" + bytes(96)), None, natural(48) * 2, b""),
+        "ssh-rsa": (natural(3) + natural(256), "rsa-sha2-512", bytes(256), b""),
+        "sk-ssh-ed25519@openssh.com": (string(bytes(32)) + string(b"ssh:"), None, bytes(64), b"\5" + bytes(4)),
+        "sk-ecdsa-sha2-nistp256@openssh.com": (
+            string(b"nistp256") + string(b"\4" + bytes(64)) + string(b"ssh:"), None, natural(32) * 2, b"\1" + bytes(4)),
+    }
+    for name, (public, signer, made, after) in kinds.items():
+        key = string(name.encode()) + public
+        short = name.removesuffix("@openssh.com")
+        put("ssh", f"key-{short}", key)
+        put("ssh", f"line-{short}", name.encode() + b" " + base64.b64encode(key) + b" somebody")
+        signature = string((signer or name).encode()) + string(made) + after
+        blob = b"SSHSIG" + struct.pack(">I", 1) + string(key) + string(b"namespace") + string(b"") + string(b"sha512")
+        put("ssh", f"signature-{short}", blob + string(signature))
+        text = base64.b64encode(blob + string(signature)).decode()
+        put("ssh", f"armoured-{short}", f"-----BEGIN SSH SIGNATURE-----\n{text}\n-----END SSH SIGNATURE-----\n")
+    put("ssh", "other-kind", b"ssh-dss AAAAB3NzaC1kc3M=")
+
+
 # Well-formed, and opened by nobody.
 SEALED = "kw1." + base64.urlsafe_b64encode(bytes([1] + [7] * 8 + [1, 1, 0]) + bytes(24 + 3 + 16)).rstrip(b"=").decode()
 
@@ -129,5 +159,5 @@ def logs():
     put("wal", "zeros", bytes(200))
 
 
-for make in (envelopes, wraps, requests, documents, logs):
+for make in (envelopes, wraps, ssh, requests, documents, logs):
     make()
