@@ -13,8 +13,8 @@ mod rotation;
 mod shim;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
-mod status;
 mod sshsig;
+mod status;
 mod store;
 mod suite;
 mod token;

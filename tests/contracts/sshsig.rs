@@ -1,4 +1,6 @@
 //! What the real `ssh-keygen` signs verifies here, and what it refuses is refused here.
+#![allow(clippy::unwrap_used, reason = "a test whose person cannot sign has failed")]
+#![allow(clippy::disallowed_methods, reason = "the test plays the person and the person's token")]
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -31,7 +33,8 @@ impl People {
     /// A key of this kind, made by `ssh-keygen`.
     fn key(&self, name: &str, kind: &[&str]) -> SshKeyPair {
         let path = self.path(name);
-        let made = keygen(&[&["-q", "-N", "", "-C", "a comment", "-f", path.to_str().unwrap(), "-t"], kind].concat(), b"");
+        let made =
+            keygen(&[&["-q", "-N", "", "-C", "a comment", "-f", path.to_str().unwrap(), "-t"], kind].concat(), b"");
         assert!(made.0, "{}", made.1);
         let line = std::fs::read_to_string(path.with_extension("pub")).unwrap();
         SshKeyPair { path, line }
@@ -61,7 +64,6 @@ impl SshKeyPair {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test plays the person")]
 fn write(path: &Path, bytes: &[u8]) {
     std::fs::write(path, bytes).unwrap();
 }
@@ -160,10 +162,9 @@ fn a_key_is_known_by_the_fingerprint_that_ssh_keygen_prints() {
 #[test]
 fn other_kinds_of_keys_and_signatures_are_refused_by_name() {
     let people = People::new();
-    for (name, kind, told) in [
-        ("p521", &["ecdsa", "-b", "521"][..], "ecdsa-sha2-nistp521"),
-        ("dsa", &["dsa"], "ssh-dss"),
-    ] {
+    for (name, kind, told) in
+        [("p521", &["ecdsa", "-b", "521"][..], "ecdsa-sha2-nistp521"), ("dsa", &["dsa"], "ssh-dss")]
+    {
         let pair = people.key(name, kind);
         assert_eq!(SshKey::parse(&pair.line), Err(SshError::Algorithm(told.to_owned())));
         let read = SshSignature::parse(&pair.sign(NAMESPACE, &[], MESSAGE));
@@ -194,8 +195,10 @@ struct Token {
     line: String,
     kind: &'static str,
     key: Vec<u8>,
-    sign: Box<dyn Fn(&[u8]) -> Vec<u8>>,
+    sign: Sign,
 }
+
+type Sign = Box<dyn Fn(&[u8]) -> Vec<u8>>;
 
 fn string(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], bytes].concat()
@@ -217,8 +220,7 @@ impl Token {
     fn p256() -> Self {
         let random = SystemRandom::new();
         let document = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random).unwrap();
-        let pair =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
+        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, document.as_ref(), &random).unwrap();
         let public = [string(b"nistp256"), string(pair.public_key().as_ref())].concat();
         let sign = move |message: &[u8]| {
             let made = pair.sign(&SystemRandom::new(), message).unwrap();
@@ -228,7 +230,7 @@ impl Token {
         Self::of("sk-ecdsa-sha2-nistp256@openssh.com", &public, Box::new(sign))
     }
 
-    fn of(kind: &'static str, public: &[u8], sign: Box<dyn Fn(&[u8]) -> Vec<u8>>) -> Self {
+    fn of(kind: &'static str, public: &[u8], sign: Sign) -> Self {
         let key = [&string(kind.as_bytes()), public, &string(b"ssh:")].concat();
         Self { line: format!("{kind} {}", STANDARD.encode(&key)), kind, key, sign }
     }
@@ -238,9 +240,9 @@ impl Token {
         let signed =
             [b"SSHSIG".to_vec(), string(NAMESPACE.as_bytes()), string(b""), string(b"sha512"), string(hashed.as_ref())];
         let sha256 = |bytes: &[u8]| ring::digest::digest(&ring::digest::SHA256, bytes).as_ref().to_vec();
-        let message =
-            [sha256(b"ssh:"), vec![flags], counter.to_be_bytes().to_vec(), sha256(&signed.concat())].concat();
-        let made = [string(self.kind.as_bytes()), string(&(self.sign)(&message)), vec![flags], counter.to_be_bytes().to_vec()];
+        let message = [sha256(b"ssh:"), vec![flags], counter.to_be_bytes().to_vec(), sha256(&signed.concat())].concat();
+        let made =
+            [string(self.kind.as_bytes()), string(&(self.sign)(&message)), vec![flags], counter.to_be_bytes().to_vec()];
         armoured(
             &[
                 b"SSHSIG".to_vec(),
@@ -261,7 +263,9 @@ fn a_token_says_whether_it_was_touched_and_saw_a_pin_and_ssh_keygen_does_not_ask
     let people = People::new();
     for token in [Token::ed25519(), Token::p256()] {
         assert!(SshKey::parse(&token.line).unwrap().is_in_token());
-        for (flags, touched, verified) in [(0x01, true, false), (0x05, true, true), (0x04, false, true), (0, false, false)] {
+        for (flags, touched, verified) in
+            [(0x01, true, false), (0x05, true, true), (0x04, false, true), (0, false, false)]
+        {
             let text = token.signature(flags, 41);
             let told = Presence::Token { touched, verified, counter: 41 };
             assert_eq!(ours(&token.line, &text, NAMESPACE, MESSAGE), Ok(told), "{}", token.kind);
@@ -278,7 +282,9 @@ fn a_token_says_whether_it_was_touched_and_saw_a_pin_and_ssh_keygen_does_not_ask
 
 #[test]
 fn what_is_no_signature_is_told_so() {
-    for text in ["", "-----BEGIN SSH SIGNATURE-----", "a file", &armoured(b""), &armoured(b"SSHSIG"), &"x".repeat(20_000)] {
+    for text in
+        ["", "-----BEGIN SSH SIGNATURE-----", "a file", &armoured(b""), &armoured(b"SSHSIG"), &"x".repeat(20_000)]
+    {
         assert!(matches!(SshSignature::parse(text), Err(SshError::Malformed(_))));
     }
     for line in ["", "ssh-ed25519", "ssh-ed25519 AAAA", "ssh-ed25519 !", "two\nlines"] {

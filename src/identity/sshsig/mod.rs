@@ -203,7 +203,9 @@ impl Made {
             ("rsa-sha2-256", Kind::Rsa { .. }) => Some(RsaHash::Sha256),
             ("rsa-sha2-512", Kind::Rsa { .. }) => Some(RsaHash::Sha512),
             // `ssh-rsa` names a signature with SHA-1.
-            ("ssh-rsa", Kind::Rsa { .. }) => return Err(SshError::Algorithm("a signature by RSA with SHA-1".to_owned())),
+            ("ssh-rsa", Kind::Rsa { .. }) => {
+                return Err(SshError::Algorithm("a signature by RSA with SHA-1".to_owned()));
+            }
             (name, _) if name == key.algorithm() => None,
             (other, _) => return Err(SshError::Algorithm(format!("a signature of the kind {}", printable(other)))),
         };
