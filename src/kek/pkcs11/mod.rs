@@ -131,12 +131,14 @@ impl Pkcs11Kek {
         deadline: Deadline,
     ) -> Result<(Wrap, DataKey), KekError> {
         let access = &self.keeper.access;
-        if binding.kek != self.name || !access.recipe.binds() {
+        let method = access.method();
+        // The trip proves the wrap as it will be opened later: by the same recipe and under the same label.
+        let as_later = access.recipe_of(method) == Some(access.recipe);
+        if binding.kek != self.name || !access.recipe.binds() || !as_later {
             let wrap = self.wrap_key(key, binding, deadline).await?;
             let opened = self.unwrap_key(&wrap, binding, deadline).await?;
             return Ok((wrap, opened));
         }
-        let method = access.method();
         let (plain, aad) = (SecretBytes::copy_of(key.expose_for_wrapping()), binding.encode(method));
         let done = self.ask(Work::WrapAndOpen { plain, aad }, deadline).await?;
         let (blob, kek_version) = (done.bytes.expose().to_vec(), done.version);

@@ -218,16 +218,16 @@ impl Work<'_> {
         to: (&Slot, KeyVersionId),
         most: usize,
     ) -> Result<(), ApplyError> {
-        let mut after = None;
-        loop {
-            let limit = u32::try_from(self.room(most)).unwrap_or(u32::MAX);
-            if limit == 0 {
-                return Ok(());
-            }
-            let page = self.inner.writer.partitions(self.ring.label.to_string(), Some(id), after, limit).await?;
+        let (mut after, page) = (None, u32::try_from(super::BATCH).unwrap_or(u32::MAX));
+        // Many that were edited do not keep other changes waiting for longer than the one who asks waits.
+        while self.inner.clock.mono() < self.order.deadline.0 {
+            let page = self.inner.writer.partitions(self.ring.label.to_string(), Some(id), after, page).await?;
             let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.name);
             for row in page {
+                if self.room(most) == 0 {
+                    return Ok(());
+                }
                 match self.rewrapped(&row, from, to) {
                     Ok(moved) => {
                         self.totals.remove(&row, self.open.system.partitions.summer()).map_err(failed)?;
@@ -238,6 +238,7 @@ impl Work<'_> {
                 }
             }
         }
+        Ok(())
     }
 
     /// How many more rows the transaction takes.

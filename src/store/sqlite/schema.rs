@@ -43,6 +43,17 @@ pub(super) fn recognise(connection: &Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A store of an older schema belongs to an older keyward that runs on it, or to nobody: only who opens it migrates it.
+pub(super) fn current(connection: &Connection) -> Result<(), StoreError> {
+    let (found, known) = (pragma(connection, "user_version")?, known());
+    if found == known {
+        return Ok(());
+    }
+    Err(StoreError::Unavailable(format!(
+        "its schema is {found} and this keyward knows {known}: restart the sidecar that has it open with this keyward"
+    )))
+}
+
 fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     loop {
         // Two processes may open an old store at once: the number is read inside the transaction that raises it.

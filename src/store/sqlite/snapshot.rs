@@ -25,6 +25,7 @@ impl Moment {
             connection.execute_batch("BEGIN").map_err(wrong)?;
             // The moment is that of the first read.
             schema::recognise(&connection)?;
+            schema::current(&connection)?;
             schema::compare(&connection)?;
             rows::last_change(&connection)?;
             Ok(connection)

@@ -99,6 +99,9 @@ async fn a_file_of_an_older_schema_keeps_every_row_when_its_tables_are_made_anew
         connection.execute(sql, rusqlite::params![[number; 8], keyring, number]).unwrap();
     }
     drop(connection);
+    // Whoever only looks changes nothing, and says what there is to do.
+    let looked = sqlite::look(&old).await.err();
+    assert!(matches!(&looked, Some(StoreError::Unavailable(why)) if why.contains("its schema is 2")), "{looked:?}");
     let store = Halves::of(sqlite::open(&old).await.unwrap());
     let rings = store.writer.rings(None, 1_000).await.unwrap();
     let found: Vec<(&str, Vec<u64>)> =
