@@ -5,7 +5,8 @@ use keyward::identity::sshsig::{SshKey, SshSignature};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let verified = |signature: SshSignature| assert!(signature.verify("namespace", b"never signed").is_err());
+    // Not asserted to fail: by a key of small order, which is a person's own loss, some rubbish is a signature.
+    let verified = |signature: SshSignature| drop(signature.verify("namespace", b"never signed"));
     SshSignature::of_blob(bytes).map(verified).ok();
     if let Ok(key) = SshKey::of_blob(bytes) {
         assert_eq!(SshKey::parse(&key.line()), Ok(key));
