@@ -44,19 +44,19 @@ fn passes(test: &str, shim: &Shimmed) {
 
 /// A client in the child.
 struct Client {
-    library: Pkcs11,
+    module: Pkcs11,
     slot: Slot,
     session: Session,
 }
 
 impl Client {
     fn open() -> Self {
-        let library = Pkcs11::new(std::env::var(MODULE).unwrap()).unwrap();
-        library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
-        let slot = library.get_slots_with_token().unwrap()[0];
-        let session = library.open_rw_session(slot).unwrap();
+        let module = Pkcs11::new(std::env::var(MODULE).unwrap()).unwrap();
+        module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+        let slot = module.get_slots_with_token().unwrap()[0];
+        let session = module.open_rw_session(slot).unwrap();
         session.login(UserType::User, Some(&AuthPin::new(PIN.into()))).unwrap();
-        Self { library, slot, session }
+        Self { module, slot, session }
     }
 
     fn key(&self, more: &[Attribute]) -> ObjectHandle {
@@ -218,8 +218,8 @@ fn sessions_are_read_write_or_refused_and_there_are_no_more_than_the_maximum() {
 
 fn few_sessions() {
     let client = Client::open();
-    let open = || client.library.open_rw_session(client.slot).map_err(code);
-    assert_eq!(client.library.open_ro_session(client.slot).map_err(code).err(), Some(RvError::FunctionFailed));
+    let open = || client.module.open_rw_session(client.slot).map_err(code);
+    assert_eq!(client.module.open_ro_session(client.slot).map_err(code).err(), Some(RvError::FunctionFailed));
     let second = open().unwrap();
     assert_eq!(open().err(), Some(RvError::SessionCount));
     drop(second);
@@ -275,7 +275,7 @@ fn other_mechanisms() {
     client.session.unwrap_key(&kw, key, &wrapped, &template).unwrap();
     let cbc = client.session.encrypt(&Mechanism::AesCbcPad([0; 16]), key, &PLAIN).map_err(code);
     assert_eq!(cbc, Err(RvError::MechanismInvalid));
-    let listed = client.library.get_mechanism_list(client.slot).unwrap();
+    let listed = client.module.get_mechanism_list(client.slot).unwrap();
     assert!(listed.contains(&MechanismType::AES_GCM) && !listed.contains(&MechanismType::AES_CBC_PAD));
 }
 
@@ -327,7 +327,7 @@ fn counted_faults() {
     let random = || client.session.generate_random_vec(8).map(|_| ()).map_err(code);
     assert_eq!([random(), random(), random(), random()], [Ok(()), Ok(()), Err(RvError::DeviceMemory), Ok(())]);
     for _ in 0..5 {
-        assert_eq!(client.library.open_rw_session(client.slot).map_err(code).err(), Some(RvError::SessionCount));
+        assert_eq!(client.module.open_rw_session(client.slot).map_err(code).err(), Some(RvError::SessionCount));
     }
 }
 
@@ -400,10 +400,10 @@ fn many_threads() {
     let key = client.key(&[]);
     let (sender, ended) = std::sync::mpsc::channel();
     for thread in 0..5_u8 {
-        let session = client.library.open_rw_session(client.slot).unwrap();
-        let (slot, library, sender) = (client.slot, client.library.clone(), sender.clone());
+        let session = client.module.open_rw_session(client.slot).unwrap();
+        let (slot, module, sender) = (client.slot, client.module.clone(), sender.clone());
         std::thread::spawn(move || {
-            let other = Client { library, slot, session };
+            let other = Client { module, slot, session };
             let sealed = other.seal(key, &mut [thread; 12]).unwrap();
             for _ in 0..20 {
                 assert_eq!(other.open_sealed(key, &[thread; 12], &sealed).unwrap(), PLAIN);

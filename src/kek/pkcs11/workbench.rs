@@ -89,8 +89,9 @@ impl Module {
     ) -> Result<(LibraryFacts, Vec<(SlotFacts, Vec<MechanismFacts>)>), Trouble> {
         let survey = Request::Survey { module: &self.vendors.path, reserved: &self.reserved, os_locking };
         let Answer::Library(library) = link.call(&survey, self.limit).await? else { return Err(nonsense()) };
+        let LibraryFacts { slots: count, .. } = library;
         let mut slots = Vec::new();
-        for index in 0..library.slots {
+        for index in 0..count {
             let slot = match link.call(&Request::Slot { index }, self.limit).await {
                 Ok(Answer::Slot(slot)) => slot,
                 // A neighbour that is broken must not hide the others.
