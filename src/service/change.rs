@@ -149,11 +149,14 @@ impl Service {
         let index = intent.index();
         let applied = self.keyrings.apply(&asked.change, &authority, intent).await;
         let mut record = record(&asked, &authority, &asks);
-        record.outcome = if applied.is_ok() { Outcome::Done } else { Outcome::Failed };
+        // Partitions that were edited and stay are no success, however often the job comes back to them.
+        let stuck =
+            matches!(&applied, Ok(Applied { partitions: Some(moved), .. }) if moved.done == 0 && moved.damaged > 0);
+        record.outcome = if applied.is_ok() && !stuck { Outcome::Done } else { Outcome::Failed };
         record.intent = (!matches!(applied, Err(ApplyError::Unsettled(_)))).then_some(index);
         let version = applied.as_ref().ok().and_then(|applied| applied.version);
         if let Ok(applied) = &applied {
-            record.groups = vec![Group { keyring, version, done: 1, failed: Vec::new() }];
+            record.groups = vec![Group { keyring, version, done: u32::from(!stuck), failed: Vec::new() }];
             record.facts.extend(self.facts_of(applied));
             if let Some(PartitionsApplied { done, remaining, damaged, shredded: _ }) = &applied.partitions {
                 record.facts.push(("rewrapped", done.to_string()));
@@ -164,7 +167,8 @@ impl Service {
             }
         }
         let applied = applied.map_err(change_refused);
-        record.reason = applied.as_ref().err().map(|refusal| refusal.code.as_str());
+        let damaged = stuck.then_some(Code::KeyDamaged);
+        record.reason = applied.as_ref().err().map(|refusal| refusal.code).or(damaged).map(Code::as_str);
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME));
         let recorded = self.log.append(record, (), by).await.map_err(|error| no_record(&error))?;
         recorded.into_outcome();

@@ -145,6 +145,29 @@ fn partitions_move_past_an_edited_one_and_the_exit_code_says_so() {
 }
 
 #[test]
+fn a_moving_that_nobody_asked_for_and_that_moves_nothing_is_recorded_as_failed() {
+    let setup = Setup::new();
+    setup.edit_config(|text| text + "\n[rotation]\ncheck = \"1s\"\n");
+    let _serving = setup.serve();
+    charts(&setup);
+    assert_eq!(seal(&setup, "ada").0, 200);
+    store(&setup).execute("UPDATE partitions SET wrap = x'00'", []).unwrap();
+    let config = setup.config();
+    keyward_ok(&["keyring", "rotate", "charts", "--trigger", "personnel", "--config", &config]);
+    let ended = |one: &Value| one["event"] == "key.rewrapped" && one["outcome"] != "intent";
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let record = loop {
+        if let Some(record) = records(&setup).into_iter().find(ended) {
+            break record;
+        }
+        assert!(std::time::Instant::now() < until, "nobody moves them");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    };
+    assert_eq!((&record["outcome"], &record["reason"]), (&json!("failed"), &json!("key_damaged")), "{record}");
+    assert_eq!((&record["facts"]["rewrapped"], &record["facts"]["failed"]), (&json!("0"), &json!("1")), "{record}");
+}
+
+#[test]
 fn fifty_first_sealings_of_one_patient_make_one_partition() {
     let setup = Setup::new();
     let serving = setup.serve();
