@@ -2,6 +2,7 @@
 //! Wall time is for records and people; every lifetime and deadline uses the boot-time clock, which never jumps.
 
 mod civil;
+mod rehearsal;
 mod steady;
 
 use std::future::Future;
@@ -9,6 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+pub use rehearsal::RehearsalClock;
 pub use steady::{Reading, Steady};
 
 /// A future that a trait object can return.

@@ -1,6 +1,8 @@
 //! What does each control verb do? Keyring changes and reads under a Permit or an Authority.
 //! This module never decides who may.
 
+pub mod custody;
+
 use crate::keyring::life::{MAX_WAIT_DAYS, MIN_WAIT_DAYS, Reason, Step, Trigger};
 use crate::keyring::{Change, Escrow, KeyLimits, LookupVersion, LookupView, Suite};
 use crate::names::{KeyVersionId, KeyringName, LookupName, RESERVED_PREFIX};

@@ -31,6 +31,9 @@ pub(super) struct HeadBody {
     /// How many key rows it has.
     pub count: u64,
     pub created: u64,
+    /// Of a document, which has no keys: what it says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<String>,
     #[serde(default, skip_serializing_if = "Limits::is_default")]
     pub limits: Limits,
     /// The context key that names the partition; none where there are no partitions.

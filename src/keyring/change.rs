@@ -21,7 +21,7 @@ use crate::clock::{Deadline, SharedClock, Wall};
 use crate::crypto;
 use crate::kek::Wrap;
 use crate::names::{KeyVersionId, KeyringName};
-use crate::policy::{Action, Authority};
+use crate::policy::{Action, Authority, Spends};
 use crate::store::{RingRows, SealedKey, StoreError};
 
 /// Partitions that are counted for a refusal.
@@ -39,12 +39,48 @@ pub(super) struct Order {
     pub actor: By,
     pub intent: u64,
     pub deadline: Deadline,
+    /// What its authority is: some end when custodians are there.
+    pub kind: Kind,
+    /// The decision of a quorum that is spent with it.
+    pub spends: Option<Spends>,
+}
+
+/// How far an authority reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// As far as nobody has enrolled custodians.
+    Founding,
+    /// In the safe direction.
+    Alone,
+    /// As far as it covers.
+    Other,
+}
+
+impl Kind {
+    pub(super) const fn of(authority: &Authority) -> Self {
+        match authority {
+            Authority::Founding(_) => Self::Founding,
+            Authority::Alone(_) => Self::Alone,
+            Authority::Standing(_) | Authority::OnUse(_) | Authority::Quorum(_) => Self::Other,
+        }
+    }
 }
 
 impl Order {
-    /// The cause of the steps that it takes. Ceremonies name themselves here when there are any.
+    /// Whether its authority still holds: asked of the newest chain, so that a founding that is slower than the
+    /// custodians' genesis changes nothing.
+    pub(super) fn holds(&self, open: &Open) -> Result<(), ApplyError> {
+        match self.kind {
+            Kind::Founding if open.in_custody() => Err(ApplyError::NotCovered),
+            Kind::Alone if !open.in_custody() || !self.change.is_safe() => Err(ApplyError::NotCovered),
+            _ => Ok(()),
+        }
+    }
+
+    /// The cause of the steps that it takes.
     pub(super) fn cause(&self, reason: Reason) -> Cause {
-        Cause { reason, by: self.actor.clone(), ceremony: None }
+        let ceremony = self.spends.as_ref().map(|spends| spends.ceremony.clone());
+        Cause { reason, by: self.actor.clone(), ceremony }
     }
 
     /// Its rounds against other sidecars.
@@ -70,7 +106,9 @@ impl Keyrings {
         let deadline = authority.deadline();
         let actor = authority.principal().map_or(By::Sidecar, |name| By::Principal(name.clone()));
         let action = authority.action();
-        let order = Order { change: change.clone(), action, actor, intent: intent.index(), deadline };
+        let spends = authority.spends().cloned();
+        let kind = Kind::of(authority);
+        let order = Order { change: change.clone(), action, actor, intent: intent.index(), deadline, kind, spends };
         let work = carry_out(Arc::clone(&self.inner), order);
         let ended = |_| Err(ApplyError::Unsettled("the change was cut off".to_owned()));
         tokio::spawn(work).await.unwrap_or_else(ended)
@@ -155,6 +193,7 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
     let mut race = order.race(&inner.clock);
     loop {
         let open = inner.opened_to_change()?;
+        order.holds(&open)?;
         let loaded = inner.load(&open, &name).await?;
         if let Some(loaded) = loaded.as_ref().filter(|_| open.directory().recent(&intent) == Some(&*name)) {
             return inner.shown(&loaded.rows, &open, None, None);
@@ -173,8 +212,8 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
         }
         let Plan { kind, mut ring, version, before, .. } = plan;
         inner.seal_counts(&order.change, before, &mut ring).await;
-        let draft =
-            Draft { kind, at: now.wall, intent: Some(intent.clone()), rings: vec![ring], partitions: Vec::new() };
+        let rings = std::iter::once(ring).chain(inner.spending(&open, order.spends.as_ref(), now.wall).await?).collect();
+        let draft = Draft { kind, at: now.wall, intent: Some(intent.clone()), rings, partitions: Vec::new() };
         let version = version.or_else(|| key.as_ref().map(|(key, _)| key.row.id));
         match inner.commit(&open, draft).await {
             Ok(drafted) => {

@@ -15,7 +15,8 @@ use super::genesis::owner_of;
 use super::keks::{Given, NotGiven};
 use super::rings::{Ring, wraps_of};
 use super::wraps::Owner;
-use super::{ApplyError, Escrow, Inner, KeyState, Keyrings, SYSTEM, StoreHead, UnlockError, seal};
+use super::documents::is_keyring;
+use super::{ApplyError, Escrow, Inner, KeyState, Keyrings, StoreHead, UnlockError, seal};
 use crate::clock::Deadline;
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
 use crate::kek::{Wrap, WrapRole};
@@ -118,7 +119,7 @@ impl Keyrings {
             let page = self.inner.page(&open, after.take(), PAGE).await?;
             let Some(last) = page.last() else { return Ok(found) };
             after = Some(last.rows.head.name.clone());
-            for loaded in page.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
+            for loaded in page.iter().filter(|loaded| is_keyring(&loaded.rows.head.name)) {
                 let ring = Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)?;
                 found.extend(ring.sealing().map(|version| (ring.view.name.clone(), version.view.id)));
             }

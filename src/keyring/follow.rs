@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use super::bodies::{ChangeBody, HeadBody, Retired, Wrapping};
 use super::directory::{Directory, Intent, Known};
+use super::documents::is_document;
 use super::fleet::Time;
 use super::lives;
 use super::rings::{self, HotRings, Ring, Version};
@@ -117,6 +118,11 @@ impl Open {
         self.directory.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether custodians are there: from their genesis on.
+    pub(super) fn in_custody(&self) -> bool {
+        self.directory().known(&super::documents::roster_name(1)).is_some()
+    }
+
     /// Where the chain ends, as far as it was followed.
     pub(super) fn head(&self) -> StoreHead {
         self.directory().head()
@@ -166,6 +172,9 @@ impl Open {
         }
         directory.set_head(after);
         inner.followed(body);
+        if body.heads.iter().any(|head| is_document(&head.keyring)) {
+            inner.documents.fetch_add(1, Ordering::Release);
+        }
         for name in body.heads.iter().filter_map(|head| head.keyring.parse().ok()) {
             self.hot.forget(&name);
         }

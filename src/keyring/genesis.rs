@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::documents::is_keyring;
 use super::bodies::{self, GenesisBody, HeadBody, KeyBody, SCHEMA};
 use super::change::fresh_id;
 use super::directory::{Directory, Intent};
@@ -101,6 +102,7 @@ fn founding(at: Wall, keys: [SealedKey; 2]) -> Result<Draft, Damage> {
     let head = HeadBody {
         count: 0,
         created: at.0,
+        document: None,
         limits: bodies::Limits::default(),
         partition_key: None,
         partitions: None,
@@ -263,7 +265,7 @@ async fn describe_all(inner: &Inner, open: &Open) -> Result<(), ApplyError> {
             let facts = rings::facts(&loaded, &names, inner.settings.data_key_period)?;
             let rows = loaded.rows;
             let own = rows.head.name == SYSTEM;
-            if !own {
+            if is_keyring(&rows.head.name) {
                 Ring::read(&rows, &open.system.genesis, inner.settings.data_key_period)?;
             }
             keys = keys.saturating_add(rows.keys.len());

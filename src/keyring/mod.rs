@@ -11,6 +11,7 @@ mod cache;
 mod change;
 mod damage;
 mod directory;
+pub mod documents;
 mod draft;
 mod drill;
 mod errors;
@@ -58,7 +59,7 @@ use self::partition::{PartitionCache, Partitions};
 use self::pseudonym::Pseudonyms;
 use self::rings::Ring;
 use self::seal::RowSealer;
-use crate::clock::SharedClock;
+use crate::clock::{SharedClock, Wall};
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{MirrorState, Opened, Reader, Writer};
@@ -174,6 +175,16 @@ impl Change {
         }
     }
 
+    /// Whether one authorised person may do it where custodians are: it suspends, it takes back a destruction, it carries
+    /// out what was decided and has waited, or it moves what is there without taking anything away.
+    pub const fn is_safe(&self) -> bool {
+        match self {
+            Self::Step { step, .. } => matches!(step, Step::Suspend | Step::CancelDestroy | Step::Destroy),
+            Self::Partitions(change) => matches!(change.step, PartitionStep::Rewrap(_)),
+            Self::Create { .. } | Self::Rotate { .. } | Self::Lookup(_) | Self::Configure { .. } => false,
+        }
+    }
+
     /// What policy calls it, for a version that is in this state.
     pub const fn action(&self, from: KeyState) -> Action {
         match self {
@@ -185,6 +196,17 @@ impl Change {
             Self::Step { step, .. } => step.action(from),
         }
     }
+}
+
+/// The time, as far as this sidecar may believe it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Time {
+    /// UTC, never earlier than the newest change.
+    pub wall: Wall,
+    /// Microseconds that the fleet has counted: no clock that steps shortens them.
+    pub counted: u64,
+    /// Whether the wall clock has gone as fast as the boot-time clock.
+    pub steady: bool,
 }
 
 /// What a change did.
@@ -246,6 +268,8 @@ struct Inner {
     moved: moving::Moved,
     /// Set before admission, by [`Keyrings::pin`].
     pinned: OnceLock<Pinned>,
+    /// Rises with every change of a document.
+    documents: AtomicU64,
     /// This sidecar has followed something that it has not said yet.
     owes: AtomicBool,
     /// Admission and changes take turns.
@@ -287,6 +311,7 @@ impl Keyrings {
             shut: AtomicBool::new(false),
             moved: moving::Moved::default(),
             pinned: OnceLock::new(),
+            documents: AtomicU64::new(1),
             // It may use keys from its admission on, and says so.
             owes: AtomicBool::new(true),
             turn: tokio::sync::Mutex::new(()),
@@ -372,7 +397,7 @@ impl Keyrings {
             let page = self.inner.page_past(open, from.take(), LIST_PAGE).await?;
             let Some(last) = page.last else { break };
             from = Some(last);
-            for loaded in page.loaded.iter().filter(|loaded| loaded.rows.head.name != SYSTEM) {
+            for loaded in page.loaded.iter().filter(|loaded| documents::is_keyring(&loaded.rows.head.name)) {
                 views.push(Arc::clone(
                     &Ring::read(&loaded.rows, &open.system.genesis, self.inner.settings.data_key_period)?.view,
                 ));
@@ -401,6 +426,18 @@ impl Keyrings {
             return KeyringHealth::Open;
         }
         KeyringHealth::Waiting(self.inner.reason())
+    }
+
+    /// Whether custodians are there, so that one person changes no keys any more; None until admitted.
+    pub fn in_custody(&self) -> Option<bool> {
+        self.inner.opened().ok().map(|open| open.in_custody())
+    }
+
+    /// The time by which waits of custodians are counted; None until admitted.
+    pub fn time(&self) -> Option<Time> {
+        let now = self.inner.now(&*self.inner.opened().ok()?);
+        let steady = now.certainty == life::Certainty::Steady;
+        Some(Time { wall: now.wall, counted: now.counted.0, steady })
     }
 
     /// Where the chain of changes ends; None until admitted.

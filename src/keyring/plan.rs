@@ -103,6 +103,7 @@ fn create(order: &Order, loaded: Option<&Loaded>, now: Now) -> Result<Plan, Appl
     let head = HeadBody {
         count: 0,
         created: now.wall.0,
+        document: None,
         limits: limits.body(),
         partition_key: partition_key.clone(),
         partitions: None,

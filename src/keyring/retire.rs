@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::bodies::Retired;
-use super::change::CommitError;
+use super::change::{CommitError, Kind};
 use super::directory::Intent;
 use super::draft::{Draft, RingDraft};
 use super::follow::Open;
@@ -15,7 +15,7 @@ use super::{ApplyError, Inner, Keyrings, SYSTEM, StoreHead};
 use crate::audit::IntentReceipt;
 use crate::clock::Deadline;
 use crate::names::KekName;
-use crate::policy::{Action, Authority};
+use crate::policy::{Action, Authority, Spends};
 
 /// What became of a retirement.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,15 +43,22 @@ impl Keyrings {
         }
         let inner = Arc::clone(&self.inner);
         let ended = |_| Err(ApplyError::Unsettled("the retirement was cut off: ask again".to_owned()));
-        tokio::spawn(async move { retire(&inner, intent.index(), kek, version).await }).await.unwrap_or_else(ended)
+        let (kind, spends) = (Kind::of(authority), authority.spends().cloned());
+        let work = async move {
+            if kind != Kind::Other && inner.opened_to_change()?.in_custody() {
+                return Err(ApplyError::NotCovered);
+            }
+            retire(&inner, intent.index(), (kek, version), spends).await
+        };
+        tokio::spawn(work).await.unwrap_or_else(ended)
     }
 }
 
 pub(super) async fn retire(
     inner: &Inner,
     intent: u64,
-    kek: KekName,
-    version: Option<u32>,
+    (kek, version): (KekName, Option<u32>),
+    spends: Option<Spends>,
 ) -> Result<Retirement, ApplyError> {
     let open = inner.opened_to_change()?;
     if let Some(refused) = wraps_on(inner, &kek, version)? {
@@ -90,8 +97,9 @@ pub(super) async fn retire(
         let mut ring = RingDraft::of(&own);
         ring.head.retired.push(retired.clone());
         let intent = Some(Intent { log: inner.log_name(), index: intent });
-        let draft =
-            Draft { kind: "kek.retired", at: inner.clock.wall(), intent, rings: vec![ring], partitions: Vec::new() };
+        let at = inner.clock.wall();
+        let rings = std::iter::once(ring).chain(inner.spending(&open, spends.as_ref(), at).await?).collect();
+        let draft = Draft { kind: "kek.retired", at, intent, rings, partitions: Vec::new() };
         match inner.commit_after(&open, draft, head).await {
             Ok(_) => return Ok(Retirement::Done(report)),
             Err(CommitError::Conflict) => {}

@@ -25,7 +25,7 @@ use crate::identity::{Principal, PrincipalKind};
 use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
 pub use action::Action;
-pub use authority::{Authority, Founding, OnUse, Standing};
+pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
 pub use check::{FileReport, Report, check};
 pub use permit::{Permit, PermitPairs};
 pub use schema::schema_text;
@@ -183,10 +183,33 @@ impl Policy {
 
     /// The authority for changes before the first custodian exists: needs a Permit for the same control action.
     pub fn founding(&self, permit: Permit) -> Result<Authority, Denial> {
-        if permit.action().changes_keys() {
+        if permit.action().changes_keys() || permit.action() == Action::CustodyFound {
             Ok(Authority::Founding(Founding::mint(permit)))
         } else {
             Err(Denial { reason: DenialReason::NoPermit })
+        }
+    }
+
+    /// The authority of one person where custodians are: needs a Permit for the same control action, and reaches only as
+    /// far as the keyring lets one person go.
+    pub fn alone(&self, permit: Permit) -> Result<Authority, Denial> {
+        if permit.action().changes_keys() {
+            Ok(Authority::Alone(Alone::mint(permit)))
+        } else {
+            Err(Denial { reason: DenialReason::NoPermit })
+        }
+    }
+
+    /// The authority of a quorum for what its proposal asks for, which is spent with its first use. `executor` is whoever
+    /// has it carried out, under a Permit to do so.
+    pub fn sworn(&self, quorum: Quorum, executor: &Permit, spends: Spends) -> Result<Authority, Denial> {
+        let action = authority::effect_of(quorum.action());
+        match action {
+            Some(action) if executor.action() == Action::CeremonyExecute && spends.ceremony == quorum.ceremony() => {
+                let (by, until) = (executor.principal().clone(), executor.deadline());
+                Ok(Authority::Quorum(Sworn::mint(quorum, action, by, spends, until)))
+            }
+            _ => Err(Denial { reason: DenialReason::NoPermit }),
         }
     }
 

@@ -1,7 +1,7 @@
 //! How is a key changed? One path for every verb: an authority, a durable intent, the change, its outcome. If we stop
 //! after the intent, the restart finds it open and settles it.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use crate::audit::{Actor, Event, Group, IntentReceipt, Outcome, Record, Source};
 use crate::clock::Deadline;
@@ -42,7 +42,7 @@ impl Service {
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
         account.keyring(&create.name);
-        let authority = self.authority(Action::KeyringCreate, &create.name, asker, account)?;
+        let authority = self.authority(Action::KeyringCreate, Some(&create.name), asker, account)?;
         let change = control::creation(create).map_err(|detail| Refusal::because(Code::MalformedRequest, detail))?;
         let found = self.keyrings.find(change.keyring()).await;
         if found.map_err(|error| unavailable(&error))?.is_some() {
@@ -64,7 +64,7 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let RotateKeyring { keyring, trigger, expect } = rotate;
         account.keyring(&keyring);
-        let authority = self.authority(Action::KeyringRotate, &keyring, asker, account)?;
+        let authority = self.authority(Action::KeyringRotate, Some(&keyring), asker, account)?;
         self.change(rotation(keyring, trigger, expect), &authority, asker, account).await
     }
 
@@ -76,7 +76,7 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let ConfigureKeyring { keyring, limits } = configure;
         account.keyring(&keyring);
-        let authority = self.authority(Action::KeyringConfigure, &keyring, asker, account)?;
+        let authority = self.authority(Action::KeyringConfigure, Some(&keyring), asker, account)?;
         let facts = vec![("limits", shown(&limits))];
         let change = Change::Configure { keyring, limits };
         let event = Event::KeyringConfigured;
@@ -98,7 +98,7 @@ impl Service {
         let found = found.unwrap_or(KeyState::Active);
         let of_lookup = view.is_some_and(|view| view.lookup_of(version).is_some());
         let action = if of_lookup { lookup_action(step.step, found) } else { step.step.action(found) };
-        let authority = self.authority(action, &keyring, asker, account)?;
+        let authority = self.authority(action, Some(&keyring), asker, account)?;
         let takes_away = following::takes_away(step.step);
         let asked = stepping(step)?;
         match self.change(asked, &authority, asker, account).await? {
@@ -175,15 +175,25 @@ impl Service {
         applied
     }
 
+    /// What allows this change: the quorum in whose name it is carried out, or a Permit with as much as one person has.
+    /// Before there are custodians that is everything; from then on the safe direction, and the keyring says which that is.
     pub(super) fn authority(
         &self,
         action: Action,
-        keyring: &KeyringName,
+        keyring: Option<&KeyringName>,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Authority, Refusal> {
-        let permit = self.permit(action, Some(keyring), asker, account)?;
-        self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))
+        if let Some(sworn) = asker.sworn.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            return if sworn.action() == action { Ok(sworn) } else { Err(Code::Denied.into()) };
+        }
+        let permit = self.permit(action, keyring, asker, account)?;
+        let policy = self.policy.load();
+        let authority = match self.keyrings.in_custody() {
+            Some(true) => policy.alone(permit),
+            Some(false) | None => policy.founding(permit),
+        };
+        authority.map_err(|denial| refused(&denial, account))
     }
 
     /// Intent, change, and what the outcome's record will say.

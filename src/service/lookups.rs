@@ -34,7 +34,7 @@ impl Service {
                 return self.step(StepKey { reason, ..step }, asker, account).await;
             }
         };
-        let authority = self.authority(Action::LookupRotate, &keyring, asker, account)?;
+        let authority = self.authority(Action::LookupRotate, Some(&keyring), asker, account)?;
         let change = Change::Lookup(LookupChange { keyring, name, verb });
         self.change(Asked { event, change, version: None, facts }, &authority, asker, account).await
     }

@@ -16,7 +16,7 @@ mod response;
 mod rewrap;
 mod wraps;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use arc_swap::ArcSwap;
 
@@ -25,7 +25,7 @@ use crate::clock::{Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::{Keyrings, RevocationBound};
 use crate::names::{KekName, KeyringName, RequestId};
-use crate::policy::Policy;
+use crate::policy::{Authority, Policy};
 use crate::telemetry::Metrics;
 
 use account::Account;
@@ -231,7 +231,7 @@ impl Service {
         request: &RequestId,
         deadline: Deadline,
     ) -> Result<Answer, Refusal> {
-        let asker = Asker { principal, request, deadline };
+        let asker = Asker { principal, request, deadline, sworn: Mutex::default() };
         if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
             // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
@@ -357,6 +357,8 @@ struct Asker<'a> {
     principal: &'a Principal,
     request: &'a RequestId,
     deadline: Deadline,
+    /// In whose name, where custodians decided it together: spent with the first change.
+    sworn: Mutex<Option<Authority>>,
 }
 
 /// What a caller hears when the log is the reason; the paths and codes are for the operator.

@@ -120,8 +120,7 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let ShredPartition { keyring, value, reason, backup_retention } = shred;
         account.keyring(&keyring);
-        let permit = self.permit(Action::PartitionShred, Some(&keyring), asker, account)?;
-        let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
+        let authority = self.authority(Action::PartitionShred, Some(&keyring), asker, account)?;
         let found = self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;
         if found.subject_key.is_some() && found.subject_key == found.partition_key {
             account.subjects.extend(self.keyrings.pseudonym(keyring.tenant(), &value));
@@ -152,8 +151,7 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         account.keyring(&keyring);
         account.facts.push(("trigger", trigger.code().to_owned()));
-        let permit = self.permit(Action::KeyringRotate, Some(&keyring), asker, account)?;
-        let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
+        let authority = self.authority(Action::KeyringRotate, Some(&keyring), asker, account)?;
         self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;
         let step = PartitionStep::Rewrap(PARTITION_BATCH);
         let applied = self.change_partitions(&keyring, step, &authority, Event::KeyRewrapped, asker, account).await?;

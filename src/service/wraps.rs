@@ -93,8 +93,7 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<(Authority, IntentReceipt), Refusal> {
-        let permit = self.permit(Action::KeysRewrap, None, asker, account)?;
-        let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
+        let authority = self.authority(Action::KeysRewrap, None, asker, account)?;
         facts.push(("authority", authority.code().to_owned()));
         let intent = intent(event, account, asker, facts.clone());
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);

@@ -52,6 +52,7 @@ pub(in crate::keyring) async fn carry_out(
     let (mut race, mut contested) = (order.race(&inner.clock), false);
     loop {
         let open = inner.opened_to_change()?;
+        order.holds(&open)?;
         let unknown = || ApplyError::Unknown(format!("there is no keyring {name}"));
         let loaded = inner.load(&open, &name).await?.ok_or_else(unknown)?;
         let ring = Ring::read(&loaded.rows, &open.system.genesis, inner.settings.data_key_period)?;
@@ -80,7 +81,9 @@ pub(in crate::keyring) async fn carry_out(
         if work.rows.is_empty() || open.directory().recent(&intent) == Some(&*name) {
             return applied(&inner, &loaded.rows, &open, outcome);
         }
-        let draft = work.draft(kind, RingDraft::of(&loaded), &intent, &outcome)?;
+        let at = work.now;
+        let mut draft = work.draft(kind, RingDraft::of(&loaded), &intent, &outcome)?;
+        draft.rings.extend(inner.spending(&open, order.spends.as_ref(), at).await?);
         match inner.commit(&open, draft).await {
             Ok(drafted) => {
                 let rows = drafted.rings.into_iter().next();

@@ -1,0 +1,114 @@
+//! What is known of custody now? Read from the store's documents, kept until one of them changes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::keyring::documents::{COUNTERS, Document, GRANTS, ROSTERS, SETTINGS};
+use crate::keyring::Environment;
+use crate::policy::approval;
+use crate::policy::roster::Roster;
+use crate::policy::separation::Separation;
+
+use super::super::data::unavailable;
+use super::super::{Code, Refusal, Service};
+use super::unfounded;
+use crate::ceremony::grant::Grant;
+
+/// Custody as the store has it.
+pub struct Custody {
+    epoch: u64,
+    /// The newest roster.
+    pub(super) roster: Roster,
+    /// The rules.
+    pub(super) separation: Arc<Separation>,
+    /// The last counter of each hardware key, by its fingerprint.
+    pub(super) counters: BTreeMap<String, u32>,
+    pub(super) counters_generation: u64,
+    /// Grants with their generations.
+    pub(super) grants: Vec<(u64, Grant)>,
+    /// The approved settings' digest, hexadecimal.
+    pub(super) settings: String,
+    pub(super) settings_generation: u64,
+    /// Whether it is to rehearse with.
+    pub(super) rehearsal: bool,
+}
+
+impl Custody {
+    /// The namespace of signatures.
+    pub(super) const fn namespace(&self) -> &'static str {
+        approval::namespace(!self.rehearsal)
+    }
+
+    /// The last counter of a key.
+    pub(super) fn counter(&self, fingerprint: &str) -> Option<u32> {
+        self.counters.get(fingerprint).copied()
+    }
+}
+
+impl Service {
+    /// Custody as it is now; a refusal while there are no custodians.
+    pub(super) async fn custody(&self) -> Result<Arc<Custody>, Refusal> {
+        self.custody_now().await?.ok_or_else(unfounded)
+    }
+
+    /// The same; None while there are no custodians.
+    pub(in crate::service) async fn custody_now(&self) -> Result<Option<Arc<Custody>>, Refusal> {
+        let epoch = self.keyrings.documents_epoch();
+        if let Some(known) = self.custody.load_full().filter(|known| known.epoch == epoch) {
+            return Ok(Some(known));
+        }
+        match self.keyrings.in_custody() {
+            None => return Err(Refusal::because(Code::Unavailable, "the keyrings are not open yet")),
+            Some(false) => return Ok(None),
+            Some(true) => {}
+        }
+        let read = Arc::new(self.read_custody(epoch).await?);
+        self.custody.store(Some(Arc::clone(&read)));
+        // A decision that was kept may rest on a grant or a person that is there no more.
+        self.policy.load().advance_epoch();
+        Ok(Some(read))
+    }
+
+    async fn read_custody(&self, epoch: u64) -> Result<Custody, Refusal> {
+        let separation = self.custody_settings.separation.clone();
+        let separation = separation.ok_or_else(|| {
+            Refusal::because(Code::Unavailable, "custodians exist and [custody] separation is not configured")
+        })?;
+        let newest = self.rosters().await?.pop().ok_or_else(unfounded)?;
+        let roster = Roster::parse(&newest.body).map_err(|error| broken(&newest.name, &error))?;
+        let counters = self.keyrings.document(COUNTERS).await.map_err(|error| unavailable(&error))?;
+        let mut grants = Vec::new();
+        for document in self.keyrings.documents(GRANTS).await.map_err(|error| unavailable(&error))? {
+            let grant = Grant::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
+            grants.push((document.generation, grant));
+        }
+        let settings = self.keyrings.document(SETTINGS).await.map_err(|error| unavailable(&error))?;
+        let (counters_generation, counters) = match counters {
+            Some(Document { generation, body, name }) => {
+                (generation, serde_json::from_str(&body).map_err(|error| broken(&name, &error))?)
+            }
+            None => (0, BTreeMap::new()),
+        };
+        Ok(Custody {
+            epoch,
+            roster,
+            separation,
+            counters,
+            counters_generation,
+            grants,
+            settings_generation: settings.as_ref().map_or(0, |document| document.generation),
+            settings: settings.map(|document| document.body).unwrap_or_default(),
+            rehearsal: self.custody_settings.environment == Environment::Development,
+        })
+    }
+
+    /// Every roster, oldest first.
+    pub(super) async fn rosters(&self) -> Result<Vec<Document>, Refusal> {
+        self.keyrings.documents(ROSTERS).await.map_err(|error| unavailable(&error))
+    }
+}
+
+/// A sealed document that does not say what it should: a defect, or a newer keyward's.
+pub(super) fn broken(name: &str, error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::because(Code::KeyDamaged, format!("{name} cannot be read: {error}"))
+}

@@ -1,0 +1,200 @@
+//! How do custodians decide together, and who keeps count? Requests about custody: each is permitted by policy, changes
+//! nothing but documents, and is recorded with intent and outcome. Whether enough people agree is for `policy` and
+//! `ceremony` to say; this module asks them again each time, from the signatures.
+
+mod course;
+mod desk;
+mod execute;
+mod facts;
+mod found;
+mod grants;
+mod minutes;
+mod propose;
+mod revoke;
+mod view;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
+use crate::clock::Deadline;
+use crate::control::custody::CustodyVerb;
+use crate::keyring::documents::{DocumentWrite, Leave, Written};
+use crate::keyring::{ApplyError, Environment};
+use crate::policy::separation::Separation;
+use crate::policy::{Action, Permit};
+
+use super::account::Account;
+use super::change::change_refused;
+use super::{Answer, Asker, Code, Refusal, Service};
+
+pub use desk::Custody;
+pub use view::CustodyAnswer;
+
+/// What custody rests on beside the store.
+#[derive(Debug, Clone)]
+pub struct CustodySettings {
+    /// Who is who, and how many are enough; None where no file is configured, and then nobody can found custody.
+    pub separation: Option<Arc<Separation>>,
+    /// A production store, or one to rehearse with.
+    pub environment: Environment,
+    /// A file that is there while the machine's clock is synchronised.
+    pub clock_check: Option<PathBuf>,
+    /// The digest of the guarded settings that this sidecar runs with.
+    pub guarded: [u8; 32],
+}
+
+impl CustodySettings {
+    /// Whether the wall clock may be believed, as far as the machine says.
+    fn clock_synchronised(&self) -> bool {
+        match &self.clock_check {
+            Some(file) => file.exists(),
+            None => self.environment == Environment::Development,
+        }
+    }
+}
+
+impl Service {
+    pub(super) async fn custody_verb(
+        &self,
+        verb: CustodyVerb,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let permit = self.permit(action_of(&verb), None, asker, account)?;
+        let answer = match verb {
+            CustodyVerb::Show => self.show_custody().await,
+            CustodyVerb::Roster => self.show_rosters().await,
+            CustodyVerb::DraftGenesis(members) => self.draft_genesis(members).await,
+            CustodyVerb::Found { roster, signatures } => {
+                self.found(&roster, &signatures, permit, (asker, account)).await
+            }
+            CustodyVerb::Draft(draft) => self.draft(draft).await,
+            CustodyVerb::Propose { proposal, signed } => {
+                self.propose(&proposal, &signed, &permit, (asker, account)).await
+            }
+            CustodyVerb::List { all } => self.list_ceremonies(all).await,
+            CustodyVerb::Look(id) => self.look_at(&id).await,
+            CustodyVerb::Decide { ceremony, signed } => {
+                self.decide(&ceremony, &signed, &permit, (asker, account)).await
+            }
+            CustodyVerb::Execute(id) => return self.execute(&id, permit, asker, account).await,
+            CustodyVerb::Minutes(id) => self.minutes(&id).await,
+            CustodyVerb::Revoke { person, fingerprint, reason } => {
+                self.revoke((&person, fingerprint.as_deref(), &reason), &permit, (asker, account)).await
+            }
+            CustodyVerb::Grants => self.list_grants().await,
+            CustodyVerb::EndGrant(id) => self.end_grant(&id, &permit, (asker, account)).await,
+            CustodyVerb::Review { ceremony, signed } => {
+                self.review(&ceremony, &signed, &permit, (asker, account)).await
+            }
+        };
+        answer.map(|answer| Answer::Custody(Box::new(answer)))
+    }
+
+    /// Intent, documents; the outcome is the record of the request.
+    async fn write_documents(
+        &self,
+        writes: Vec<DocumentWrite>,
+        leave: Leave<'_>,
+        what: (Event, Vec<(&'static str, String)>),
+        (asker, account): (&Asker<'_>, &mut Account),
+    ) -> Result<Written, Refusal> {
+        let (event, facts) = what;
+        let intent = self.intend_documents(event, &facts, asker, account).await?;
+        account.happens(event);
+        account.facts.extend(facts);
+        let written = self.keyrings.write(writes, leave, intent).await;
+        if matches!(written, Err(ApplyError::Unsettled(_))) {
+            account.intent = None;
+        }
+        let written = written.map_err(change_refused)?;
+        account.facts.push(("store_head", written.head.to_string()));
+        Ok(written)
+    }
+
+    async fn intend_documents(
+        &self,
+        event: Event,
+        facts: &[(&'static str, String)],
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<IntentReceipt, Refusal> {
+        let record = Record {
+            event,
+            outcome: Outcome::Intent,
+            reason: None,
+            actor: account.actor(),
+            source: Source::ControlSocket,
+            request: Some(asker.request.clone()),
+            purpose: None,
+            groups: Vec::new(),
+            orphans: Vec::new(),
+            subjects: Vec::new(),
+            items_digest: None,
+            policy: account.policy,
+            intent: None,
+            facts: facts.to_vec(),
+        };
+        let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
+        let intent = self.log.intent(record, by).await.map_err(|error| {
+            tracing::error!(%error, "the audit log did not take an intent");
+            Refusal::because(Code::Unavailable, super::NO_RECORD)
+        })?;
+        account.intent = Some(intent.index());
+        account.intended = true;
+        Ok(intent)
+    }
+}
+
+/// What policy calls it.
+const fn action_of(verb: &CustodyVerb) -> Action {
+    match verb {
+        CustodyVerb::Show
+        | CustodyVerb::Roster
+        | CustodyVerb::List { .. }
+        | CustodyVerb::Look(_)
+        | CustodyVerb::Minutes(_)
+        | CustodyVerb::Grants => Action::CeremonyRead,
+        CustodyVerb::DraftGenesis(_) | CustodyVerb::Found { .. } => Action::CustodyFound,
+        CustodyVerb::Draft(_) | CustodyVerb::Propose { .. } => Action::CeremonyPropose,
+        CustodyVerb::Decide { .. } | CustodyVerb::Review { .. } => Action::CeremonyDecide,
+        CustodyVerb::Execute(_) => Action::CeremonyExecute,
+        CustodyVerb::Revoke { .. } => Action::CustodianRevoke,
+        CustodyVerb::EndGrant(_) => Action::GrantEnd,
+    }
+}
+
+/// What the record of a request is about, until it is known better.
+pub(super) const fn event_of(verb: &CustodyVerb) -> Event {
+    match verb {
+        CustodyVerb::Show
+        | CustodyVerb::Roster
+        | CustodyVerb::DraftGenesis(_)
+        | CustodyVerb::List { .. }
+        | CustodyVerb::Look(_)
+        | CustodyVerb::Minutes(_)
+        | CustodyVerb::Draft(_)
+        | CustodyVerb::Grants => Event::CeremonyRead,
+        CustodyVerb::Found { .. } => Event::CustodyFounded,
+        CustodyVerb::Propose { .. } => Event::CeremonyProposed,
+        CustodyVerb::Decide { .. } => Event::CeremonyDecided,
+        CustodyVerb::Execute(_) => Event::CeremonyExecuted,
+        CustodyVerb::Revoke { .. } => Event::CustodianRevoked,
+        CustodyVerb::EndGrant(_) => Event::GrantEnded,
+        CustodyVerb::Review { .. } => Event::GrantReviewed,
+    }
+}
+
+type Asked<'a, 'b, 'c> = (&'a Asker<'b>, &'c mut Account);
+
+/// Why nothing can be asked of custody.
+fn unfounded() -> Refusal {
+    Refusal::because(
+        Code::NotFounded,
+        "there are no custodians yet: `keyward custody found` holds the genesis, with [custody] separation configured",
+    )
+}
+
+#[expect(dead_code, reason = "a permit that was asked for stands behind every verb")]
+const fn permitted(_permit: &Permit) {}
