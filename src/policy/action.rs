@@ -47,6 +47,22 @@ pub enum Action {
     KeyringShow,
     /// Read the audit log (tail).
     AuditRead,
+    /// Propose a ceremony.
+    CeremonyPropose,
+    /// Approve, deny, withdraw or review: the signature says who.
+    CeremonyDecide,
+    /// Carry out what enough people have approved.
+    CeremonyExecute,
+    /// Read ceremonies, their minutes, the roster and the grants.
+    CeremonyRead,
+    /// Put the first roster of custodians in force.
+    CustodyFound,
+    /// Revoke a custodian's key, at once.
+    CustodianRevoke,
+    /// End a grant before its time.
+    GrantEnd,
+    /// Put the policy files of the directory in force.
+    PolicyReload,
 }
 
 /// What an action is done to.
@@ -79,6 +95,14 @@ impl Action {
         Self::KeyringList,
         Self::KeyringShow,
         Self::AuditRead,
+        Self::CeremonyPropose,
+        Self::CeremonyDecide,
+        Self::CeremonyExecute,
+        Self::CeremonyRead,
+        Self::CustodyFound,
+        Self::CustodianRevoke,
+        Self::GrantEnd,
+        Self::PolicyReload,
     ];
 
     /// The name in Cedar policies.
@@ -104,6 +128,14 @@ impl Action {
             Self::KeyringList => "keyringList",
             Self::KeyringShow => "keyringShow",
             Self::AuditRead => "auditRead",
+            Self::CeremonyPropose => "ceremonyPropose",
+            Self::CeremonyDecide => "ceremonyDecide",
+            Self::CeremonyExecute => "ceremonyExecute",
+            Self::CeremonyRead => "ceremonyRead",
+            Self::CustodyFound => "custodyFound",
+            Self::CustodianRevoke => "custodianRevoke",
+            Self::GrantEnd => "grantEnd",
+            Self::PolicyReload => "policyReload",
         }
     }
 
@@ -125,7 +157,18 @@ impl Action {
             | Self::KeyDestroy
             | Self::PartitionShred
             | Self::KeyringShow => Resource::Keyring,
-            Self::KeysRewrap | Self::KeyringList | Self::InventoryRead | Self::AuditRead => Resource::Sidecar,
+            Self::KeysRewrap
+            | Self::KeyringList
+            | Self::InventoryRead
+            | Self::AuditRead
+            | Self::CeremonyPropose
+            | Self::CeremonyDecide
+            | Self::CeremonyExecute
+            | Self::CeremonyRead
+            | Self::CustodyFound
+            | Self::CustodianRevoke
+            | Self::GrantEnd
+            | Self::PolicyReload => Resource::Sidecar,
         }
     }
 
@@ -151,7 +194,15 @@ impl Action {
             | Self::KeyringList
             | Self::KeyringShow
             | Self::InventoryRead
-            | Self::AuditRead => false,
+            | Self::AuditRead
+            | Self::CeremonyPropose
+            | Self::CeremonyDecide
+            | Self::CeremonyExecute
+            | Self::CeremonyRead
+            | Self::CustodyFound
+            | Self::CustodianRevoke
+            | Self::GrantEnd
+            | Self::PolicyReload => false,
         }
     }
 

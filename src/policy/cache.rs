@@ -11,8 +11,8 @@ use crate::clock::Mono;
 use crate::crypto::{canonical, sha256};
 use crate::identity::Proof;
 
-use super::DenialReason;
 use super::judge::Query;
+use super::{DenialReason, GrantKind};
 
 /// The longest that a change outside the policy set (a revoked role, say) can go unseen if nobody raises the epoch.
 const LIFETIME: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ pub(super) fn key(query: &Query<'_>, epoch: u64) -> Option<Key> {
     let [a, b, c, d] = uid.to_be_bytes();
     let proof = [tag, a, b, c, d];
     // These come first and all of them always, with the empty text for none: no context key can take their place.
-    let fixed: [(&[u8], &[u8]); 8] = [
+    let fixed: [(&[u8], &[u8]); 9] = [
         (b"epoch", &epoch.to_be_bytes()),
         (b"principal", query.name.as_str().as_bytes()),
         (b"kind", query.kind.code().as_bytes()),
@@ -67,6 +67,7 @@ pub(super) fn key(query: &Query<'_>, epoch: u64) -> Option<Key> {
         (b"tenant", query.keyring.map_or("", |keyring| keyring.tenant().as_str()).as_bytes()),
         (b"keyring", query.keyring.map_or("", |keyring| keyring.name().as_str()).as_bytes()),
         (b"purpose", query.purpose.map_or("", |purpose| purpose.code()).as_bytes()),
+        (b"grant", query.grant.map_or("", GrantKind::code).as_bytes()),
     ];
     let pairs = query.pairs.iter().map(|(key, value)| (key.as_bytes(), value.as_bytes()));
     let request = canonical::encode("keyward/v1/decision", &[], fixed.into_iter().chain(pairs))?;

@@ -13,7 +13,7 @@ use super::action::Resource;
 use super::documents::Documents;
 use super::schema::Entities;
 use super::slices::{Slice, Slices};
-use super::{Action, Ask, DenialReason, PolicyError};
+use super::{Action, Ask, DenialReason, GrantKind, PolicyError};
 
 /// Everything that an answer may depend on. Not a Principal: a table test asks without one, and gets no Permit.
 #[derive(Clone, Copy)]
@@ -25,6 +25,7 @@ pub(super) struct Query<'a> {
     pub(super) keyring: Option<&'a KeyringName>,
     pub(super) pairs: &'a [(&'a str, &'a str)],
     pub(super) purpose: Option<Purpose>,
+    pub(super) grant: Option<GrantKind>,
     pub(super) now: Wall,
 }
 
@@ -38,6 +39,7 @@ impl<'a> Query<'a> {
             keyring: ask.keyring,
             pairs: ask.pairs,
             purpose: ask.purpose,
+            grant: ask.grant,
             now: ask.now,
         }
     }
@@ -67,6 +69,12 @@ impl Judge {
     pub(super) fn looks_at_time(&self, query: &Query<'_>) -> bool {
         let rule = query.action.excepts().map(|action| Query { action, ..*query });
         std::iter::once(*query).chain(rule).any(|query| self.slice(&query).is_some_and(|slice| slice.looks_at_time))
+    }
+
+    /// Whether another grant may bring another answer.
+    pub(super) fn looks_at_grant(&self, query: &Query<'_>) -> bool {
+        let rule = query.action.excepts().map(|action| Query { action, ..*query });
+        std::iter::once(*query).chain(rule).any(|query| self.slice(&query).is_some_and(|slice| slice.looks_at_grant))
     }
 
     /// Whether a `no` may be a yes at another time, or by another proof of the same principal.
@@ -138,7 +146,7 @@ impl Judge {
     /// evaluate and be a no, instead of being answered from the cache.
     fn context(&self, slice: &Slice, query: &Query<'_>) -> Option<Context> {
         let text = |value: &str| RestrictedExpression::new_string(value.to_owned());
-        let mut record = Vec::with_capacity(5);
+        let mut record = Vec::with_capacity(6);
         record.push(("proof".to_owned(), text(query.proof.code())));
         record.push(("fields".to_owned(), self.fields(query.pairs)?));
         if let Some(purpose) = query.purpose {
@@ -146,6 +154,11 @@ impl Judge {
         }
         if let Some(keyring) = query.keyring {
             record.push(("tenant".to_owned(), text(keyring.tenant().as_str())));
+        }
+        if let Some(grant) = query.grant {
+            // Nobody is granted anything on the sidecar itself: the caller of `decide` broke its promise.
+            query.keyring?;
+            record.push(("grant".to_owned(), text(grant.code())));
         }
         if slice.looks_at_time {
             record.push(("now".to_owned(), RestrictedExpression::new_datetime(query.now.rfc3339_millis())));

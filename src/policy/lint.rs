@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::identity::PrincipalKind;
 use crate::names::{KeyringName, PrincipalName, Purpose, Tenant};
 
+use super::GrantKind;
 use super::documents::Home;
 use super::schema::kind_name;
 
@@ -78,12 +79,13 @@ fn compared(operand: &Value, report: &mut impl FnMut(&str, &str)) {
 
 fn closed_attribute(expr: &Value) -> Option<&str> {
     let attribute = context_attribute(".", expr.get(".")?)?;
-    matches!(attribute, "purpose" | "proof").then_some(attribute)
+    matches!(attribute, "purpose" | "proof" | "grant").then_some(attribute)
 }
 
 fn occurs(attribute: &str, code: &str) -> bool {
     match attribute {
         "purpose" => code.parse::<Purpose>().is_ok(),
+        "grant" => code.parse::<GrantKind>().is_ok(),
         _ => matches!(code, "peer" | "token"),
     }
 }

@@ -9,6 +9,7 @@ mod authority;
 mod cache;
 mod check;
 mod documents;
+mod grant;
 mod judge;
 mod lint;
 mod permit;
@@ -27,6 +28,7 @@ use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 pub use action::Action;
 pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
 pub use check::{FileReport, Report, check};
+pub use grant::GrantKind;
 pub use permit::{Permit, PermitPairs};
 pub use schema::schema_text;
 pub use table::{CaseFailure, TableError, TableReport, run_table};
@@ -47,6 +49,8 @@ pub struct Ask<'a> {
     pub pairs: &'a [(&'a str, &'a str)],
     /// Why (opening).
     pub purpose: Option<Purpose>,
+    /// The grant of this principal that is in force for the keyring and purpose; None for actions on the sidecar itself.
+    pub grant: Option<GrantKind>,
     /// The request.
     pub request: &'a RequestId,
     /// When it must be answered.
@@ -174,6 +178,12 @@ impl Policy {
     /// Whether who is refused now may be permitted the same at another time, or by another proof.
     pub fn may_change(&self, ask: &Ask<'_>) -> bool {
         self.judge.may_change(&Query::of(ask))
+    }
+
+    /// The grants under which this principal may hear different answers: only no grant where no policy looks at it.
+    pub fn grants(&self, ask: &Ask<'_>) -> &'static [Option<GrantKind>] {
+        let all = &[None, Some(GrantKind::Grant), Some(GrantKind::BreakGlass)];
+        if self.judge.looks_at_grant(&Query::of(ask)) { all } else { &[None] }
     }
 
     /// Decides without looking at the cache or filling it.

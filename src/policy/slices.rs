@@ -22,6 +22,8 @@ pub(super) struct Slice {
     pub(super) looks_at_time: bool,
     /// Whether a policy looks at how the principal proved who it is: then it may be another answer by another proof.
     pub(super) looks_at_proof: bool,
+    /// Whether a policy looks at the grant that is in force.
+    pub(super) looks_at_grant: bool,
     /// Whether there is a `permit` among them.
     pub(super) permits: bool,
 }
@@ -81,6 +83,7 @@ fn slice(
         if named && scope_has_action(policy, action) && scope_has_principal(policy, kind, principal) {
             slice.looks_at_time |= lint::looks_at(policy, "now");
             slice.looks_at_proof |= lint::looks_at(policy, "proof");
+            slice.looks_at_grant |= lint::looks_at(policy, "grant");
             slice.permits |= policy.effect() == Effect::Permit;
             slice.policies.add(policy.clone()).map_err(|error| PolicyError::one(error.to_string()))?;
         }

@@ -11,7 +11,7 @@ use crate::identity::{PrincipalKind, Proof};
 use crate::names::{KeyringName, PrincipalName, Purpose};
 
 use super::judge::Query;
-use super::{Action, DenialReason, Policy};
+use super::{Action, DenialReason, GrantKind, Policy};
 
 /// The table format that this version reads.
 const SCHEMA: u32 = 1;
@@ -89,6 +89,7 @@ struct RawCase {
     action: String,
     keyring: Option<String>,
     purpose: Option<String>,
+    grant: Option<String>,
     #[serde(default)]
     fields: BTreeMap<String, String>,
     now: Option<Datetime>,
@@ -112,6 +113,7 @@ struct Case<'a> {
     action: Action,
     keyring: Option<KeyringName>,
     purpose: Option<Purpose>,
+    grant: Option<GrantKind>,
     pairs: Vec<(&'a str, &'a str)>,
     now: Option<Wall>,
     expected: Result<(), DenialReason>,
@@ -145,6 +147,7 @@ impl<'a> Case<'a> {
             action: parsed(&raw.action)?,
             keyring: raw.keyring.as_deref().map(parsed).transpose()?,
             purpose: raw.purpose.as_deref().map(parsed).transpose()?,
+            grant: raw.grant.as_deref().map(parsed).transpose()?,
             pairs: raw.fields.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect(),
             now: raw.now.as_ref().map(utc).transpose()?,
             expected: expected(raw.expect, raw.reason.as_deref())?,
@@ -163,6 +166,7 @@ impl<'a> Case<'a> {
             keyring: self.keyring.as_ref(),
             pairs: &self.pairs,
             purpose: self.purpose,
+            grant: self.grant,
             now: self.now.unwrap_or(Wall(0)),
         }
     }

@@ -44,6 +44,7 @@ struct Asked {
     keyring: Option<KeyringName>,
     pairs: Vec<(&'static str, &'static str)>,
     purpose: Option<Purpose>,
+    grant: Option<GrantKind>,
     request: RequestId,
     now: Wall,
     mono: Mono,
@@ -53,7 +54,17 @@ fn asked(principal: Principal, action: Action) -> Asked {
     let keyring = matches!(action.resource(), action::Resource::Keyring).then(|| "patients".parse().unwrap());
     let purpose = action.opens().then_some(Purpose::Treatment);
     let request = RequestId::from_random([1; 16]);
-    Asked { principal, action, keyring, pairs: vec![], purpose, request, now: NOON, mono: Mono(5_000_000_000) }
+    Asked {
+        principal,
+        action,
+        keyring,
+        pairs: vec![],
+        purpose,
+        grant: None,
+        request,
+        now: NOON,
+        mono: Mono(5_000_000_000),
+    }
 }
 
 impl Asked {
@@ -64,6 +75,7 @@ impl Asked {
             keyring: self.keyring.as_ref(),
             pairs: &self.pairs,
             purpose: self.purpose,
+            grant: self.grant,
             request: &self.request,
             deadline: Deadline(Mono(9_000_000_000)),
             now: self.now,
@@ -175,6 +187,26 @@ fn a_context_value_decides_and_one_that_is_absent_is_no_value() {
 }
 
 #[test]
+fn a_grant_counts_only_where_a_policy_asks_for_it_and_by_its_kind() {
+    let policy = load(
+        "permit (principal, action == Action::\"open\", resource)
+         when { context has grant && context.grant == \"break-glass\" };
+         permit (principal, action == Action::\"seal\", resource);",
+    );
+    let mut it = portal(Action::Open);
+    let mut answer = |grant| {
+        it.grant = grant;
+        it.of(&policy)
+    };
+    assert_eq!(answer(None), Err(DenialReason::NoPermit));
+    assert_eq!(answer(Some(GrantKind::Grant)), Err(DenialReason::NoPermit));
+    assert_eq!(answer(Some(GrantKind::BreakGlass)), Ok(()));
+    assert_eq!(policy.grants(&portal(Action::Open).ask()).len(), 1 + GrantKind::ALL.len());
+    assert_eq!(policy.grants(&portal(Action::OpenSuspended).ask()).len(), 3, "it needs `open` as well");
+    assert_eq!(policy.grants(&portal(Action::Seal).ask()), [None]);
+}
+
+#[test]
 fn a_request_that_policy_cannot_express_is_denied() {
     let policy = load(ALL_FOR_PORTAL);
     let (mut unknown, mut twice, mut none, mut some) =
@@ -183,7 +215,9 @@ fn a_request_that_policy_cannot_express_is_denied() {
     twice.pairs = vec![("patient", "x"), ("patient", "y")];
     none.keyring = None;
     some.keyring = Some("patients".parse().unwrap());
-    for it in [unknown, twice, none, some] {
+    let mut granted = portal(Action::AuditRead);
+    granted.grant = Some(GrantKind::Grant);
+    for it in [unknown, twice, none, some, granted] {
         assert_eq!(it.of(&policy), Err(DenialReason::EvaluationError));
     }
 }
@@ -201,7 +235,8 @@ fn only_a_permit_to_change_keys_is_an_authority_and_it_says_who_acts() {
     let policy = load(&format!("permit (principal, action, resource); {EXCEPTIONS}"));
     for action in Action::ALL {
         let who = |kind| asked(principal(kind, "a"), *action);
-        let permits = [PrincipalKind::Service, PrincipalKind::Operator].map(|kind| policy.decide(&who(kind).ask()));
+        let permits = [PrincipalKind::Service, PrincipalKind::Operator, PrincipalKind::Custodian]
+            .map(|kind| policy.decide(&who(kind).ask()));
         let permit = permits.into_iter().find_map(Result::ok).unwrap();
         match policy.founding(permit) {
             Ok(authority) => {
@@ -313,6 +348,8 @@ fn requests_that_differ_in_one_thing_do_not_share_an_entry() {
         it
     };
     all.push(changed(|it| it.purpose = Some(Purpose::Payment)));
+    all.push(changed(|it| it.grant = Some(GrantKind::Grant)));
+    all.push(changed(|it| it.grant = Some(GrantKind::BreakGlass)));
     all.push(changed(|it| it.keyring = Some("other/patients".parse().unwrap())));
     all.push(changed(|it| it.keyring = Some("default/other".parse().unwrap())));
     all.push(changed(|it| it.principal = principal(PrincipalKind::Service, "ingest")));
@@ -376,6 +413,8 @@ permit (principal, action == Action::\"open\", resource)
 permit (principal is Operator, action == Action::\"open\", resource);
 permit (principal, action == Action::\"seal\", resource) when { context.purpose == \"TREAT\" };
 permit (principal, action == Action::\"seal\", resource) when { \"pear\" == context.proof };
+permit (principal, action == Action::\"open\", resource) when { context has grant && context.grant == \"glass\" };
+permit (principal, action == Action::\"open\", resource) when { context.grant == \"grant\" };
 ";
     let found = problems(text);
     for (line, part) in [
@@ -388,6 +427,8 @@ permit (principal, action == Action::\"seal\", resource) when { \"pear\" == cont
         (10, "applicable action"),
         (11, "purpose"),
         (12, "pear"),
+        (13, "glass"),
+        (14, "grant"),
     ] {
         let at = format!("set.cedar:{line}:");
         assert!(found.iter().any(|p| p.starts_with(&at) && p.contains(part)), "{at} {part} in {found:#?}");

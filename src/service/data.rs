@@ -169,6 +169,7 @@ impl Service {
             keyring,
             pairs,
             purpose,
+            grant: None,
             request: asker.request,
             deadline: asker.deadline,
             now: self.clock.wall(),

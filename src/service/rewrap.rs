@@ -11,7 +11,7 @@ use crate::keyring::KeyringView;
 use crate::names::{Context, KeyringName, Purpose};
 use crate::operations::rewrap::{IntoPlace, PermittedRewrap, Rewrap, RewrapItem, Rewrapped};
 use crate::operations::{self, ItemError};
-use crate::policy::{Action, Denial, DenialReason, Permit, Policy};
+use crate::policy::{Action, Ask, Denial, DenialReason, Permit, Policy};
 
 use super::account::Account;
 use super::data::{Located, item_refusal, refused, relevant};
@@ -110,9 +110,14 @@ impl Service {
             if policy.may_change(&self.ask(Action::Open, Some(keyring), new, purpose, asker)) {
                 return Err(Denial { reason: DenialReason::NoPermit });
             }
-            for purpose in Purpose::ALL {
-                if decide(Action::Open, new, Some(*purpose)).is_ok() {
-                    let _may_open_it_already = decide(Action::Open, old, Some(*purpose))?;
+            let open = |pairs, (purpose, grant)| {
+                policy.decide(&Ask { grant, ..self.ask(Action::Open, Some(keyring), pairs, Some(purpose), asker) })
+            };
+            // A grant may be given tomorrow: the move must widen nothing under any.
+            let grants = policy.grants(&self.ask(Action::Open, Some(keyring), new, purpose, asker));
+            for reason in Purpose::ALL.iter().flat_map(|purpose| grants.iter().map(|grant| (*purpose, *grant))) {
+                if open(new, reason).is_ok() {
+                    let _may_open_it_already = open(old, reason)?;
                 }
             }
         }

@@ -139,7 +139,7 @@ fn policy_check_lists_who_may_do_what_and_runs_the_tables() {
     assert_eq!((code, said.as_str()), (Some(0), ""));
     let (granted, digest) = shown.split_once("policy set ").unwrap();
     let expected = "\
-least-privilege.cedar: 8 permit, 1 forbid
+least-privilege.cedar: 10 permit, 1 forbid
 seal             portal, ingest
 open             portal
 openSuspended    -
@@ -160,7 +160,15 @@ inventoryRead    auditor, operator
 keyringList      auditor, operator
 keyringShow      custodian, operator
 auditRead        auditor
-table tests: 86 cases, 0 failed
+ceremonyPropose  custodian
+ceremonyDecide   custodian
+ceremonyExecute  custodian, operator
+ceremonyRead     custodian, auditor, operator
+custodyFound     custodian
+custodianRevoke  custodian
+grantEnd         custodian
+policyReload     operator
+table tests: 134 cases, 0 failed
 ";
     assert_eq!(granted, expected);
     assert_eq!(digest.trim().len(), 64, "{digest}");
@@ -172,7 +180,7 @@ table tests: 86 cases, 0 failed
     let (code, shown, said) = run(&["policy", "check", &policy]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("FAILED ") && said.contains("the portal seals patients"), "{said}");
-    assert!(shown.contains("table tests: 86 cases, 1 failed"), "{shown}");
+    assert!(shown.contains("table tests: 134 cases, 1 failed"), "{shown}");
 }
 
 #[test]

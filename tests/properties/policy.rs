@@ -8,7 +8,7 @@ use std::sync::Arc;
 use keyward::clock::{Deadline, Mono, Wall};
 use keyward::identity::{self, Authenticator, Credentials, Door, KnownPrincipal, Principal, PrincipalKind};
 use keyward::names::{KeyringName, Purpose, RequestId};
-use keyward::policy::{Action, Ask, DenialReason, Policy, Settings};
+use keyward::policy::{Action, Ask, DenialReason, GrantKind, Policy, Settings};
 use proptest::prelude::*;
 
 const KINDS: &[(PrincipalKind, &str)] = &[
@@ -34,6 +34,7 @@ struct Rule {
     purpose: Option<Purpose>,
     value: Option<(&'static str, &'static str)>,
     token: Option<bool>,
+    grant: Option<GrantKind>,
     before_hour: Option<u64>,
 }
 
@@ -53,6 +54,7 @@ struct Request {
     action: Action,
     keyring: &'static str,
     purpose: Option<Purpose>,
+    grant: Option<GrantKind>,
     pairs: Vec<(&'static str, &'static str)>,
     hour: u64,
     /// Milliseconds since the request before.
@@ -60,7 +62,21 @@ struct Request {
 }
 
 const fn on_keyring(action: Action) -> bool {
-    !matches!(action, Action::KeysRewrap | Action::KeyringList | Action::InventoryRead | Action::AuditRead)
+    !matches!(
+        action,
+        Action::KeysRewrap
+            | Action::KeyringList
+            | Action::InventoryRead
+            | Action::AuditRead
+            | Action::CeremonyPropose
+            | Action::CeremonyDecide
+            | Action::CeremonyExecute
+            | Action::CeremonyRead
+            | Action::CustodyFound
+            | Action::CustodianRevoke
+            | Action::GrantEnd
+            | Action::PolicyReload
+    )
 }
 
 /// Who may be given an action at all: the schema, said a second time.
@@ -79,8 +95,15 @@ fn applies(kind: PrincipalKind, action: Action) -> bool {
         | Action::KeyCompromise
         | Action::KeyDestroy
         | Action::KeysRewrap
+        | Action::CeremonyExecute
+        | Action::PolicyReload
         | Action::PartitionShred => matches!(kind, PrincipalKind::Custodian | PrincipalKind::Operator),
-        Action::InventoryRead => kind != PrincipalKind::Service,
+        Action::CeremonyPropose
+        | Action::CeremonyDecide
+        | Action::CustodyFound
+        | Action::CustodianRevoke
+        | Action::GrantEnd => kind == PrincipalKind::Custodian,
+        Action::InventoryRead | Action::CeremonyRead => kind != PrincipalKind::Service,
         Action::KeyringList | Action::KeyringShow | Action::AuditRead => true,
     }
 }
@@ -118,6 +141,9 @@ impl Rule {
         if let Some(token) = self.token {
             write!(text, " when {{ context.proof == \"{}\" }}", if token { "token" } else { "peer" }).unwrap();
         }
+        if let Some(grant) = self.grant {
+            write!(text, " when {{ context has grant && context.grant == \"{}\" }}", grant.code()).unwrap();
+        }
         if let Some(hour) = self.before_hour {
             write!(text, " when {{ context.now.toTime() < duration(\"{hour}h\") }}").unwrap();
         }
@@ -140,6 +166,7 @@ impl Rule {
             && self.purpose.is_none_or(|purpose| request.purpose == Some(purpose))
             && self.value.is_none_or(|pair| request.pairs.contains(&pair))
             && self.token.is_none_or(|token| request.token == token)
+            && self.grant.is_none_or(|grant| request.grant == Some(grant))
             && self.before_hour.is_none_or(|hour| request.hour < hour)
     }
 }
@@ -177,7 +204,8 @@ fn rule() -> impl Strategy<Value = Rule> {
     let optional = |values: &'static [&'static str]| prop::option::weighted(0.3, prop::sample::select(values));
     let purpose = prop::option::weighted(0.3, prop::sample::select(PURPOSES));
     let value = prop::option::weighted(0.3, (prop::sample::select(&["k", "l"][..]), prop::sample::select(VALUES)));
-    let rest = (prop::option::weighted(0.2, any::<bool>()), prop::option::weighted(0.1, 1_u64..24));
+    let grant = prop::option::weighted(0.2, prop::sample::select(GrantKind::ALL));
+    let rest = (prop::option::weighted(0.2, any::<bool>()), grant, prop::option::weighted(0.1, 1_u64..24));
     (
         prop::bool::weighted(0.25),
         scope,
@@ -188,11 +216,11 @@ fn rule() -> impl Strategy<Value = Rule> {
         value,
         rest,
     )
-        .prop_map(|(forbid, principal, actions, tenant, keyring, purpose, value, (token, before_hour))| {
-            let named = keyring.is_some() || tenant.is_some();
+        .prop_map(|(forbid, principal, actions, tenant, keyring, purpose, value, (token, grant, before_hour))| {
+            let named = keyring.is_some() || tenant.is_some() || grant.is_some();
             // A rule about a keyring can apply only to actions on keyrings.
             let actions: Vec<_> = actions.into_iter().filter(|action| !named || on_keyring(*action)).collect();
-            Rule { forbid, principal, actions, tenant, keyring, purpose, value, token, before_hour }
+            Rule { forbid, principal, actions, tenant, keyring, purpose, value, token, grant, before_hour }
         })
         .prop_filter("can never apply", Rule::possible)
         .prop_filter("no action is left", |rule| !rule.actions.is_empty())
@@ -201,13 +229,17 @@ fn rule() -> impl Strategy<Value = Rule> {
 fn request() -> impl Strategy<Value = Request> {
     let who = (0..KINDS.len(), prop::sample::select(NAMES), any::<bool>());
     let what = (prop::sample::select(Action::ALL), prop::sample::select(KEYRINGS));
-    let purpose = prop::option::weighted(0.8, prop::sample::select(PURPOSES));
+    let why = (
+        prop::option::weighted(0.8, prop::sample::select(PURPOSES)),
+        prop::option::weighted(0.4, prop::sample::select(GrantKind::ALL)),
+    );
     let (k, l) = (prop::option::of(prop::sample::select(VALUES)), prop::option::of(prop::sample::select(VALUES)));
-    (who, what, purpose, k, l, 0_u64..24, 0_u64..400).prop_map(|(who, what, purpose, k, l, hour, later)| {
+    (who, what, why, k, l, 0_u64..24, 0_u64..400).prop_map(|(who, what, (purpose, grant), k, l, hour, later)| {
         let (kind, name, token) = who;
         let (action, keyring) = what;
         let pairs = [("k", k), ("l", l)].into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
-        Request { kind, name, token, action, keyring, purpose, pairs, hour, later }
+        let grant = grant.filter(|_| on_keyring(action));
+        Request { kind, name, token, action, keyring, purpose, grant, pairs, hour, later }
     })
 }
 
@@ -266,6 +298,7 @@ proptest! {
                 keyring: on_keyring(request.action).then_some(&keyring),
                 pairs: &request.pairs,
                 purpose: request.purpose,
+                grant: request.grant,
                 request: &id,
                 deadline: Deadline(Mono(mono + 1)),
                 now: Wall(20_000 * 24 * HOURS + request.hour * HOURS),

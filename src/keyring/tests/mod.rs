@@ -311,6 +311,7 @@ impl World {
             keyring: (!on_sidecar).then_some(&keyring),
             pairs,
             purpose: action.opens().then_some(Purpose::Treatment),
+            grant: None,
             request: &RequestId::from_random([1; 16]),
             deadline,
             now: self.clock.wall(),
