@@ -29,6 +29,10 @@ pub const CEREMONIES: &str = "kw.ceremony/";
 pub const GRANTS: &str = "kw.grant/";
 /// The guarded settings that were approved.
 pub const SETTINGS: &str = "kw.settings";
+/// What the founding members signed.
+pub const GENESIS: &str = "kw.genesis";
+/// Versions of key-encryption keys that were admitted after the genesis.
+pub const KEKS: &str = "kw.kek/";
 /// The last counter of each hardware key.
 pub const COUNTERS: &str = "kw.counters";
 
@@ -130,7 +134,7 @@ impl Leave<'_> {
                     founding.permit().action() == Action::CustodyFound && founds(write)
                 }
                 Self::Authority(Authority::Quorum(_)) => {
-                    write.name.starts_with(ROSTERS) || write.name.starts_with(GRANTS) || write.name == SETTINGS
+                    [ROSTERS, GRANTS, KEKS].iter().any(|folder| write.name.starts_with(folder)) || write.name == SETTINGS
                 }
                 Self::Authority(Authority::Standing(_) | Authority::OnUse(_)) => false,
             };
@@ -156,7 +160,7 @@ fn may_say(action: Action, write: &DocumentWrite) -> bool {
 
 /// The first documents of all; that there is no other roster, their generation says.
 fn founds(write: &DocumentWrite) -> bool {
-    write.expect == 0 && (write.name == first_roster() || write.name == SETTINGS)
+    write.expect == 0 && (write.name == first_roster() || write.name == SETTINGS || write.name == GENESIS)
 }
 
 /// The name of a roster of this generation.

@@ -5,15 +5,20 @@
 //! the rest of a request. What is kept is the answer to the complete request, never to a part of it (`cache`).
 
 mod action;
+pub mod approval;
 mod authority;
 mod cache;
 mod check;
 mod documents;
 mod grant;
+pub mod json;
 mod judge;
 mod lint;
 mod permit;
+pub mod quorum;
+pub mod roster;
 mod schema;
+pub mod separation;
 mod slices;
 pub mod table;
 
@@ -27,9 +32,12 @@ use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
 pub use action::Action;
 pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
+pub use approval::VerifiedDecision;
+pub use authority::{Authority, Founding, OnUse, Standing};
 pub use check::{FileReport, Report, check};
 pub use grant::GrantKind;
 pub use permit::{Permit, PermitPairs};
+pub use quorum::Quorum;
 pub use schema::schema_text;
 pub use table::{CaseFailure, TableError, TableReport, run_table};
 

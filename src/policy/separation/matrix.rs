@@ -1,0 +1,1 @@
+//! Which roles does one person never hold together?
