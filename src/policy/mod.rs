@@ -33,7 +33,6 @@ use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 pub use action::Action;
 pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
 pub use approval::VerifiedDecision;
-pub use authority::{Authority, Founding, OnUse, Standing};
 pub use check::{FileReport, Report, check};
 pub use grant::GrantKind;
 pub use permit::{Permit, PermitPairs};
