@@ -2,6 +2,7 @@
 
 mod backup;
 mod board;
+mod custody;
 mod cut_short;
 mod events;
 mod found;

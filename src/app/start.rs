@@ -22,6 +22,7 @@ use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
+use super::custody::{SeparationRefused, settings as custody_settings};
 use super::cut_short::CutShort;
 use super::standing::Standing;
 use super::upkeep::{Upkeep, bound};
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The policy set is refused.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The separation file is refused.
+    #[error(transparent)]
+    Separation(#[from] SeparationRefused),
     /// Two principals share a proof.
     #[error(transparent)]
     Identity(#[from] identity::SettingsError),
@@ -83,6 +87,7 @@ impl StartError {
             }
             Self::CutShort(what) => what.hint(),
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
+            Self::Separation(_) => "correct the file that [custody] separation names",
             Self::Identity(_) => "give each uid and token to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
@@ -124,6 +129,7 @@ impl App {
         let lock = disk.lock_exclusive(&config.state.lock())?;
         CutShort::check(&config.state)?;
         let policy = Policy::load(&policy_settings(&config)?)?;
+        let separation = super::custody::separation(&config)?;
         let authenticator = Authenticator::new(&config.identity)?;
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = pinned(&log, &opened)?;
@@ -137,7 +143,8 @@ impl App {
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
-        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation };
+        let custody = custody_settings(&config, separation, &policy);
+        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation, custody };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));

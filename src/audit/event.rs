@@ -56,6 +56,21 @@ events! {
     CacheHealthy = "cache.healthy", Control;
     CacheDegraded = "cache.degraded", Control;
     CacheExpired = "cache.expired", Control;
+    CustodyFounded = "custody.founded", Control;
+    CustodianEnrolled = "custodian.enrolled", Control;
+    CustodianRemoved = "custodian.removed", Control;
+    CustodianRecertified = "custodian.recertified", Control;
+    CustodianRevoked = "custodian.revoked", Control;
+    CeremonyRead = "ceremony.read", Data;
+    CeremonyProposed = "ceremony.proposed", Control;
+    CeremonyDecided = "ceremony.decided", Control;
+    CeremonyExecuted = "ceremony.executed", Control;
+    SettingsApproved = "settings.approved", Control;
+    KekApproved = "kek.approved", Control;
+    GrantGiven = "grant.given", Control;
+    GrantBroken = "grant.break_glass", Control;
+    GrantEnded = "grant.ended", Control;
+    GrantReviewed = "grant.reviewed", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     StoreFounded = "store.founded", Control;
@@ -109,22 +124,27 @@ impl Share {
 /// The names that a record's facts may have (LOG-10), sorted.
 pub const FACTS: &[&str] = &[
     "abandoned_head",
+    "action",
     "authority",
     "backup_digest",
     "backup_head",
     "binary_digest",
     "canaries",
+    "ceremony",
     "checkpoint_cut",
     "config_digest",
     "context_keys",
+    "decision",
     "destroy_at",
     "durability",
     "duration_ms",
     "environment",
     "error",
     "failed",
+    "fingerprint",
     "from_state",
     "generation",
+    "grant_kind",
     "kek",
     "kek_attributes",
     "kek_certificate",
@@ -156,6 +176,7 @@ pub const FACTS: &[&str] = &[
     "module_digest",
     "moved",
     "moved_to",
+    "not_after",
     "offline_seconds",
     "old_origin",
     "old_records",
@@ -164,9 +185,12 @@ pub const FACTS: &[&str] = &[
     "os_user",
     "partition",
     "partitions",
+    "people",
+    "person",
     "policy_digest",
     "policy_files",
     "program_version",
+    "proposal",
     "range",
     "records",
     "remaining",
@@ -174,8 +198,11 @@ pub const FACTS: &[&str] = &[
     "retired_version",
     "revocation_seconds",
     "rewrapped",
+    "roster",
     "sealed_digest",
     "self_test",
+    "separation",
+    "settings",
     "sidecars_behind",
     "signal",
     "signed_off_by",
@@ -185,6 +212,8 @@ pub const FACTS: &[&str] = &[
     "store_key_check",
     "subject_key",
     "suite",
+    "ticket",
+    "tier",
     "to_state",
     "to_version",
     "torn_bytes",
@@ -194,7 +223,9 @@ pub const FACTS: &[&str] = &[
     "unchanged",
     "unescrowed",
     "uptime_seconds",
+    "verdict",
     "volume",
+    "why",
 ];
 
 #[cfg(test)]

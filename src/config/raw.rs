@@ -17,6 +17,7 @@ pub struct RawConfig {
     pub keyring: RawKeyring,
     pub store: RawStore,
     pub policy: RawPolicy,
+    pub custody: RawCustody,
     pub principal: Vec<RawPrincipal>,
     pub cache: RawCache,
     pub rotation: RawRotation,
@@ -33,7 +34,17 @@ pub struct RawListen {
     pub data_mode: Option<String>,
     pub tcp: Option<String>,
     pub control: Option<String>,
+    pub control_mode: Option<String>,
     pub health: Option<String>,
+}
+
+/// `[custody]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawCustody {
+    pub separation: Option<String>,
+    pub clock_check: Option<String>,
+    pub clock: Option<String>,
 }
 
 /// `[limits]`

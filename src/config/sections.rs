@@ -10,7 +10,7 @@ use crate::{audit, identity, secret, server, telemetry};
 use super::problems::Found;
 use super::raw::{RawAudit, RawConfig, RawListen, RawPrincipal};
 use super::units;
-use super::{Config, PolicyFiles, SCHEMA, StateDir, keks, lifetimes, store};
+use super::{Config, PolicyFiles, SCHEMA, StateDir, custody, keks, lifetimes, store};
 
 pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Found) -> Option<Config> {
     schema(raw.schema, found);
@@ -19,6 +19,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let state = state.map(|dir| StateDir(absolute("state_dir", dir, found)));
     let server = listeners(raw, environment, found);
     let policy = policy(raw, found);
+    let custody = custody::custody(raw, environment, found);
     let identity = principals(&raw.principal, environment, found);
     let rotation = lifetimes::rotation(&raw.rotation, found);
     let keyring = lifetimes::cache(&raw.cache, environment, rotation.as_ref(), found);
@@ -40,6 +41,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         store: store?,
         store_key_check: store_key_check?,
         policy: policy?,
+        custody: custody?,
         identity: identity?,
         keyring: keyring?,
         rotation: rotation?,
@@ -103,13 +105,16 @@ pub(super) fn count<T: TryFrom<i64>>(path: &str, given: Option<i64>, default: T,
 }
 
 fn listeners(raw: &RawConfig, environment: Option<Environment>, found: &mut Found) -> Option<server::Settings> {
-    let RawListen { data, data_mode, tcp, control, health } = &raw.listen;
+    let RawListen { data, data_mode, tcp, control, control_mode, health } = &raw.listen;
     let data = found.need("listen.data", data.as_ref(), "name the application's socket");
     let control = found.need("listen.control", control.as_ref(), "name the operators' socket");
     let data = data.map(|path| absolute("listen.data", path, found));
     let control = control.map(|path| absolute("listen.control", path, found));
     let mode = data_mode.as_deref().unwrap_or("0660");
     let mode = found.check("listen.data_mode", units::mode(mode), "write an octal mode, as in \"0660\"");
+    let control_mode = control_mode.as_deref().unwrap_or("0600");
+    let control_mode =
+        found.check("listen.control_mode", units::mode(control_mode), "write an octal mode, as in \"0660\"");
     let tcp = loopback("listen.tcp", tcp.as_deref(), found);
     let health = loopback("listen.health", health.as_deref(), found);
     if tcp.flatten().is_some() && environment == Some(Environment::Production) {
@@ -122,6 +127,7 @@ fn listeners(raw: &RawConfig, environment: Option<Environment>, found: &mut Foun
         data_socket_mode: mode?,
         data_tcp: tcp?,
         control_socket: control?,
+        control_socket_mode: control_mode?,
         health: health?,
         limits: server::Limits { concurrency: concurrent?, request_timeout: timeout?, ..server::Limits::default() },
     })

@@ -183,6 +183,7 @@ impl Desk {
             | Answer::Inventory { .. }
             | Answer::Stepped(..)
             | Answer::Following(_)
+            | Answer::Custody(_)
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
@@ -239,6 +240,7 @@ fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, 
         Route::ReadKeks => plain(Operation::ReadKeks),
         Route::ReadFollowing => wire::parse_sidecars_query(query),
         Route::ListKeyrings => wire::parse_list_query(query),
+        Route::Custody(path, name) => return wire::custody_without_body(*path, name, query),
         Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
         _ => return None,
     })
@@ -263,6 +265,7 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         Route::RewrapKeys => wire::parse_rewrap_keys(bytes).map(one),
         Route::RewrapPartitions(name) => wire::parse_rewrap_partitions(name.clone(), bytes).map(one),
         Route::RetireKek(kek) => wire::parse_retire_kek(kek.clone(), bytes).map(one),
+        Route::Custody(path, name) => wire::parse_custody(*path, name, bytes).map(Operation::Custody).map(one),
         Route::ReadInventory
         | Route::ReadAudit
         | Route::ReadWraps

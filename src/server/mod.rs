@@ -48,8 +48,10 @@ pub struct Settings {
     pub data_socket_mode: u32,
     /// Loopback TCP for data, with bearer tokens.
     pub data_tcp: Option<SocketAddr>,
-    /// The control Unix socket, always of mode 0600.
+    /// The control Unix socket.
     pub control_socket: PathBuf,
+    /// Its mode: 0600 where the account of the sidecar is the only one, 0660 where custodians have accounts of their own.
+    pub control_socket_mode: u32,
     /// Health and metrics over loopback TCP.
     pub health: Option<SocketAddr>,
     /// Bounds.
@@ -176,7 +178,7 @@ impl Server {
 
     async fn serve(settings: &Settings, parts: Parts, answers: &Answers) -> Result<Self, ServerError> {
         let data = socket::bind(&settings.data_socket, settings.data_socket_mode)?;
-        let control = socket::bind(&settings.control_socket, 0o600)?;
+        let control = socket::bind(&settings.control_socket, settings.control_socket_mode)?;
         let tcp = bind_loopback(settings.data_tcp).await?;
         let health = bind_loopback(settings.health).await?;
         let mut server = Self {

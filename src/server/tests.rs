@@ -52,6 +52,7 @@ fn settings(dir: &Path) -> Settings {
         data_socket_mode: 0o660,
         data_tcp: Some("127.0.0.1:0".parse().unwrap()),
         control_socket: dir.join("control.sock"),
+        control_socket_mode: 0o600,
         health: Some("127.0.0.1:0".parse().unwrap()),
         limits: Limits { concurrency: 2, ..Limits::default() },
     }

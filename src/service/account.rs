@@ -130,6 +130,7 @@ impl Account {
             | Answer::Inventory { .. }
             | Answer::Stepped(..)
             | Answer::Following(_)
+            | Answer::Custody(_)
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
@@ -243,6 +244,7 @@ fn event_of(operation: &Operation) -> Event {
         Operation::RewrapKeys { .. } => Event::KeyRewrapped,
         Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReadAudit { .. } => Event::AuditRead,
+        Operation::Custody(verb) => super::custody::event_of(verb),
     }
 }
 

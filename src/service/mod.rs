@@ -3,6 +3,7 @@
 
 mod account;
 mod change;
+mod custody;
 mod data;
 mod exceptions;
 mod following;
@@ -18,7 +19,7 @@ mod wraps;
 
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::audit::{Admission, AppendError, Event, Log};
 use crate::clock::{Deadline, SharedClock};
@@ -31,6 +32,9 @@ use crate::telemetry::Metrics;
 use account::Account;
 use maker::Maker;
 
+pub use crate::control::custody::{
+    CustodyVerb, DraftProposal, FoundingSignature, NewMember, Parameters, SignedDecision,
+};
 pub use crate::control::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 pub use crate::keyring::{
     Escrow, Following, KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally,
@@ -40,6 +44,7 @@ pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::rewrap::{Rewrap, RewrapItem};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
+pub use custody::{CustodyAnswer, CustodySettings};
 pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
 pub use response::{Answer, Response};
@@ -148,6 +153,8 @@ pub enum Operation {
         /// At most this many.
         limit: u32,
     },
+    /// About custodians, their ceremonies and grants (control).
+    Custody(CustodyVerb),
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -167,6 +174,9 @@ pub struct Service {
     metrics: Arc<Metrics>,
     maker: Arc<Maker>,
     revocation: RevocationBound,
+    custody_settings: CustodySettings,
+    /// What was last read of custody.
+    custody: ArcSwapOption<custody::Custody>,
 }
 
 /// What a service answers with; `app` has built them.
@@ -181,15 +191,18 @@ pub struct Parts {
     pub log: Log,
     /// How long a change of state takes to reach every sidecar, as a certificate says it.
     pub revocation: RevocationBound,
+    /// What custody rests on beside the store.
+    pub custody: CustodySettings,
 }
 
 impl Service {
     /// A service over its parts.
     pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let Parts { authenticator, policy, keyrings, log, revocation } = parts;
+        let Parts { authenticator, policy, keyrings, log, revocation, custody: custody_settings } = parts;
         let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
         let policy = ArcSwap::new(policy);
-        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation }
+        let custody = ArcSwapOption::empty();
+        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation, custody_settings, custody }
     }
 
     /// Answers one request.
@@ -254,6 +267,7 @@ impl Service {
             | Operation::ShredPartition(_)
             | Operation::RewrapPartitions { .. }
             | Operation::ReadAudit { .. }
+            | Operation::Custody(_)
                 if account.surface != Surface::Control =>
             {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
@@ -280,6 +294,7 @@ impl Service {
                 self.retire_kek((kek, version), reason, &asker, account).await
             }
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
+            Operation::Custody(verb) => self.custody_verb(verb, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }

@@ -61,6 +61,20 @@ pub enum Verb {
     KeysRewrap,
     /// Retire a version of a key-encryption key.
     KekRetire,
+    /// Look at custody, ceremonies and grants.
+    CustodyRead,
+    /// Found custody.
+    CustodyFound,
+    /// Propose.
+    CeremonyPropose,
+    /// Decide about a proposal.
+    CeremonyDecide,
+    /// Carry out what was decided.
+    CeremonyExecute,
+    /// Revoke a custodian's keys.
+    CustodianRevoke,
+    /// End a grant.
+    GrantEnd,
     /// Read the log.
     AuditRead,
     /// No route was recognised.
@@ -94,6 +108,13 @@ impl Verb {
         Self::KeysWraps,
         Self::KeysRewrap,
         Self::KekRetire,
+        Self::CustodyRead,
+        Self::CustodyFound,
+        Self::CeremonyPropose,
+        Self::CeremonyDecide,
+        Self::CeremonyExecute,
+        Self::CustodianRevoke,
+        Self::GrantEnd,
         Self::AuditRead,
         Self::None,
     ];
@@ -125,6 +146,13 @@ impl Verb {
             Self::KeysWraps => "keys_wraps",
             Self::KeysRewrap => "keys_rewrap",
             Self::KekRetire => "kek_retire",
+            Self::CustodyRead => "custody_read",
+            Self::CustodyFound => "custody_found",
+            Self::CeremonyPropose => "ceremony_propose",
+            Self::CeremonyDecide => "ceremony_decide",
+            Self::CeremonyExecute => "ceremony_execute",
+            Self::CustodianRevoke => "custodian_revoke",
+            Self::GrantEnd => "grant_end",
             Self::AuditRead => "audit_read",
             Self::None => "none",
         }

@@ -80,7 +80,7 @@ impl Service {
         }
         let missing = "write policies/separation.toml and name it in [custody] separation";
         let separation = self.custody_settings.separation.as_deref();
-        separation.ok_or_else(|| Refusal::because(Code::NotFounded, missing))
+        separation.ok_or_else(|| Refusal::because(Code::NoCustody, missing))
     }
 
     fn first_roster(&self, mut members: Vec<Member>, separation: &Separation) -> Result<Roster, Refusal> {

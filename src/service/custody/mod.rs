@@ -191,7 +191,7 @@ type Asked<'a, 'b, 'c> = (&'a Asker<'b>, &'c mut Account);
 /// Why nothing can be asked of custody.
 fn unfounded() -> Refusal {
     Refusal::because(
-        Code::NotFounded,
+        Code::NoCustody,
         "there are no custodians yet: `keyward custody found` holds the genesis, with [custody] separation configured",
     )
 }
