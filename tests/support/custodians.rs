@@ -1,5 +1,6 @@
 //! People who sign decisions, with keys in files and in tokens, made from a number. What they sign is SSHSIG, written here.
 #![allow(dead_code, reason = "each test binary uses some of it")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

@@ -308,6 +308,15 @@ fn one_custodian_s_no_stops_it_and_so_does_the_initiator_s_withdrawal() {
 }
 
 #[test]
+fn a_no_to_another_proposal_stops_nothing_here() {
+    let world = World::new();
+    let text = crate::custodians::decision(CEREMONY, [0xd2; 32], Word::Deny, "carol", super::EXPIRES).text();
+    let deny = world.verify(&text, &world.tokens["carol"].sign("keyward-ceremony", &text, 1)).unwrap();
+    let all = [world.says(Word::Propose, "kim"), world.says(Word::Approve, "bob"), deny];
+    assert!(world.count_all(Tier::One, "kim", &all).is_ok());
+}
+
+#[test]
 fn a_change_of_quorum_needs_the_old_one_and_the_new_one() {
     let world = World::new();
     let stricter = SHIPPED.replacen("approvals = 1     #", "approvals = 2     #", 1);
