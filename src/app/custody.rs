@@ -54,7 +54,7 @@ pub(super) fn separation(config: &Config) -> Result<Option<Arc<Separation>>, Sep
 }
 
 pub(super) fn settings(config: &Config, separation: Option<Arc<Separation>>, policy: &Policy) -> CustodySettings {
-    let guarded = super::guarded::digest(config, separation.as_deref(), policy);
+    let guarded = super::guarded::settings(config, separation.as_deref(), policy);
     let clock_check = config.custody.clock_check.clone();
     CustodySettings { separation, environment: config.environment, clock_check, guarded }
 }

@@ -6,6 +6,7 @@ mod custody;
 mod cut_short;
 mod events;
 mod found;
+mod guarded;
 mod keks;
 mod outage;
 mod protect;

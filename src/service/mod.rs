@@ -17,6 +17,7 @@ mod response;
 mod rewrap;
 mod wraps;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -177,6 +178,8 @@ pub struct Service {
     custody_settings: CustodySettings,
     /// What was last read of custody.
     custody: ArcSwapOption<custody::Custody>,
+    /// After which change of documents.
+    custody_epoch: AtomicU64,
 }
 
 /// What a service answers with; `app` has built them.
@@ -201,8 +204,8 @@ impl Service {
         let Parts { authenticator, policy, keyrings, log, revocation, custody: custody_settings } = parts;
         let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
         let policy = ArcSwap::new(policy);
-        let custody = ArcSwapOption::empty();
-        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation, custody_settings, custody }
+        let (custody, custody_epoch) = (ArcSwapOption::empty(), AtomicU64::new(0));
+        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation, custody_settings, custody, custody_epoch }
     }
 
     /// Answers one request.

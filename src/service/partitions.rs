@@ -1,12 +1,13 @@
 //! What does the service do with partitions? New ones are made before a sealing, one is shredded for good on request, and
 //! wraps follow a rotated data key. A shredding is durable, and its certificate says what it does not reach.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crate::audit::{Event, Group, Outcome, Record, Source};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
-    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep,
+    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionName, PartitionStep,
     PartitionsApplied, RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
@@ -120,13 +121,28 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let ShredPartition { keyring, value, reason, backup_retention } = shred;
         account.keyring(&keyring);
+        // Policy first: what a keyring has is for whoever may shred in it to hear.
         let authority = self.authority(Action::PartitionShred, Some(&keyring), asker, account)?;
+        *asker.sworn.lock().unwrap_or_else(PoisonError::into_inner) = Some(authority);
         let found = self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;
         if found.subject_key.is_some() && found.subject_key == found.partition_key {
             account.subjects.extend(self.keyrings.pseudonym(keyring.tenant(), &value));
         }
         let name = self.keyrings.partition_name(&keyring, &value).map_err(|error| unavailable(&error))?;
         drop(value);
+        self.shred_named(keyring, (name, backup_retention), reason, asker, account).await
+    }
+
+    /// Shreds a partition by its name in the store.
+    pub(super) async fn shred_named(
+        &self,
+        keyring: KeyringName,
+        (name, backup_retention): (PartitionName, Option<Duration>),
+        reason: Reason,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let authority = self.authority(Action::PartitionShred, Some(&keyring), asker, account)?;
         account.facts.push(("partition", hex::encode(name.0)));
         account.facts.push(("key_reason", reason.code().to_owned()));
         let step = PartitionStep::Shred { name, reason: reason.code().to_owned() };

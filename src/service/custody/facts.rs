@@ -49,5 +49,5 @@ fn digest_of(view: &KeyringView) -> String {
         .flat_map(|lookup| lookup.versions.iter().map(move |one| format!("{}:{}={}", lookup.name, one.number, one.version.state.name())))
         .collect();
     let text = format!("{}\n{}\n{}\n{:?}", view.name, versions.join(","), lookups.join(","), view.limits);
-    hex::encode(crate::policy::digest_of("keyward/target/v1", &text))
+    hex::encode(crate::keyring::documents::digest(&["keyward/target/v1\0", &text]))
 }

@@ -3,13 +3,14 @@
 
 use crate::audit::Event;
 use crate::ceremony::action::Action as Deed;
-use crate::ceremony::machine::{Ceremony, Event as Step};
+use crate::ceremony::machine::Ceremony;
 use crate::ceremony::proposal::{CeremonyId, Draft, LogHead, Proposal};
 use crate::control::custody::{DraftProposal, SignedDecision, effect};
 use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave};
 use crate::policy::Permit;
 
 use super::super::{Code, Refusal, Service};
+use super::course::{counted, rejected};
 use super::desk::Custody;
 use super::view::{CustodyAnswer, ProposalView};
 use super::Asked;
@@ -68,13 +69,13 @@ impl Service {
         self.check_fresh(&proposal, &custody).await?;
         let id = proposal.ceremony.to_string();
         let facts = facts_of(&proposal);
-        let step = Step::Propose { text: &signed.decision, signature: &signed.signature };
-        let ceremony = self.step(Ceremony::begin(proposal), step, &custody, asked.1).await?;
-        let writes = self.with_counter(
-            vec![DocumentWrite { name: format!("{CEREMONIES}{id}"), expect: 0, body: ceremony.body() }],
-            &ceremony,
-            &custody,
-        )?;
+        let around = self.around_keyring(&custody, proposal.keyring().as_ref()).await?;
+        let counter = |fingerprint: &str| custody.counter(fingerprint);
+        let ceremony =
+            Ceremony::propose(proposal, &signed.decision, &signed.signature, &around.world(&custody, &counter));
+        let ceremony = ceremony.map_err(|rejection| rejected(&rejection, asked.1))?;
+        let mut writes = vec![DocumentWrite { name: format!("{CEREMONIES}{id}"), expect: 0, body: ceremony.body() }];
+        writes.extend(counted(&custody, signed)?);
         self.write_documents(writes, Leave::Permit(permit), (Event::CeremonyProposed, facts), asked).await?;
         self.look_at(&id).await
     }
@@ -101,7 +102,7 @@ impl Service {
 
     pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], Refusal> {
         let mut bytes = [0; N];
-        crate::policy::random(&mut bytes).map_err(|_| Refusal::because(Code::Unavailable, "no randomness"))?;
+        crate::keyring::documents::random(&mut bytes).map_err(|_| Refusal::because(Code::Unavailable, "no randomness"))?;
         Ok(bytes)
     }
 

@@ -3,8 +3,10 @@
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::ceremony::machine::Recorded;
 use crate::ceremony::words;
 use crate::clock::Wall;
+use crate::policy::approval::Decision;
 use crate::policy::roster::{Member, Roster};
 use crate::policy::separation::Separation;
 
@@ -119,6 +121,7 @@ pub struct ProposalView {
 pub struct CeremonyView {
     pub id: String,
     pub state: &'static str,
+    pub open: bool,
     pub action: &'static str,
     pub tier: &'static str,
     pub effect: String,
@@ -224,6 +227,20 @@ impl MemberView {
                 revoked: held.revoked.as_ref().map(|revoked| time(revoked.at)),
             }).collect(),
         }
+    }
+}
+
+impl DecisionView {
+    pub(super) fn of(recorded: &Recorded) -> Option<Self> {
+        let decision = Decision::parse(&recorded.text).ok()?;
+        Some(Self {
+            word: decision.word.code(),
+            person: decision.person.to_string(),
+            reason: decision.reason,
+            at: time(Wall(recorded.at)),
+            text: recorded.text.clone(),
+            signature: recorded.signature.clone(),
+        })
     }
 }
 
