@@ -186,7 +186,7 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T,
     text.parse().map_err(|error| format!("{text:?}: {error}"))
 }
 
-fn proof(text: Option<&str>) -> Result<Proof, String> {
+pub(super) fn proof(text: Option<&str>) -> Result<Proof, String> {
     match text {
         None | Some("peer") => Ok(Proof::Peer { uid: SOME_UID }),
         Some("token") => Ok(Proof::Token),

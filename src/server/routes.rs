@@ -29,6 +29,7 @@ pub(super) enum Route {
     ReadFollowing,
     RewrapKeys,
     RetireKek(KekName),
+    ReloadPolicy,
     ReadInventory,
     ReadAudit,
 }
@@ -75,6 +76,7 @@ enum Node {
     Sidecars,
     RewrapKeys,
     RetireKek,
+    ReloadPolicy,
     Inventory,
     Audit,
 }
@@ -111,6 +113,7 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keks", Node::Keks),
     ("/v1/sidecars", Node::Sidecars),
     ("/v1/keks/{a}/retire", Node::RetireKek),
+    ("/v1/policy/reload", Node::ReloadPolicy),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
 ];
@@ -168,6 +171,7 @@ impl Routes {
             (Node::RetireKek, &Method::POST) => {
                 part("a").parse().map_or(Found::BadName(Verb::KekRetire), |kek| Found::Route(Route::RetireKek(kek)))
             }
+            (Node::ReloadPolicy, &Method::POST) => Found::Route(Route::ReloadPolicy),
             (Node::Inventory, &Method::GET) => Found::Route(Route::ReadInventory),
             (Node::Audit, &Method::GET) => Found::Route(Route::ReadAudit),
             (node, _) => Found::WrongMethod(node.methods()),
@@ -200,6 +204,7 @@ impl Node {
             | Self::TenantStep
             | Self::Lookup(_)
             | Self::RewrapKeys
+            | Self::ReloadPolicy
             | Self::RetireKek => "POST",
         }
     }
@@ -226,6 +231,7 @@ impl Route {
             Self::ReadWraps => Verb::KeysWraps,
             Self::RewrapKeys => Verb::KeysRewrap,
             Self::RetireKek(_) => Verb::KekRetire,
+            Self::ReloadPolicy => Verb::PolicyReload,
             Self::ReadInventory | Self::ReadKeks | Self::ReadFollowing => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
         }
@@ -331,7 +337,9 @@ mod tests {
         let shown = control.find(&Method::GET, "/v1/keyrings/acme/rotate");
         assert_eq!(shown, Found::Route(Route::ShowKeyring(name("acme/rotate"))));
         assert_eq!(control.find(&Method::GET, "/v1/inventory"), Found::Route(Route::ReadInventory));
+        assert_eq!(post("/v1/policy/reload"), Found::Route(Route::ReloadPolicy));
         let data = Routes::new(Surface::DataSocket).unwrap();
+        assert_eq!(data.find(&Method::POST, "/v1/policy/reload"), Found::Nothing);
         assert_eq!(data.find(&Method::POST, "/v1/keyrings/p/rotate"), Found::WrongMethod("GET"));
     }
 

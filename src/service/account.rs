@@ -133,6 +133,7 @@ impl Account {
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
+            | Answer::PolicyLoaded(_)
             | Answer::Records { .. } => None,
         }
     }
@@ -242,6 +243,7 @@ fn event_of(operation: &Operation) -> Event {
         | Operation::ReadFollowing { .. } => Event::KeyringRead,
         Operation::RewrapKeys { .. } => Event::KeyRewrapped,
         Operation::RetireKek { .. } => Event::KekRetired,
+        Operation::ReloadPolicy => Event::PolicyLoaded,
         Operation::ReadAudit { .. } => Event::AuditRead,
     }
 }
@@ -267,6 +269,8 @@ fn outcome_of(answer: &Answer, nothing_done: bool) -> Outcome {
             | Code::InUse
             | Code::NotDue
             | Code::Conflict
+            | Code::CeremonyRequired
+            | Code::PolicyRefused
             | Code::NoSuchKey
             | Code::KeyringExists => Outcome::Failed,
             _ => Outcome::Refused,

@@ -61,6 +61,8 @@ pub enum Verb {
     KeysRewrap,
     /// Retire a version of a key-encryption key.
     KekRetire,
+    /// Put the policy files in force.
+    PolicyReload,
     /// Read the log.
     AuditRead,
     /// No route was recognised.
@@ -94,6 +96,7 @@ impl Verb {
         Self::KeysWraps,
         Self::KeysRewrap,
         Self::KekRetire,
+        Self::PolicyReload,
         Self::AuditRead,
         Self::None,
     ];
@@ -125,6 +128,7 @@ impl Verb {
             Self::KeysWraps => "keys_wraps",
             Self::KeysRewrap => "keys_rewrap",
             Self::KekRetire => "kek_retire",
+            Self::PolicyReload => "policy_reload",
             Self::AuditRead => "audit_read",
             Self::None => "none",
         }
