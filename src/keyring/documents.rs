@@ -137,7 +137,7 @@ impl Leave<'_> {
                     [ROSTERS, GRANTS, KEKS].iter().any(|folder| write.name.starts_with(folder))
                         || write.name == SETTINGS
                 }
-                Self::Authority(Authority::Standing(_) | Authority::OnUse(_)) => false,
+                Self::Authority(Authority::Standing(_) | Authority::OnUse(_) | Authority::Alone(_)) => false,
             };
             if !covered {
                 return Err(ApplyError::NotCovered);

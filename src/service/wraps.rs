@@ -10,7 +10,7 @@ use crate::policy::{Action, Authority};
 
 use super::account::Account;
 use super::change::change_refused;
-use super::data::{refused, unavailable};
+use super::data::unavailable;
 use super::{Answer, Asker, Code, Refusal, Service};
 
 impl Service {
