@@ -40,7 +40,7 @@ pub use grant::GrantKind;
 pub use permit::{Permit, PermitPairs};
 pub use quorum::Quorum;
 pub use schema::schema_text;
-pub use table::{CaseFailure, TableError, TableReport, run_table};
+pub use table::{CaseFailure, TableError, TableReport, run_table, time_of};
 
 use cache::Decisions;
 use documents::Documents;
