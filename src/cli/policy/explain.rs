@@ -71,7 +71,8 @@ impl Explain {
         if self.json {
             println!("{:#}", self.as_json(&question, &policy, &answers));
         } else {
-            answers.iter().for_each(|answer| println!("{}", line(answer)));
+            let width = answers.iter().map(|one| who(one).len()).max().unwrap_or_default();
+            answers.iter().for_each(|one| println!("{}", line(one, width)));
         }
         let nobody = answers.iter().all(|answer| answer.answer.is_err());
         Ok(if self.principal.is_some() && nobody { exit(Exit::Finding) } else { ExitCode::SUCCESS })
@@ -135,13 +136,15 @@ impl Explain {
     }
 }
 
-fn line(one: &Explained) -> String {
-    let who = format!("{} {}", one.kind.code(), one.principal);
-    let word = if one.answer.is_ok() { "yes" } else { "no " };
-    let reason = one.answer.err().map_or_else(String::new, |reason| format!(" {}", reason.code()));
+fn line(one: &Explained, width: usize) -> String {
+    let (word, reason) = one.answer.map_or_else(|reason| ("no ", reason.code()), |()| ("yes", "permitted"));
     let rules: Vec<String> = one.rules.iter().map(named).collect();
     let by = if rules.is_empty() { String::new() } else { format!(" by {}", rules.join(", ")) };
-    format!("{word}  {who:<28}{reason}{by}")
+    format!("{word}  {:<width$}  {reason}{by}", who(one))
+}
+
+fn who(one: &Explained) -> String {
+    format!("{} {}", one.kind.code(), one.principal)
 }
 
 fn named(Rule { at, id, effect }: &Rule) -> String {
