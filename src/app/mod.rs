@@ -83,6 +83,11 @@ impl App {
         let _ended = opened.wait_for(|open| *open).await;
     }
 
+    /// What a signal may ask for while it serves.
+    pub fn reload(&self) -> Reload {
+        Reload { service: Arc::clone(&self.service) }
+    }
+
     /// Serves until the future resolves, then drains.
     pub async fn serve_until(self, stop: impl Future<Output = ()>) -> server::Drained {
         stop.await;
@@ -100,6 +105,21 @@ impl App {
             tracing::error!(%error, "the audit log did not end in order");
         }
         drained
+    }
+}
+
+/// What is read again without a restart.
+pub struct Reload {
+    service: Arc<Service>,
+}
+
+impl Reload {
+    /// Puts the policy files in force; with a problem the set before stays.
+    pub async fn policies(&self) {
+        if let Err(refusal) = self.service.reload_policy_on_signal().await {
+            let (code, detail) = (refusal.code.as_str(), refusal.detail.as_deref().unwrap_or_default());
+            tracing::error!(code, detail, "the policy files are not in force, the set before is");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
 use crate::server::{self, Deps, Server};
-use crate::service::{self, Parts, Service};
+use crate::service::{self, Parts, PolicySource, Service};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
@@ -122,6 +122,19 @@ pub fn policy_settings(config: &Config) -> Result<policy::Settings, PolicyReadEr
     })
 }
 
+/// The same, read again each time; who is configured stays as it was at the start.
+fn policy_source(config: &Config) -> PolicySource {
+    let (files, identity) = (config.policy.clone(), config.identity.clone());
+    Arc::new(move || {
+        let known = identity.principals.iter().map(|known| (known.name.clone(), known.kind));
+        let documents = files.read().map_err(|error| {
+            std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+        })?;
+        let context_keys = files.context_keys.clone();
+        Ok(policy::Settings { documents, context_keys, principals: known.collect() })
+    })
+}
+
 impl App {
     /// Builds and starts the parts. The KEK may be away: the sidecar lives, is not ready, and goes on trying.
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
@@ -144,7 +157,9 @@ impl App {
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
         let custody = custody_settings(&config, separation, &policy);
-        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation, custody };
+        let policies = policy_source(&config);
+        let (kept, log_kept) = (keyrings.clone(), log.clone());
+        let parts = Parts { authenticator, policy, policies, keyrings: kept, log: log_kept, revocation, custody };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));

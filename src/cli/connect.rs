@@ -91,6 +91,7 @@ pub(super) fn problem(value: &Value) -> Failure {
         "denied" | "unauthenticated" | "purpose_missing" => Exit::Denied,
         "unavailable" | "deadline_exceeded" | "rate_limited" => Exit::Unavailable,
         "key_damaged" => Exit::Finding,
+        "policy_refused" => Exit::Config,
         "internal" => Exit::Software,
         _ => Exit::Data,
     };

@@ -10,6 +10,7 @@ mod authority;
 mod cache;
 mod check;
 mod documents;
+mod explain;
 mod grant;
 pub mod json;
 mod judge;
@@ -31,14 +32,15 @@ use crate::identity::{Principal, PrincipalKind};
 use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
 pub use action::Action;
-pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
 pub use approval::VerifiedDecision;
+pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
 pub use check::{FileReport, Report, check};
+pub use explain::{Explained, Question, Rule, proof_of};
 pub use grant::GrantKind;
 pub use permit::{Permit, PermitPairs};
 pub use quorum::Quorum;
 pub use schema::schema_text;
-pub use table::{CaseFailure, TableError, TableReport, run_table};
+pub use table::{CaseFailure, TableError, TableReport, run_table, time_of};
 
 use cache::Decisions;
 use documents::Documents;

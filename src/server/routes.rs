@@ -29,6 +29,7 @@ pub(super) enum Route {
     ReadFollowing,
     RewrapKeys,
     RetireKek(KekName),
+    ReloadPolicy,
     ReadInventory,
     ReadAudit,
     Custody(CustodyPath, String),
@@ -76,6 +77,7 @@ enum Node {
     Sidecars,
     RewrapKeys,
     RetireKek,
+    ReloadPolicy,
     Inventory,
     Audit,
     Custody(CustodyPath),
@@ -115,6 +117,7 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/keks", Node::Keks),
     ("/v1/sidecars", Node::Sidecars),
     ("/v1/keks/{a}/retire", Node::RetireKek),
+    ("/v1/policy/reload", Node::ReloadPolicy),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
     ("/v1/custody", Node::Custody(CustodyPath::Show)),
@@ -186,6 +189,7 @@ impl Routes {
             (Node::RetireKek, &Method::POST) => {
                 part("a").parse().map_or(Found::BadName(Verb::KekRetire), |kek| Found::Route(Route::RetireKek(kek)))
             }
+            (Node::ReloadPolicy, &Method::POST) => Found::Route(Route::ReloadPolicy),
             (Node::Inventory, &Method::GET) => Found::Route(Route::ReadInventory),
             (Node::Audit, &Method::GET) => Found::Route(Route::ReadAudit),
             (Node::Both(path, _), &Method::GET) | (Node::Both(_, path), &Method::POST) => {
@@ -223,6 +227,7 @@ impl Node {
             | Self::TenantStep
             | Self::Lookup(_)
             | Self::RewrapKeys
+            | Self::ReloadPolicy
             | Self::RetireKek => "POST",
         }
     }
@@ -249,6 +254,7 @@ impl Route {
             Self::ReadWraps => Verb::KeysWraps,
             Self::RewrapKeys => Verb::KeysRewrap,
             Self::RetireKek(_) => Verb::KekRetire,
+            Self::ReloadPolicy => Verb::PolicyReload,
             Self::ReadInventory | Self::ReadKeks | Self::ReadFollowing => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
             Self::Custody(path, _) => path.verb(),
@@ -355,7 +361,9 @@ mod tests {
         let shown = control.find(&Method::GET, "/v1/keyrings/acme/rotate");
         assert_eq!(shown, Found::Route(Route::ShowKeyring(name("acme/rotate"))));
         assert_eq!(control.find(&Method::GET, "/v1/inventory"), Found::Route(Route::ReadInventory));
+        assert_eq!(post("/v1/policy/reload"), Found::Route(Route::ReloadPolicy));
         let data = Routes::new(Surface::DataSocket).unwrap();
+        assert_eq!(data.find(&Method::POST, "/v1/policy/reload"), Found::Nothing);
         assert_eq!(data.find(&Method::POST, "/v1/keyrings/p/rotate"), Found::WrongMethod("GET"));
     }
 

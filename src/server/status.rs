@@ -25,7 +25,8 @@ pub const fn of(code: Code) -> StatusCode {
         | Code::CeremonyRequired
         | Code::NoCustody
         | Code::Separation
-        | Code::CeremonyState => StatusCode::CONFLICT,
+        | Code::CeremonyState
+        | Code::PolicyRefused => StatusCode::CONFLICT,
         Code::TooLarge | Code::TooManyItems => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::CannotOpen | Code::NotText => StatusCode::UNPROCESSABLE_ENTITY,

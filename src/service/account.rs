@@ -134,6 +134,7 @@ impl Account {
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
+            | Answer::PolicyLoaded(_)
             | Answer::Records { .. } => None,
         }
     }
@@ -243,6 +244,7 @@ fn event_of(operation: &Operation) -> Event {
         | Operation::ReadFollowing { .. } => Event::KeyringRead,
         Operation::RewrapKeys { .. } => Event::KeyRewrapped,
         Operation::RetireKek { .. } => Event::KekRetired,
+        Operation::ReloadPolicy => Event::PolicyLoaded,
         Operation::ReadAudit { .. } => Event::AuditRead,
         Operation::Custody(verb) => super::custody::event_of(verb),
     }
@@ -269,6 +271,8 @@ fn outcome_of(answer: &Answer, nothing_done: bool) -> Outcome {
             | Code::InUse
             | Code::NotDue
             | Code::Conflict
+            | Code::CeremonyRequired
+            | Code::PolicyRefused
             | Code::NoSuchKey
             | Code::KeyringExists => Outcome::Failed,
             _ => Outcome::Refused,

@@ -13,6 +13,7 @@ mod maker;
 mod partitions;
 mod reconcile;
 mod refusal;
+mod reload;
 mod response;
 mod rewrap;
 mod wraps;
@@ -32,6 +33,7 @@ use crate::telemetry::Metrics;
 
 use account::Account;
 use maker::Maker;
+use reload::Reloading;
 
 pub use crate::control::custody::{
     CustodyVerb, DraftProposal, FoundingSignature, NewMember, Parameters, SignedDecision,
@@ -48,6 +50,7 @@ pub use crate::operations::seal::{Seal, SealItem, Sealed};
 pub use custody::{CustodyAnswer, CustodySettings};
 pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
+pub use reload::{PolicyLoaded, PolicySource};
 pub use response::{Answer, Response};
 pub use rewrap::RewrappedValue;
 
@@ -156,6 +159,8 @@ pub enum Operation {
     },
     /// About custodians, their ceremonies and grants (control).
     Custody(CustodyVerb),
+    /// Put the policy files in force (control).
+    ReloadPolicy,
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -169,6 +174,7 @@ pub enum Operation {
 pub struct Service {
     authenticator: Authenticator,
     policy: ArcSwap<Policy>,
+    reloading: Reloading,
     keyrings: Arc<Keyrings>,
     log: Log,
     clock: SharedClock,
@@ -188,6 +194,8 @@ pub struct Parts {
     pub authenticator: Authenticator,
     /// Who may do what.
     pub policy: Arc<Policy>,
+    /// Where another set is read from.
+    pub policies: PolicySource,
     /// The keys.
     pub keyrings: Arc<Keyrings>,
     /// The record.
@@ -201,11 +209,22 @@ pub struct Parts {
 impl Service {
     /// A service over its parts.
     pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let Parts { authenticator, policy, keyrings, log, revocation, custody: custody_settings } = parts;
+        let Parts { authenticator, policy, policies, keyrings, log, revocation, custody: custody_settings } = parts;
         let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
-        let policy = ArcSwap::new(policy);
-        let (custody, custody_epoch) = (ArcSwapOption::empty(), AtomicU64::new(0));
-        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation, custody_settings, custody, custody_epoch }
+        Self {
+            authenticator,
+            policy: ArcSwap::new(policy),
+            reloading: Reloading::of(policies),
+            keyrings,
+            log,
+            clock,
+            metrics,
+            maker,
+            revocation,
+            custody_settings,
+            custody: ArcSwapOption::empty(),
+            custody_epoch: AtomicU64::new(0),
+        }
     }
 
     /// Answers one request.
@@ -221,14 +240,23 @@ impl Service {
     /// 7. Only what was recorded becomes a [`Response`].
     pub async fn handle(&self, call: Call) -> Response {
         let (deadline, mut account) = (call.deadline, Account::of(&call));
-        account.policy = Some(self.policy.load().digest());
+        // One set from here to the answer, whatever is put in force meanwhile.
+        let policy = self.policy.load_full();
+        account.policy = Some(policy.digest());
         let principal = self.authenticator.authenticate(call.surface.door(), &call.credentials); // 2
         account.known(principal.as_ref().ok());
         let answer = match (call.operation, principal) {
             (Err(refusal), _) => Err(refusal), // 1
             (_, Err(_)) => Err(Code::Unauthenticated.into()),
             (Ok(operation), Ok(principal)) => {
-                self.perform(operation, &principal, &mut account, &call.request, deadline).await // 3 to 5
+                let asker = Asker {
+                    principal: &principal,
+                    policy: &policy,
+                    request: &call.request,
+                    deadline,
+                    sworn: Mutex::default(),
+                };
+                self.perform(operation, asker, &mut account).await // 3 to 5
             }
         };
         self.release(account, answer.unwrap_or_else(Answer::Refused), deadline).await // 6 and 7
@@ -239,15 +267,8 @@ impl Service {
         self.authenticator.authenticate(surface.door(), credentials).is_ok()
     }
 
-    async fn perform(
-        &self,
-        operation: Operation,
-        principal: &Principal,
-        account: &mut Account,
-        request: &RequestId,
-        deadline: Deadline,
-    ) -> Result<Answer, Refusal> {
-        let asker = Asker { principal, request, deadline, sworn: Mutex::default() };
+    async fn perform(&self, operation: Operation, asker: Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+        let deadline = asker.deadline;
         if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
             // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
@@ -269,6 +290,7 @@ impl Service {
             | Operation::ReadInventory { .. }
             | Operation::ShredPartition(_)
             | Operation::RewrapPartitions { .. }
+            | Operation::ReloadPolicy
             | Operation::ReadAudit { .. }
             | Operation::Custody(_)
                 if account.surface != Surface::Control =>
@@ -298,6 +320,7 @@ impl Service {
             }
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::Custody(verb) => self.custody_verb(verb, &asker, account).await,
+            Operation::ReloadPolicy => self.reload_policy(&asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }
@@ -351,9 +374,9 @@ impl Service {
         note(&self.log, &self.clock, &self.policy.load(), event, facts).await
     }
 
-    /// Puts another validated policy set in force.
-    pub fn replace_policy(&self, policy: Arc<Policy>) {
-        self.policy.store(policy);
+    /// Puts another validated policy set in force, and gives the one before it back. Its decisions begin anew.
+    pub fn replace_policy(&self, policy: Arc<Policy>) -> Arc<Policy> {
+        self.policy.swap(policy)
     }
 }
 
@@ -373,6 +396,8 @@ pub async fn note(
 /// Who asks, for which request, until when.
 struct Asker<'a> {
     principal: &'a Principal,
+    /// By which set it is decided.
+    policy: &'a Policy,
     request: &'a RequestId,
     deadline: Deadline,
     /// In whose name, where custodians decided it together: spent with the first change.

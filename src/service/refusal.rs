@@ -41,6 +41,10 @@ pub enum Code {
     NotDue,
     /// Somebody else changed the keyring first.
     Conflict,
+    /// Nobody can do it alone.
+    CeremonyRequired,
+    /// The policy files are not a set that can be put in force.
+    PolicyRefused,
     /// The body, an item or a value is larger than its limit.
     TooLarge,
     /// More items than the limit.
@@ -49,8 +53,6 @@ pub enum Code {
     CannotOpen,
     /// The plaintext is not UTF-8.
     NotText,
-    /// One person may not do this any more.
-    CeremonyRequired,
     /// There are no custodians yet.
     NoCustody,
     /// What was signed is not believed, or is not enough.
@@ -92,11 +94,12 @@ impl Code {
         Self::InUse,
         Self::NotDue,
         Self::Conflict,
+        Self::CeremonyRequired,
+        Self::PolicyRefused,
         Self::TooLarge,
         Self::TooManyItems,
         Self::CannotOpen,
         Self::NotText,
-        Self::CeremonyRequired,
         Self::NoCustody,
         Self::NotApproved,
         Self::Separation,
@@ -129,11 +132,12 @@ impl Code {
             Self::InUse => "in_use",
             Self::NotDue => "not_due",
             Self::Conflict => "conflict",
+            Self::CeremonyRequired => "ceremony_required",
+            Self::PolicyRefused => "policy_refused",
             Self::TooLarge => "too_large",
             Self::TooManyItems => "too_many_items",
             Self::CannotOpen => "cannot_open",
             Self::NotText => "not_text",
-            Self::CeremonyRequired => "ceremony_required",
             Self::NoCustody => "no_custody",
             Self::NotApproved => "not_approved",
             Self::Separation => "separation",
@@ -167,11 +171,12 @@ impl Code {
             Self::InUse => "the key version is still needed",
             Self::NotDue => "the wait before a destruction is not over",
             Self::Conflict => "the keyring was changed by somebody else",
+            Self::CeremonyRequired => "a ceremony is needed",
+            Self::PolicyRefused => "the policy files are refused; the set before stays in force",
             Self::TooLarge => "the request or a value is too large",
             Self::TooManyItems => "the request has too many items",
             Self::CannotOpen => "the value does not open in this place",
             Self::NotText => "the plaintext is not text",
-            Self::CeremonyRequired => "this needs a ceremony",
             Self::NoCustody => "there are no custodians",
             Self::NotApproved => "what was signed is not believed or not enough",
             Self::Separation => "the separation of duties does not allow this",
@@ -205,6 +210,7 @@ impl Code {
             Self::InUse => "rewrap what the detail names, or wait until it says so",
             Self::NotDue => "try again when the detail says, or cancel the destruction",
             Self::Conflict => "look at the keyring and decide again",
+            Self::PolicyRefused => "correct what the detail names; `keyward policy check` shows the same",
             Self::TooLarge => "stay within the limit of the detail",
             Self::TooManyItems => "split the batch",
             Self::CannotOpen => "give the context it was sealed with; if that is right, the value was altered or moved",

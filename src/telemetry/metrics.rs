@@ -75,6 +75,8 @@ pub enum Verb {
     CustodianRevoke,
     /// End a grant.
     GrantEnd,
+    /// Put the policy files in force.
+    PolicyReload,
     /// Read the log.
     AuditRead,
     /// No route was recognised.
@@ -115,6 +117,7 @@ impl Verb {
         Self::CeremonyExecute,
         Self::CustodianRevoke,
         Self::GrantEnd,
+        Self::PolicyReload,
         Self::AuditRead,
         Self::None,
     ];
@@ -153,6 +156,7 @@ impl Verb {
             Self::CeremonyExecute => "ceremony_execute",
             Self::CustodianRevoke => "custodian_revoke",
             Self::GrantEnd => "grant_end",
+            Self::PolicyReload => "policy_reload",
             Self::AuditRead => "audit_read",
             Self::None => "none",
         }

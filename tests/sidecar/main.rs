@@ -28,6 +28,7 @@ mod lifetimes;
 mod lookups;
 mod order;
 mod partitions;
+mod policies;
 mod requests;
 mod rewrap;
 mod swap;

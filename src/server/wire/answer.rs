@@ -14,6 +14,7 @@ use super::following;
 use super::keks;
 use super::keyrings::{inventory, keyring, rest, stepped};
 use super::pen::{self, Pen};
+use super::policy;
 use super::wraps;
 
 /// An answer as HTTP sees it.
@@ -67,6 +68,7 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             Some(bytes) => SecretBytes::new(bytes),
             None => return refuse(&Refusal::from(Code::Internal), request),
         },
+        Answer::PolicyLoaded(loaded) => pen::body(|pen| policy::loaded(pen, &loaded)),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };
     Encoded { status, content_type: JSON, retry: false, body: write }

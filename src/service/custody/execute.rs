@@ -89,8 +89,9 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
-        let Asker { principal, request, deadline, .. } = *asker;
-        let asker = Asker { principal, request, deadline, sworn: Mutex::new(Some(authority)) };
+        let Asker { principal, request, deadline, policy, .. } = asker;
+        let sworn = Mutex::new(Some(authority));
+        let asker = Asker { principal, request, deadline: *deadline, policy, sworn };
         match effect {
             Effect::Create(create) => self.create_keyring(create, &asker, account).await,
             Effect::Rotate(rotate) => self.rotate(rotate, &asker, account).await,

@@ -18,7 +18,7 @@ use keyward::names::{Context, KeyVersionId, Purpose, RequestId};
 use keyward::policy::{self, Policy};
 use keyward::secret::SecretBytes;
 use keyward::service::{
-    Answer, Call, Form, KeyringView, Open, OpenItem, Operation, Parts, Seal, SealItem, Service, Surface,
+    Answer, Call, Form, KeyringView, Open, OpenItem, Operation, Parts, PolicySource, Seal, SealItem, Service, Surface,
 };
 use keyward::store::{self, Opened, Writer, sqlite};
 use keyward::telemetry::{Build, Metrics};
@@ -44,8 +44,8 @@ pub struct Sidecar {
     pub faults: Arc<Faults>,
     /// Intents that its start could not close.
     pub left: Vec<Dangling>,
-    service: Arc<Service>,
-    log: Log,
+    pub service: Arc<Service>,
+    pub log: Log,
     store: Arc<dyn Writer>,
     clock: Arc<ManualClock>,
 }
@@ -150,6 +150,7 @@ impl Place {
         let parts = Parts {
             authenticator: authenticator(),
             policy: permissive(),
+            policies: self.policies(),
             keyrings: Arc::clone(&keyrings),
             log: log.clone(),
             revocation,
@@ -169,6 +170,16 @@ impl Place {
             }
         }
         panic!("the log stays locked");
+    }
+
+    /// Writes the policy files, which the start does not look at.
+    pub fn write_policy(&self, text: &str) {
+        std::fs::write(self.path("set.cedar"), text).unwrap();
+    }
+
+    fn policies(&self) -> PolicySource {
+        let file = self.path("set.cedar");
+        Arc::new(move || std::fs::read_to_string(&file).map(set).map_err(|error| error.to_string()))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -352,11 +363,18 @@ fn authenticator() -> Authenticator {
     Authenticator::new(&identity::Settings { principals: PRINCIPALS.map(known).into() }).unwrap()
 }
 
-fn permissive() -> Arc<Policy> {
-    let settings = policy::Settings {
-        documents: vec![("set.cedar".to_owned(), "permit (principal, action, resource);".to_owned())],
+/// Everything is permitted.
+pub const PERMISSIVE: &str = "permit (principal, action, resource);";
+
+/// A set of one file.
+pub fn set(text: String) -> policy::Settings {
+    policy::Settings {
+        documents: vec![("set.cedar".to_owned(), text)],
         context_keys: vec!["patient".to_owned()],
         principals: PRINCIPALS.map(|(name, kind, _)| (name.parse().unwrap(), kind)).into(),
-    };
-    Policy::load(&settings).unwrap()
+    }
+}
+
+fn permissive() -> Arc<Policy> {
+    Policy::load(&set(PERMISSIVE.to_owned())).unwrap()
 }
