@@ -58,6 +58,9 @@ events! {
     CacheExpired = "cache.expired", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
+    TlsReloaded = "tls.reloaded", Control;
+    TlsRefused = "tls.refused", Control;
+    JwtKeysChanged = "jwt.keys_changed", Control;
     StoreFounded = "store.founded", Control;
     StoreUnreachable = "store.unreachable", Control;
     StoreRecovered = "store.recovered", Control;
@@ -113,7 +116,12 @@ pub const FACTS: &[&str] = &[
     "backup_digest",
     "backup_head",
     "binary_digest",
+    "bundle_expires",
+    "caller_exe",
+    "caller_gid",
+    "caller_spiffe",
     "canaries",
+    "certificate_expires",
     "checkpoint_cut",
     "config_digest",
     "context_keys",
@@ -125,6 +133,9 @@ pub const FACTS: &[&str] = &[
     "failed",
     "from_state",
     "generation",
+    "identity_error",
+    "jwt_keys",
+    "jwt_provider",
     "kek",
     "kek_attributes",
     "kek_certificate",
@@ -185,6 +196,7 @@ pub const FACTS: &[&str] = &[
     "store_key_check",
     "subject_key",
     "suite",
+    "tls_detail",
     "to_state",
     "to_version",
     "torn_bytes",

@@ -77,7 +77,9 @@ pub enum Actor {
 pub enum Source {
     DataSocket,
     DataTcp,
+    DataTls,
     ControlSocket,
+    ControlTls,
     Internal,
 }
 

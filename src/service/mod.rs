@@ -21,7 +21,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use crate::audit::{Admission, AppendError, Event, Log};
-use crate::clock::{Deadline, SharedClock};
+use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::{Keyrings, RevocationBound};
 use crate::names::{KekName, KeyringName, RequestId};
@@ -52,15 +52,20 @@ pub enum Surface {
     DataSocket,
     /// Loopback TCP.
     DataTcp,
+    /// Mutual TLS for data.
+    DataTls,
     /// The control Unix socket.
     Control,
+    /// Mutual TLS for control.
+    ControlTls,
 }
 
 impl Surface {
-    const fn door(self) -> Door {
+    /// Which side it serves.
+    pub const fn door(self) -> Door {
         match self {
-            Self::DataSocket | Self::DataTcp => Door::Data,
-            Self::Control => Door::Control,
+            Self::DataSocket | Self::DataTcp | Self::DataTls => Door::Data,
+            Self::Control | Self::ControlTls => Door::Control,
         }
     }
 }
@@ -206,8 +211,9 @@ impl Service {
     pub async fn handle(&self, call: Call) -> Response {
         let (deadline, mut account) = (call.deadline, Account::of(&call));
         account.policy = Some(self.policy.load().digest());
-        let principal = self.authenticator.authenticate(call.surface.door(), &call.credentials); // 2
-        account.known(principal.as_ref().ok());
+        let door = call.surface.door();
+        let principal = self.authenticator.authenticate(door, &call.credentials, self.clock.wall()); // 2
+        account.known(&call.credentials, principal.as_ref());
         let answer = match (call.operation, principal) {
             (Err(refusal), _) => Err(refusal), // 1
             (_, Err(_)) => Err(Code::Unauthenticated.into()),
@@ -220,7 +226,12 @@ impl Service {
 
     /// Whether credentials are anybody's: asked before a body is read, and again by [`Self::handle`].
     pub fn knows(&self, surface: Surface, credentials: &Credentials) -> bool {
-        self.authenticator.authenticate(surface.door(), credentials).is_ok()
+        self.authenticator.authenticate(surface.door(), credentials, self.clock.wall()).is_ok()
+    }
+
+    /// If credentials may be somebody's once the keys of their issuer were looked at again: resolves when they were.
+    pub fn learn(&self, credentials: &Credentials) -> Option<BoxFuture<'static, ()>> {
+        self.authenticator.learn(credentials, &self.clock)
     }
 
     async fn perform(
@@ -237,7 +248,7 @@ impl Service {
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
         }
         match operation {
-            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface == Surface::Control => {
+            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.door() == Door::Control => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)
@@ -254,7 +265,7 @@ impl Service {
             | Operation::ShredPartition(_)
             | Operation::RewrapPartitions { .. }
             | Operation::ReadAudit { .. }
-                if account.surface != Surface::Control =>
+                if account.surface.door() != Door::Control =>
             {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }

@@ -184,7 +184,7 @@ impl Service {
             outcome: Outcome::Intent,
             reason: None,
             actor: account.actor(),
-            source: Source::ControlSocket,
+            source: super::account::source_of(account.surface),
             request: Some(asker.request.clone()),
             purpose: None,
             groups: vec![Group { keyring: keyring.clone(), version: None, done: 0, failed: Vec::new() }],

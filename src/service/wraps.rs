@@ -132,7 +132,7 @@ fn intent(event: Event, account: &Account, asker: &Asker<'_>, facts: Vec<(&'stat
         outcome: Outcome::Intent,
         reason: None,
         actor: account.actor(),
-        source: Source::ControlSocket,
+        source: super::account::source_of(account.surface),
         request: Some(asker.request.clone()),
         purpose: None,
         groups: Vec::new(),
