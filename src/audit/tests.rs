@@ -114,7 +114,14 @@ async fn every_kind_of_record_fits_the_shipped_schema() {
     for actor in [Actor::Unknown, Actor::Sidecar, token()] {
         let _receipt = log.append(Record { actor, ..full() }, (), NEVER).await.unwrap();
     }
-    for source in [Source::DataSocket, Source::DataTcp, Source::ControlSocket, Source::Internal] {
+    for source in [
+        Source::DataSocket,
+        Source::DataTcp,
+        Source::DataTls,
+        Source::ControlSocket,
+        Source::ControlTls,
+        Source::Internal,
+    ] {
         let _receipt = log.append(Record { source, ..full() }, (), NEVER).await.unwrap();
     }
     summarised(&log, &clock).await;

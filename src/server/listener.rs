@@ -195,6 +195,7 @@ async fn secured(stream: TcpStream, tls: Arc<Tls>, desk: Arc<Desk>, life: Life) 
         Err(error) => {
             tracing::debug!(%error, "a TLS handshake failed");
             if let Some(why) = tls::reason(&error) {
+                desk.metrics.trust.handshakes_refused.inc();
                 desk.turned_away(why).await;
             }
             return;
@@ -233,9 +234,9 @@ impl Ends {
             }
         };
         let distrusted = async {
-            match self.bundle {
-                Some(mut bundle) if bundle.changed().await.is_ok() => {}
-                _ => std::future::pending().await,
+            let Some(mut bundle) = self.bundle else { return std::future::pending().await };
+            if bundle.changed().await.is_err() {
+                std::future::pending::<()>().await;
             }
         };
         tokio::select! {

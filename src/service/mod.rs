@@ -248,7 +248,9 @@ impl Service {
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
         }
         match operation {
-            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.door() == Door::Control => {
+            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)
+                if account.surface.door() == Door::Control =>
+            {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::audit::{Event, Group, Outcome, Record, Source};
+use crate::audit::{Event, Group, Outcome, Record};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
     Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep,

@@ -52,7 +52,10 @@ struct Key {
 enum Material {
     /// A point, or the 32 bytes of Ed25519.
     Curve(Vec<u8>),
-    Rsa { modulus: Vec<u8>, exponent: Vec<u8> },
+    Rsa {
+        modulus: Vec<u8>,
+        exponent: Vec<u8>,
+    },
 }
 
 /// The usable keys of an issuer.
@@ -174,9 +177,7 @@ pub enum NoKey {
 impl Key {
     fn public(&self) -> PublicKey<'_> {
         match (&self.material, self.algorithm) {
-            (Material::Rsa { modulus, exponent }, _) => {
-                PublicKey::Rsa { modulus, exponent, hash: RsaHash::Sha256 }
-            }
+            (Material::Rsa { modulus, exponent }, _) => PublicKey::Rsa { modulus, exponent, hash: RsaHash::Sha256 },
             (Material::Curve(point), Algorithm::Es384) => PublicKey::EcdsaP384(point),
             (Material::Curve(point), Algorithm::EdDsa) => PublicKey::Ed25519(point),
             (Material::Curve(point), Algorithm::Es256 | Algorithm::Rs256) => PublicKey::EcdsaP256(point),
@@ -197,7 +198,10 @@ impl RawKey<'_> {
             _ => return Ok(None),
         };
         let says = self.alg.as_deref();
-        if !signs || says.is_some_and(|says| says != algorithm.name() && !(says == "Ed25519" && algorithm == Algorithm::EdDsa)) {
+        if !signs
+            || says
+                .is_some_and(|says| says != algorithm.name() && !(says == "Ed25519" && algorithm == Algorithm::EdDsa))
+        {
             return Ok(None);
         }
         let name = self.kid.clone().unwrap_or_else(|| "-".to_owned());

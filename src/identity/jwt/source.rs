@@ -168,9 +168,7 @@ impl Provider {
 
     async fn read(&self) -> Result<KeySet, String> {
         let text = match &self.settings.keys {
-            KeySource::File(path) => {
-                std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?
-            }
+            KeySource::File(path) => std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?,
             KeySource::Url(url, trust) => {
                 client::fetch(url, trust, PATIENCE, MOST_BYTES).await.map_err(|error| error.to_string())?
             }

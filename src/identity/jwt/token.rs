@@ -95,7 +95,11 @@ pub struct NumericDate(f64);
 impl NumericDate {
     /// In whole seconds, if it is a time at all. Later than 2^53 is nobody's time.
     pub fn seconds(self) -> Option<u64> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 0 and 2^53 nothing is lost")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and 2^53 nothing is lost"
+        )]
         ((0.0..9_007_199_254_740_992.0).contains(&self.0)).then_some(self.0 as u64)
     }
 }
@@ -137,7 +141,9 @@ impl Header {
             return Err(JwtError::Extension);
         }
         let fits = |typ: &str| {
-            ["jwt", "at+jwt", "application/jwt", "application/at+jwt"].iter().any(|taken| typ.eq_ignore_ascii_case(taken))
+            ["jwt", "at+jwt", "application/jwt", "application/at+jwt"]
+                .iter()
+                .any(|taken| typ.eq_ignore_ascii_case(taken))
         };
         if self.typ.as_deref().is_none_or(fits) { Ok(()) } else { Err(JwtError::OtherType) }
     }

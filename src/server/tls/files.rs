@@ -24,7 +24,8 @@ pub(super) struct Files {
 impl PartialEq for Files {
     fn eq(&self, other: &Self) -> bool {
         let Self { certificate, key, bundle } = self;
-        constant_time_eq(key.expose(), other.key.expose()) && (certificate, bundle) == (&other.certificate, &other.bundle)
+        constant_time_eq(key.expose(), other.key.expose())
+            && (certificate, bundle) == (&other.certificate, &other.bundle)
     }
 }
 
