@@ -91,3 +91,71 @@ fn subject(path: &str, raw: &RawSubject, found: &mut Found) -> Option<JwtSubject
     }
     Some(JwtSubject { provider: provider?, subject: subject?.into() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::parse;
+
+    const EXAMPLE: &str = include_str!("../../examples/keyward.toml");
+
+    /// The example with all of its commented lines about TLS and tokens in force, and one of them changed.
+    fn changed(from: &str, to: &str) -> Vec<String> {
+        let (tls_at, tls_end) = (EXAMPLE.find("# [listen.tls]").unwrap(), EXAMPLE.find("[limits]").unwrap());
+        let (jwt_at, jwt_end) = (EXAMPLE.find("# [jwt.cluster]").unwrap(), EXAMPLE.find("# Everybody who").unwrap());
+        let live = |text: &str| {
+            let lines = text.lines().filter_map(|line| line.strip_prefix("# "));
+            let settings = |line: &&str| line.starts_with('[') || line.split(' ').nth(1) == Some("=");
+            lines.filter(settings).filter(|line| !line.starts_with("jwks_file")).collect::<Vec<_>>().join("\n")
+        };
+        let text = [
+            &EXAMPLE[..tls_at],
+            &live(&EXAMPLE[tls_at..tls_end]),
+            "\n",
+            &EXAMPLE[tls_end..jwt_at],
+            &live(&EXAMPLE[jwt_at..jwt_end]),
+            "\n",
+            &EXAMPLE[jwt_end..].replace("# spiffe = ", "spiffe = ").replace("# jwt = ", "jwt = "),
+        ]
+        .concat();
+        assert!(text.contains(from), "{text}");
+        match parse(&text.replace(from, to), Path::new("/usr/bin/keyward")) {
+            Ok(_) => Vec::new(),
+            Err(found) => found.0.into_iter().map(|one| format!("{} {}", one.path, one.message)).collect(),
+        }
+    }
+
+    #[test]
+    fn the_lines_about_tls_and_tokens_that_the_example_shows_are_good_in_production() {
+        assert_eq!(changed("schema = 1", "schema = 1"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_would_weaken_tls_or_tokens_is_refused_by_name() {
+        for (from, to, found) in [
+            ("algorithms = [\"RS256\"]", "algorithms = [\"HS256\"]", "jwt.cluster.algorithms \"HS256\" is not taken"),
+            ("algorithms = [\"RS256\"]", "algorithms = [\"none\"]", "jwt.cluster.algorithms \"none\" is not taken"),
+            ("algorithms = [\"RS256\"]", "algorithms = []", "jwt.cluster.algorithms is missing"),
+            ("audience = [\"keyward\"]", "audience = []", "jwt.cluster.audience is missing"),
+            ("clock_skew = \"30s\"", "clock_skew = \"61s\"", "jwt.cluster.clock_skew is not between 0 s and 60 s"),
+            (
+                "jwks_url = \"https://kube",
+                "jwks_url = \"http://kube",
+                "jwt.cluster.jwks_url is plain http to another machine (http is for 127.0.0.1 and [::1])",
+            ),
+            ("ca_file = \"/var/run", "# ca_file = \"/var/run", "jwt.cluster.ca_file is missing"),
+            (
+                "provider = \"cluster\"",
+                "provider = \"other\"",
+                "principal portal has a subject of the provider other, which is not configured",
+            ),
+            ("control = \"0.0.0.0:8444\"", "control = \"0.0.0.0:8443\"", "listen.tls.control is the address of data"),
+            ("trust_domain = \"example.org\"", "", "listen.tls.trust_domain is missing"),
+        ] {
+            assert_eq!(changed(from, to), [found], "{to}");
+        }
+        let shared = "uids = [2002]\nspiffe = [\"spiffe://example.org/ns/clinic/sa/portal\"]";
+        assert_eq!(changed("uids = [2002]", shared), ["principal portal and ingest claim the same SPIFFE id"]);
+    }
+}

@@ -152,3 +152,42 @@ fn a_service_is_nobody_at_the_control_door_and_a_person_nobody_at_the_data_door(
     assert_eq!(person.authenticate(Door::Data, &bearer(token.text.expose()), NOW), Err(IdentityError::Unknown));
     assert!(person.authenticate(Door::Control, &bearer(token.text.expose()), NOW).is_ok());
 }
+
+fn workload(name: &str, kind: PrincipalKind, id: &str, subject: &str) -> KnownPrincipal {
+    let jwt = JwtSubject { provider: "cluster".parse().unwrap(), subject: subject.into() };
+    KnownPrincipal { spiffe: vec![id.parse().unwrap()], jwt: vec![jwt], ..known(name, kind, &[], &[]) }
+}
+
+fn provider(name: &str, issuer: &str) -> jwt::ProviderSettings {
+    jwt::ProviderSettings {
+        name: name.parse().unwrap(),
+        issuer: issuer.to_owned(),
+        audience: vec!["keyward".to_owned()],
+        algorithms: vec![jwt::Algorithm::Es256],
+        keys: jwt::KeySource::File("/nowhere".into()),
+        refresh: std::time::Duration::from_secs(1),
+        stale_for: std::time::Duration::from_secs(1),
+        skew: std::time::Duration::ZERO,
+    }
+}
+
+#[test]
+fn a_person_and_a_service_share_neither_a_spiffe_id_nor_a_subject() {
+    let (service, person) = (PrincipalKind::Service, PrincipalKind::Custodian);
+    let with = |principals| Authenticator::new(&Settings { principals, jwt: vec![provider("cluster", "i")] });
+    let a = || workload("a", service, "spiffe://x/a", "one");
+    let same_id = with(vec![a(), workload("b", person, "spiffe://x/a", "two")]);
+    assert!(matches!(same_id, Err(SettingsError::Shared { what: "SPIFFE id", .. })));
+    let same_subject = with(vec![a(), workload("b", person, "spiffe://x/b", "one")]);
+    assert!(matches!(same_subject, Err(SettingsError::Shared { what: "subject", .. })));
+    assert!(with(vec![a(), workload("b", person, "spiffe://x/b", "two")]).is_ok());
+}
+
+#[test]
+fn a_subject_needs_its_provider_and_an_issuer_belongs_to_one() {
+    let principals = vec![workload("a", PrincipalKind::Service, "spiffe://x/a", "one")];
+    let lonely = Authenticator::new(&Settings { principals, jwt: vec![] });
+    assert!(matches!(lonely, Err(SettingsError::NoProvider(..))));
+    let twice = Settings { principals: vec![], jwt: vec![provider("a", "i"), provider("b", "i")] };
+    assert!(matches!(Authenticator::new(&twice), Err(SettingsError::SharedIssuer(..))));
+}

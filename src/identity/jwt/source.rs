@@ -207,3 +207,14 @@ impl Provider {
         changed(Changed { provider: self.settings.name.clone(), ids });
     }
 }
+
+#[cfg(test)]
+impl Provider {
+    pub(super) fn take_for_tests(&self, read: Result<KeySet, String>) {
+        self.take_at_for_tests(read, Mono(0));
+    }
+
+    pub(super) fn take_at_for_tests(&self, read: Result<KeySet, String>, at: Mono) {
+        self.take(read, at, &|_| {});
+    }
+}
