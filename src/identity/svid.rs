@@ -110,3 +110,11 @@ fn only_uri(certificate: &Certificate) -> Result<String, SvidError> {
         (Some(_), Some(_)) => Err(SvidError::ManyUris),
     }
 }
+
+#[cfg(test)]
+impl Svid {
+    /// One without a certificate behind it.
+    pub(crate) fn for_tests(id: &str) -> Self {
+        Self { id: id.parse().unwrap(), not_after: Wall(u64::MAX) }
+    }
+}

@@ -31,7 +31,8 @@ impl Key {
     pub fn rsa() -> Self {
         let mut openssl = std::process::Command::new("openssl");
         let made = openssl.args("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -outform DER".split(' '));
-        Self::Rsa(RsaKeyPair::from_pkcs8(&made.output().unwrap().stdout).unwrap())
+        let made = made.output().unwrap().stdout;
+        Self::Rsa(RsaKeyPair::from_pkcs8(&made).or_else(|_| RsaKeyPair::from_der(&made)).unwrap())
     }
 
     /// As a member of a JWK set.

@@ -107,3 +107,20 @@ fn a_trace_is_recognised_in_its_standard_form_only() {
         assert_eq!(of(ignored), None);
     }
 }
+
+#[test]
+fn over_tls_a_browser_is_refused_and_a_header_that_is_no_token_makes_nobody() {
+    let svid = || crate::identity::Svid::for_tests("spiffe://example.org/a");
+    let tls = |headers: &[(&str, &str)]| code(&head(Peer::Tls { svid: svid() }, "/v1/open", headers));
+    assert_eq!(tls(&[("host", "keyward.example")]), None);
+    assert_eq!(tls(&[("host", "keyward.example"), ("origin", "https://keyward.example")]), Some(Code::ForbiddenOrigin));
+    let offered =
+        |headers: &[(&str, &str)]| match credentials(&parts("/", headers).headers, &Peer::Tls { svid: svid() }) {
+            Credentials::Certificate { bearer, .. } => Some(bearer.is_some()),
+            _ => None,
+        };
+    assert_eq!(offered(&[]), Some(false));
+    assert_eq!(offered(&[("authorization", "Bearer t")]), Some(true));
+    assert_eq!(offered(&[("authorization", "Basic dTpw")]), None);
+    assert_eq!(offered(&[("authorization", "Bearer t"), ("authorization", "Bearer u")]), None);
+}

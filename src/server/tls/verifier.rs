@@ -109,7 +109,8 @@ fn certificate(error: &CertificateError) -> &'static str {
     match error {
         CertificateError::Expired | CertificateError::ExpiredContext { .. } => "certificate_expired",
         CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => "certificate_not_yet",
-        CertificateError::UnknownIssuer => "certificate_issuer",
+        // The second: an authority that only has the name of one of ours.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => "certificate_issuer",
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => "certificate_purpose",
         CertificateError::Other(OtherError(other)) => {
             other.downcast_ref::<SvidError>().map_or("certificate_refused", |error| error.code())
