@@ -68,6 +68,10 @@ impl Surface {
             Self::Control | Self::ControlTls => Door::Control,
         }
     }
+
+    const fn is_control(self) -> bool {
+        matches!(self.door(), Door::Control)
+    }
 }
 
 /// One request, parsed and bounded.
@@ -248,9 +252,7 @@ impl Service {
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
         }
         match operation {
-            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)
-                if account.surface.door() == Door::Control =>
-            {
+            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)
@@ -267,7 +269,7 @@ impl Service {
             | Operation::ShredPartition(_)
             | Operation::RewrapPartitions { .. }
             | Operation::ReadAudit { .. }
-                if account.surface.door() != Door::Control =>
+                if !account.surface.is_control() =>
             {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }
