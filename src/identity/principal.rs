@@ -78,6 +78,9 @@ pub enum Proof {
 }
 
 impl Proof {
+    /// Every name.
+    pub const CODES: &[&str] = &["peer", "token", "mtls", "jwt"];
+
     /// The name in policies (`context.proof`) and in records.
     pub const fn code(&self) -> &'static str {
         match self {

@@ -191,3 +191,31 @@ fn a_subject_needs_its_provider_and_an_issuer_belongs_to_one() {
     let twice = Settings { principals: vec![], jwt: vec![provider("a", "i"), provider("b", "i")] };
     assert!(matches!(Authenticator::new(&twice), Err(SettingsError::SharedIssuer(..))));
 }
+
+#[test]
+fn every_proof_has_its_name_in_the_closed_list() {
+    let who = JwtSubject { provider: "cluster".parse().unwrap(), subject: "a".into() };
+    let proofs = [
+        Proof::Peer { uid: 1 },
+        Proof::Token,
+        Proof::Mtls { spiffe: "spiffe://x/a".parse().unwrap() },
+        Proof::Jwt { who },
+    ];
+    assert_eq!(proofs.map(|proof| proof.code()), Proof::CODES);
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_readers_of_certificates_tokens_and_key_sets_panic(
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2_000),
+        text in r#"[A-Za-z0-9._{}":,\[\]-]{0,200}"#,
+    ) {
+        let authenticator = Authenticator::new(&Settings { principals: vec![], jwt: vec![provider("cluster", "i")] }).unwrap();
+        for bytes in [&bytes[..], text.as_bytes(), format!("e30.{text}.AA").as_bytes()] {
+            proptest::prop_assert!(authenticator.authenticate(Door::Data, &bearer(bytes), NOW).is_err());
+            let _set = jwt::KeySet::parse(bytes);
+            proptest::prop_assert!(Svid::read(bytes, &"example.org".parse().unwrap()).is_err());
+        }
+        let _id = text.parse::<SpiffeId>();
+    }
+}

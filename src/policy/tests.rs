@@ -449,3 +449,13 @@ fn the_digest_changes_with_names_texts_and_keys_and_not_with_their_order() {
 }
 
 mod shipped;
+
+#[test]
+fn a_policy_may_name_every_proof_there_is() {
+    for proof in crate::identity::Proof::CODES {
+        let rule = format!(
+            "permit (principal, action == Action::\"open\", resource) when {{ context.proof == \"{proof}\" }};"
+        );
+        assert!(Policy::load(&settings(&rule)).is_ok(), "{proof}");
+    }
+}

@@ -408,6 +408,7 @@ fn a_token_of_the_issuer_says_more_exactly_who_calls_and_each_bad_one_is_refused
     let person = with("sub", json!("ada"));
     let mut control = place.connect(place.control, Some(&carrier));
     assert_eq!(control.ask("GET", "/v1/keyrings", Some(&person), "").map(|(status, _)| status), Some(200));
+    crate::support::keyward_ok(&["audit", "verify", &place.setup.log()]);
 }
 
 /// HS256 with the public key as the secret: what a verifier falls for that believes the header.
