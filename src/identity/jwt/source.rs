@@ -1,6 +1,9 @@
 //! Which keys does a provider have now? Read from a file or fetched from a URL, again and again, and sooner when a token
 //! names a key that nobody knows. A source that is away takes nothing back until its keys are too old.
 
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -168,7 +171,7 @@ impl Provider {
 
     async fn read(&self) -> Result<KeySet, String> {
         let text = match &self.settings.keys {
-            KeySource::File(path) => std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?,
+            KeySource::File(path) => read_file(path).map_err(|problem| format!("{}: {problem}", path.display()))?,
             KeySource::Url(url, trust) => {
                 client::fetch(url, trust, PATIENCE, MOST_BYTES).await.map_err(|error| error.to_string())?
             }
@@ -208,6 +211,29 @@ impl Provider {
     }
 }
 
+/// A file that says whom to believe: nobody else may have written it.
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let told = |error: std::io::Error| error.to_string();
+    // Looked at before it is opened: opening a FIFO in its place would wait for ever.
+    check(&std::fs::metadata(path).map_err(told)?)?;
+    let file = std::fs::File::open(path).map_err(told)?;
+    check(&file.metadata().map_err(told)?)?;
+    let (mut text, most) = (Vec::new(), u64::try_from(MOST_BYTES).unwrap_or(u64::MAX));
+    file.take(most.saturating_add(1)).read_to_end(&mut text).map_err(told)?;
+    Ok(text)
+}
+
+fn check(facts: &std::fs::Metadata) -> Result<(), String> {
+    let (me, mode) = (rustix::process::geteuid().as_raw(), facts.mode() & 0o7777);
+    if !facts.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    if facts.uid() != me && facts.uid() != 0 {
+        return Err(format!("belongs to user {}: it must belong to user {me} or to root", facts.uid()));
+    }
+    if mode & 0o022 != 0 { Err(format!("has mode {mode:04o}: others may change it")) } else { Ok(()) }
+}
+
 #[cfg(test)]
 impl Provider {
     pub(super) fn take_for_tests(&self, read: Result<KeySet, String>) {
@@ -216,5 +242,22 @@ impl Provider {
 
     pub(super) fn take_at_for_tests(&self, read: Result<KeySet, String>, at: Mono) {
         self.take(read, at, &|_| {});
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "a test makes the file that the code under test refuses")]
+    fn a_key_set_that_others_may_write_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "{}").unwrap();
+        for (mode, read) in [(0o644, true), (0o600, true), (0o664, false), (0o646, false)] {
+            std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(super::read_file(file.path()).is_ok(), read, "{mode:o}");
+        }
+        assert_eq!(super::read_file(std::path::Path::new("/")), Err("is not a regular file".to_owned()));
     }
 }
