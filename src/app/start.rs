@@ -25,6 +25,7 @@ use super::board::{self, Watched};
 use super::custody::{SeparationRefused, settings as custody_settings};
 use super::cut_short::CutShort;
 use super::standing::Standing;
+use super::trust::Warden;
 use super::upkeep::{Upkeep, bound};
 use super::{App, events, note};
 
@@ -88,7 +89,7 @@ impl StartError {
             Self::CutShort(what) => what.hint(),
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
             Self::Separation(_) => "correct the file that [custody] separation names",
-            Self::Identity(_) => "give each uid and token to one principal",
+            Self::Identity(_) => "give each uid, token, SPIFFE id and subject to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
@@ -108,6 +109,9 @@ impl StartError {
                  after a new `keyward init` of your own, write the store key check that it printed"
             }
             Self::Metrics(_) => "this is a defect: report it",
+            Self::Listen(server::ServerError::Tls(_)) => {
+                "mend the files of [listen.tls]: certificate, key (mode 0600) and trust bundle, each in PEM"
+            }
             Self::Listen(_) => "stop what listens there, or correct [listen]",
         }
     }
@@ -144,6 +148,7 @@ impl App {
         let policy = Policy::load(&policy_settings(&config)?)?;
         let separation = super::custody::separation(&config)?;
         let authenticator = Authenticator::new(&config.identity)?;
+        let providers = authenticator.providers();
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = pinned(&log, &opened)?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
@@ -179,6 +184,9 @@ impl App {
         };
         let server = listen(&config, deps, &service, &keyrings).await?;
         let mut jobs = JoinSet::new();
+        let warden =
+            Warden { service: service.clone(), board: board.clone(), clock: clock.clone(), metrics: metrics.clone() };
+        warden.begin(&mut jobs, server.tls(), providers);
         let watched = Watched {
             board: board.clone(),
             keks,

@@ -73,6 +73,9 @@ events! {
     GrantReviewed = "grant.reviewed", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
+    TlsReloaded = "tls.reloaded", Control;
+    TlsRefused = "tls.refused", Control;
+    JwtKeysChanged = "jwt.keys_changed", Control;
     StoreFounded = "store.founded", Control;
     StoreUnreachable = "store.unreachable", Control;
     StoreRecovered = "store.recovered", Control;
@@ -129,8 +132,13 @@ pub const FACTS: &[&str] = &[
     "backup_digest",
     "backup_head",
     "binary_digest",
+    "bundle_expires",
+    "caller_exe",
+    "caller_gid",
+    "caller_spiffe",
     "canaries",
     "ceremony",
+    "certificate_expires",
     "checkpoint_cut",
     "config_digest",
     "context_keys",
@@ -145,6 +153,9 @@ pub const FACTS: &[&str] = &[
     "from_state",
     "generation",
     "grant_kind",
+    "identity_error",
+    "jwt_keys",
+    "jwt_provider",
     "kek",
     "kek_attributes",
     "kek_certificate",
@@ -214,6 +225,7 @@ pub const FACTS: &[&str] = &[
     "suite",
     "ticket",
     "tier",
+    "tls_detail",
     "to_state",
     "to_version",
     "torn_bytes",

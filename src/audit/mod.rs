@@ -79,7 +79,9 @@ pub enum Actor {
 pub enum Source {
     DataSocket,
     DataTcp,
+    DataTls,
     ControlSocket,
+    ControlTls,
     Internal,
 }
 

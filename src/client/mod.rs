@@ -1,7 +1,9 @@
-//! How does keyward talk to a running keyward? HTTP over its Unix sockets, after a look at who is listening there.
+//! How does keyward talk to a running keyward? HTTP over its Unix sockets, after a look at who is listening there. And how
+//! does it read a small public document from a web server: see [`fetch`].
 //! This module never follows a redirect, never retries what may have begun, and never keeps a body unwiped.
 
 mod body;
+mod fetch;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use tokio::sync::Mutex;
 
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
+
+pub use fetch::{FetchError, FetchUrl, Trust, UrlError, fetch};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

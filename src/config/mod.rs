@@ -1,7 +1,9 @@
 //! What does the operator want? `keyward.toml` as typed (`raw`) becomes a Config as meant, or all its problems at once.
 //! This module never creates anything and never starts weaker than it was told.
 
+mod callers;
 mod custody;
+mod jwt;
 mod keks;
 mod lifetimes;
 mod parse;
@@ -9,6 +11,7 @@ mod problems;
 mod raw;
 mod sections;
 mod store;
+mod tls;
 mod transit;
 mod units;
 

@@ -140,8 +140,8 @@ impl Routes {
     /// Errors only if two paths of a table collide, which a test excludes.
     pub(super) fn new(surface: Surface) -> Result<Self, matchit::InsertError> {
         let table = match surface {
-            Surface::DataSocket | Surface::DataTcp => DATA,
-            Surface::Control => CONTROL,
+            Surface::DataSocket | Surface::DataTcp | Surface::DataTls => DATA,
+            Surface::Control | Surface::ControlTls => CONTROL,
         };
         let mut router = Router::new();
         for (path, node) in table {

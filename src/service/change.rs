@@ -205,7 +205,12 @@ impl Service {
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
         let request = Some(asker.request);
-        let asks = Asks { actor: account.actor(), source: Source::ControlSocket, request, policy: account.policy };
+        let asks = Asks {
+            actor: account.actor(),
+            source: super::account::source_of(account.surface),
+            request,
+            policy: account.policy,
+        };
         let intent = self.intend(&asked, authority, &asks, asker.deadline).await?;
         account.intent = Some(intent.index());
         account.intended = true;

@@ -24,7 +24,7 @@ use std::sync::{Arc, Mutex};
 use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::audit::{Admission, AppendError, Event, Log};
-use crate::clock::{Deadline, SharedClock};
+use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::{Keyrings, RevocationBound};
 use crate::names::{KekName, KeyringName, RequestId};
@@ -61,16 +61,25 @@ pub enum Surface {
     DataSocket,
     /// Loopback TCP.
     DataTcp,
+    /// Mutual TLS for data.
+    DataTls,
     /// The control Unix socket.
     Control,
+    /// Mutual TLS for control.
+    ControlTls,
 }
 
 impl Surface {
-    const fn door(self) -> Door {
+    /// Which side it serves.
+    pub const fn door(self) -> Door {
         match self {
-            Self::DataSocket | Self::DataTcp => Door::Data,
-            Self::Control => Door::Control,
+            Self::DataSocket | Self::DataTcp | Self::DataTls => Door::Data,
+            Self::Control | Self::ControlTls => Door::Control,
         }
+    }
+
+    const fn is_control(self) -> bool {
+        matches!(self.door(), Door::Control)
     }
 }
 
@@ -243,8 +252,9 @@ impl Service {
         // One set from here to the answer, whatever is put in force meanwhile.
         let policy = self.policy.load_full();
         account.policy = Some(policy.digest());
-        let principal = self.authenticator.authenticate(call.surface.door(), &call.credentials); // 2
-        account.known(principal.as_ref().ok());
+        let door = call.surface.door();
+        let principal = self.authenticator.authenticate(door, &call.credentials, self.clock.wall()); // 2
+        account.known(&call.credentials, principal.as_ref());
         let answer = match (call.operation, principal) {
             (Err(refusal), _) => Err(refusal), // 1
             (_, Err(_)) => Err(Code::Unauthenticated.into()),
@@ -264,7 +274,12 @@ impl Service {
 
     /// Whether credentials are anybody's: asked before a body is read, and again by [`Self::handle`].
     pub fn knows(&self, surface: Surface, credentials: &Credentials) -> bool {
-        self.authenticator.authenticate(surface.door(), credentials).is_ok()
+        self.authenticator.authenticate(surface.door(), credentials, self.clock.wall()).is_ok()
+    }
+
+    /// If credentials may be somebody's once the keys of their issuer were looked at again: resolves when they were.
+    pub fn learn(&self, credentials: &Credentials) -> Option<BoxFuture<'static, ()>> {
+        self.authenticator.learn(credentials, &self.clock)
     }
 
     async fn perform(&self, operation: Operation, asker: Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
@@ -274,7 +289,7 @@ impl Service {
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
         }
         match operation {
-            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface == Surface::Control => {
+            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)
@@ -293,7 +308,7 @@ impl Service {
             | Operation::ReloadPolicy
             | Operation::ReadAudit { .. }
             | Operation::Custody(_)
-                if account.surface != Surface::Control =>
+                if !account.surface.is_control() =>
             {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }

@@ -4,7 +4,7 @@
 use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::audit::{Event, Group, Outcome, Record, Source};
+use crate::audit::{Event, Group, Outcome, Record};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
     Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionName, PartitionStep,
@@ -198,7 +198,7 @@ impl Service {
             outcome: Outcome::Intent,
             reason: None,
             actor: account.actor(),
-            source: Source::ControlSocket,
+            source: super::account::source_of(account.surface),
             request: Some(asker.request.clone()),
             purpose: None,
             groups: vec![Group { keyring: keyring.clone(), version: None, done: 0, failed: Vec::new() }],

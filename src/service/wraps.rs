@@ -1,7 +1,7 @@
 //! By what are keys wrapped, and how do they move to the current versions of the key-encryption keys? A survey, parts of a
 //! rewrapping each with its intent and outcome, and the end of a version that wraps nothing any more.
 
-use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
+use crate::audit::{Event, IntentReceipt, Outcome, Record};
 use crate::clock::Deadline;
 use crate::keyring::life::{Reason, Trigger};
 use crate::keyring::{ApplyError, Retirement};
@@ -131,7 +131,7 @@ fn intent(event: Event, account: &Account, asker: &Asker<'_>, facts: Vec<(&'stat
         outcome: Outcome::Intent,
         reason: None,
         actor: account.actor(),
-        source: Source::ControlSocket,
+        source: super::account::source_of(account.surface),
         request: Some(asker.request.clone()),
         purpose: None,
         groups: Vec::new(),

@@ -9,6 +9,7 @@ use prometheus::{
 use super::keks::{KekFamilies, KekMetrics};
 use super::lifetimes::Lifetimes;
 use super::lives::Lives;
+use super::trust::Trust;
 
 /// The verbs that requests are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -217,6 +218,8 @@ pub struct Metrics {
     pub lifetimes: Lifetimes,
     /// What the life of keys asks of people.
     pub lives: Lives,
+    /// What callers are believed by.
+    pub trust: Trust,
 }
 
 impl Metrics {
@@ -250,6 +253,7 @@ impl Metrics {
             memory_locked: gauge(r, "memory_locked", "Whether the kernel keeps key memory off the swap device.")?,
             lifetimes: Lifetimes::new(r)?,
             lives: Lives::new(r)?,
+            trust: Trust::new(r)?,
             registry,
         })
     }
