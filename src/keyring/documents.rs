@@ -170,6 +170,11 @@ pub fn roster_name(generation: u64) -> String {
     format!("{ROSTERS}{generation:08}")
 }
 
+/// The name of the document that admits a version of a key-encryption key.
+pub fn kek_name(kek: &crate::names::KekName, version: u32) -> String {
+    format!("{KEKS}{kek}/{version}")
+}
+
 fn first_roster() -> String {
     roster_name(1)
 }

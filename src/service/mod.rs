@@ -287,6 +287,10 @@ impl Service {
         if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
             // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
+            // Grants may have changed. Where custody cannot be read there are none, and everything else goes on.
+            if let Err(refusal) = self.custody_now().await {
+                tracing::warn!(detail = refusal.detail.as_deref().unwrap_or_default(), "custody cannot be read");
+            }
         }
         match operation {
             Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {

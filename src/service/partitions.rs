@@ -14,7 +14,7 @@ use crate::names::{KeyringName, StoreId};
 use crate::policy::{Action, Authority, Permit};
 
 use super::account::{Account, source_of};
-use super::change::change_refused;
+use super::change::{alone, change_refused};
 use super::data::{refused, unavailable};
 use super::life::{Reason, Trigger};
 use super::maker::Wanted;
@@ -190,6 +190,8 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Applied, Refusal> {
+        let change = Change::Partitions(PartitionChange { keyring: keyring.clone(), step });
+        alone(authority, &change)?;
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
         let mut facts = account.facts.clone();
         facts.push(("authority", authority.code().to_owned()));
@@ -215,7 +217,6 @@ impl Service {
         })?;
         account.intent = Some(intent.index());
         account.intended = true;
-        let change = Change::Partitions(PartitionChange { keyring: keyring.clone(), step });
         let applied = self.keyrings.apply(&change, authority, intent).await;
         if matches!(applied, Err(ApplyError::Unsettled(_))) {
             account.intent = None;

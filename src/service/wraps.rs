@@ -94,6 +94,9 @@ impl Service {
         account: &mut Account,
     ) -> Result<(Authority, IntentReceipt), Refusal> {
         let authority = self.authority(Action::KeysRewrap, None, asker, account)?;
+        if event == Event::KekRetired && matches!(authority, Authority::Alone(_)) {
+            return Err(Code::CeremonyRequired.into());
+        }
         facts.push(("authority", authority.code().to_owned()));
         let intent = intent(event, account, asker, facts.clone());
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);

@@ -9,7 +9,7 @@ use crate::ceremony::machine::{Ceremony, Event as Step, Outcome};
 use crate::control::custody::{Effect, effect};
 use crate::identity::sshsig::SshKey;
 use crate::keyring::PartitionName;
-use crate::keyring::documents::{CEREMONIES, DocumentWrite, KEKS, Leave, SETTINGS, roster_name};
+use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, SETTINGS, kek_name, roster_name};
 use crate::names::PrincipalName;
 use crate::policy::roster::{Credential, Member, Revocation, Roster};
 use crate::policy::{Authority, Permit, Quorum, Spends};
@@ -120,7 +120,7 @@ impl Service {
         Ok(Some(match effect {
             Effect::AdmitKek { kek, version } => {
                 let body = format!("{{\"ceremony\":\"{id}\",\"schema\":1}}");
-                let write = DocumentWrite { name: format!("{KEKS}{kek}/{version}"), expect: 0, body };
+                let write = DocumentWrite { name: kek_name(kek, *version), expect: 0, body };
                 let facts = vec![("kek", kek.to_string()), ("kek_key_version", version.to_string())];
                 Deed { event: Event::KekApproved, writes: vec![write], facts }
             }

@@ -42,18 +42,16 @@ impl Known {
 }
 
 impl Service {
-    /// The exception by which this principal may ask, if there is one.
-    pub(in crate::service) async fn grant_of(
+    /// The exception by which this principal may ask, if there is one, as custody was last read.
+    pub(in crate::service) fn grant_of(
         &self,
         principal: &PrincipalName,
         keyring: &KeyringName,
         purpose: Option<Purpose>,
-    ) -> Result<Option<GrantKind>, Refusal> {
-        let Some(custody) = self.custody_now().await? else { return Ok(None) };
-        if custody.grants.is_empty() {
-            return Ok(None);
-        }
-        let Some(moment) = self.keyrings.time() else { return Ok(None) };
+    ) -> Option<GrantKind> {
+        let custody = self.custody.load();
+        let custody = custody.as_ref().filter(|custody| !custody.grants.is_empty())?;
+        let moment = self.keyrings.time()?;
         let synchronised = moment.steady && self.custody_settings.clock_synchronised();
         let mono = self.clock.mono();
         let fits = |known: &&Known| {
@@ -63,10 +61,10 @@ impl Service {
                 && purpose.is_none_or(|purpose| purpose == grant.purpose)
                 && known.in_force(moment.wall, mono, synchronised)
         };
-        Ok(custody.grants.iter().find(fits).map(|known| match known.grant.kind {
+        custody.grants.iter().find(fits).map(|known| match known.grant.kind {
             Kind::Grant => GrantKind::Grant,
             Kind::BreakGlass => GrantKind::BreakGlass,
-        }))
+        })
     }
 
     /// What a ceremony that is carried out gives.
