@@ -69,9 +69,9 @@ fn cer_5_and_7_words_tiers_and_times_that_are_not_those_of_the_action_are_refuse
 #[test]
 fn cer_3_an_id_is_a_ulid_and_sorts_by_time() {
     assert_eq!(CeremonyId::new(Wall(0), [0; 10]).as_str(), "00000000000000000000000000");
-    // The published example: 01ARYZ6S41 is 2016-07-30T23:54:10.259Z.
+    // The published example, 01ARZ3NDEKTSV4RRFFQ69G5FAV, is of 2016-07-30T23:54:10.259Z.
     let known = CeremonyId::new(Wall(1_469_922_850_259_000), [0xff; 10]);
-    assert_eq!(known.as_str(), "01ARYZ6S4KZZZZZZZZZZZZZZZZ".replace("4K", "4K"));
+    assert_eq!(known.as_str(), "01ARZ3NDEKZZZZZZZZZZZZZZZZ");
     let times = [NOW, NOW + 1_000, NOW + DAY];
     let ids: Vec<CeremonyId> = times.iter().map(|now| CeremonyId::new(Wall(*now), [0xff; 10])).collect();
     assert!(ids.is_sorted());
