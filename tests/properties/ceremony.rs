@@ -1,7 +1,6 @@
 //! Whatever happens to a ceremony, in whatever order and by whatever clock: nothing is carried out without enough people who
 //! still agree to what is still so, and nothing twice. What was enough is counted here a second time, from what was accepted.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test that cannot be set up must fail")]
 
 use std::collections::BTreeMap;
 
@@ -77,7 +76,10 @@ struct Play {
     revoked: bool,
 }
 
-const KINDS: &[(Action, &[(&str, &str)], &str, usize)] = &[
+/// An action, its parameters, who proposes it and how many must approve.
+type Kind = (Action, &'static [(&'static str, &'static str)], &'static str, usize);
+
+const KINDS: &[Kind] = &[
     (Action::KeyringRotate, ROTATE, "kim", 1),
     (Action::KeyResume, RESUME, "kim", 2),
     (Action::KeyResume, RESUME, "alice", 2),

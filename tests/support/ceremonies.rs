@@ -1,5 +1,6 @@
 //! A founded store of the shipped people, and what ceremonies need of it: time, digests, and everybody's keys.
 #![allow(dead_code, reason = "each test binary uses some of it")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up must fail")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -356,7 +356,7 @@ impl Ceremony {
             return Err(Rejection::TooManyDecisions);
         }
         if !(had && self.met.is_some()) {
-            self.met = self.tally(world).is_met().then(|| Moment { wall: at, counted: world.counted });
+            self.met = self.tally(world).is_met().then_some(Moment { wall: at, counted: world.counted });
         }
         Ok(())
     }
