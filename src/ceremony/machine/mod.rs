@@ -419,6 +419,11 @@ impl Ceremony {
         self.executing.as_ref()
     }
 
+    /// The same with this end, for whoever cannot see again what ended it.
+    pub(in crate::ceremony) fn ended(self, end: End) -> Self {
+        Self { end: Some(end), ..self }
+    }
+
     /// What became of it.
     pub const fn end(&self) -> Option<&End> {
         self.end.as_ref()

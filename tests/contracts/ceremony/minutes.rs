@@ -6,7 +6,7 @@ use keyward::ceremony::minutes::{LogProof, Minutes, Pinned, ProvenRecord, Report
 use keyward::ceremony::{Action, Ceremony, Event, Outcome};
 use keyward::clock::Wall;
 use keyward::policy::approval::Word;
-use keyward::policy::roster::Roster;
+use keyward::policy::roster::{Revocation, Roster};
 use ring::signature::{Ed25519KeyPair, KeyPair};
 use serde_json::{Value, json};
 
@@ -205,6 +205,26 @@ fn cer_22_what_could_not_have_happened_is_named_even_where_the_log_agrees() {
 }
 
 #[test]
+fn minutes_of_a_ceremony_that_came_to_nothing_verify_too() {
+    for word in [Some(Word::Deny), Some(Word::Withdraw), None] {
+        let (mut stage, mut log) = (Stage::new(), Log::new());
+        stage.log.root = log.root(0, 5);
+        let it = stage.propose(Action::KeyDestroy, DESTROY, "kim");
+        let it = stage.decide(&it, Word::Approve, "alice").unwrap();
+        let it = match word {
+            Some(word) => stage.decide(&it, word, if word == Word::Deny { "bob" } else { "kim" }).unwrap(),
+            None => {
+                stage.policy = "ee".repeat(32);
+                stage.step(&it, Event::Observe).unwrap()
+            }
+        };
+        let minutes = Minutes::new(&it, Vec::new(), &stage.roster, &stage.separation, None);
+        let report = look(&proven(minutes, &it, &mut log).canonical(), &export(&stage));
+        assert!(report.is_ok(), "{word:?}: {:#?}", report.checks);
+    }
+}
+
+#[test]
 fn cer_20_a_record_that_the_log_has_not_or_of_another_ceremony_proves_nothing() {
     let (minutes, export, mut stage) = played();
     let made = Minutes::parse(&minutes).unwrap();
@@ -231,6 +251,12 @@ fn cer_21_an_export_whose_chain_or_founders_do_not_hold_is_refused() {
     let second = Roster { generation: 2, previous: Some(stage.roster.digest()), ..stage.roster.clone() };
     let both = json!([stage.roster.canonical(), second.canonical()]);
     assert!(look(&minutes, &changed(&export, "/rosters", both)).is_ok());
+    // Later it turns out that alice's key had been revoked before she signed with it.
+    let mut later = second.clone();
+    let revoked = Revocation { at: Wall(NOW + 1), reason: "lost".to_owned(), by: "carol".parse().unwrap() };
+    later.members[0].credentials[0].revoked = Some(revoked);
+    let rosters = json!([stage.roster.canonical(), later.canonical()]);
+    assert_eq!(look(&minutes, &changed(&export, "/rosters", rosters)).failed(), ["revoked"]);
     let third = Roster { generation: 3, ..second };
     for (pointer, to, failed) in [
         ("/rosters", json!([stage.roster.canonical(), third.canonical()]), "roster"),
