@@ -32,6 +32,7 @@ const PAGES: &[&str] = &[
     "docs/recovery.md",
     "docs/rotation.md",
     "docs/keys.md",
+    "docs/policy.md",
     "docs/partitions.md",
     "docs/postgresql.md",
     "docs/exit-codes.md",
