@@ -28,7 +28,7 @@ pub enum SshError {
          sk-ssh-ed25519@openssh.com or sk-ecdsa-sha2-nistp256@openssh.com"
     )]
     Algorithm(String),
-    /// A key that is too short.
+    /// A key that is too short, or that takes rubbish for a signature.
     #[error("it is too weak: {0}")]
     Weak(&'static str),
     /// Signed for something else.
