@@ -44,6 +44,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod ceremony;
 pub mod cli;
 pub mod client;
 pub mod clock;

@@ -20,6 +20,8 @@ mod backup;
 mod bench;
 mod check;
 mod connect;
+mod consent;
+mod custody;
 mod demo;
 mod dev;
 mod document;
@@ -29,6 +31,7 @@ mod hsm;
 mod init;
 mod kek;
 mod keyring;
+mod moment;
 mod out;
 mod partition;
 mod policy;
@@ -37,6 +40,7 @@ mod progress;
 mod rewrap;
 mod rewrap_values;
 mod serve;
+mod sign;
 mod store;
 mod value;
 
@@ -90,6 +94,9 @@ enum Command {
     /// Seal, open, rewrap and explain whole FHIR documents
     #[command(subcommand)]
     Document(document::Document),
+    /// Who the custodians are: their genesis, the roster, and the end of a key
+    #[command(subcommand)]
+    Custody(Box<custody::Custody>),
     /// Check and test policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -153,6 +160,7 @@ impl Command {
             Self::Open(open) => open.run(),
             Self::Rewrap(rewrap) => rewrap.run(),
             Self::Document(document) => document.run(),
+            Self::Custody(custody) => custody.run(),
             Self::Policy(policy) => policy.run(),
             Self::Audit(audit) => audit.run(),
             Self::Backup(backup) => backup.run(),
