@@ -183,7 +183,11 @@ impl Grant {
         let grant: Self = canonical::read(body, MOST_BYTES)?;
         let life = grant.not_after.checked_sub(grant.since).filter(|life| *life <= LONGEST);
         let reviewed = (grant.kind == Kind::BreakGlass) == grant.review.is_some();
-        if life.is_some() && reviewed { Ok(grant) } else { Err(unreadable("its times or its review do not fit its kind")) }
+        if life.is_some() && reviewed {
+            Ok(grant)
+        } else {
+            Err(unreadable("its times or its review do not fit its kind"))
+        }
     }
 
     /// The body of its document.

@@ -246,7 +246,11 @@ impl Proposal {
         self.preconditions.check()?;
         // What a proposal cannot say, nobody could read back.
         let text = self.canonical();
-        must(text.len() <= MOST_BYTES && json::printable(&text), "parameters", "printable ASCII and 32 KiB with all else")
+        must(
+            text.len() <= MOST_BYTES && json::printable(&text),
+            "parameters",
+            "printable ASCII and 32 KiB with all else",
+        )
     }
 
     /// That it asks for what the separation of duties asks for, no more and no less (CER-7).
@@ -257,7 +261,11 @@ impl Proposal {
         must(self.lines == rule.lines, "lines", &rule.lines.to_string())?;
         must(self.cool_off == rule.cool_off.as_secs(), "cool_off", &rule.cool_off.as_secs().to_string())?;
         let life = self.not_after.saturating_sub(self.not_before);
-        must(life <= rule.expires.as_secs(), "not_after", &format!("{} s after not_before at most", rule.expires.as_secs()))?;
+        must(
+            life <= rule.expires.as_secs(),
+            "not_after",
+            &format!("{} s after not_before at most", rule.expires.as_secs()),
+        )?;
         if self.action == Action::BreakGlassOpen {
             let most = separation.break_glass().use_for.as_secs() / 60;
             let minutes = self.parameters.get("minutes").and_then(|minutes| minutes.parse::<u64>().ok());

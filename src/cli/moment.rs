@@ -97,7 +97,9 @@ mod tests {
     fn spans_have_a_number_and_a_unit() {
         assert_eq!("25h".parse(), Ok(Span(Duration::from_secs(90_000))));
         assert_eq!("7d".parse(), Ok(Span(Duration::from_secs(604_800))));
-        for wrong in ["", "h", "25", "-1h", "+1h", "1.5h", "1w", "25 h", "99999999999999999999d", "18446744073709551615d"] {
+        for wrong in
+            ["", "h", "25", "-1h", "+1h", "1.5h", "1w", "25 h", "99999999999999999999d", "18446744073709551615d"]
+        {
             assert!(wrong.parse::<Span>().is_err(), "{wrong}");
         }
     }

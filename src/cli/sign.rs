@@ -19,8 +19,9 @@ impl Key {
     /// The file; without one there is nothing to sign with.
     pub(super) fn named(&self) -> Result<&Path, Failure> {
         self.key.as_deref().ok_or_else(|| {
-            Failure::new(Exit::Usage, "no key to sign with")
-                .hint("name it with --key, or sign elsewhere: --print gives the exact text, --signature takes the signature")
+            Failure::new(Exit::Usage, "no key to sign with").hint(
+                "name it with --key, or sign elsewhere: --print gives the exact text, --signature takes the signature",
+            )
         })
     }
 }
@@ -56,8 +57,9 @@ pub(super) fn read_signature(file: &Path) -> Result<String, Failure> {
     if text.starts_with(ARMOUR) {
         return Ok(text);
     }
-    Err(Failure::new(Exit::Data, format!("{} is not a signature of ssh-keygen", file.display()))
-        .hint("it begins with -----BEGIN SSH SIGNATURE-----; ssh-keygen writes it beside what it signs, with .sig behind"))
+    Err(Failure::new(Exit::Data, format!("{} is not a signature of ssh-keygen", file.display())).hint(
+        "it begins with -----BEGIN SSH SIGNATURE-----; ssh-keygen writes it beside what it signs, with .sig behind",
+    ))
 }
 
 fn start(namespace: &str, key: &Path) -> Result<Child, Failure> {
@@ -65,8 +67,9 @@ fn start(namespace: &str, key: &Path) -> Result<Child, Failure> {
     command.args(["-Y", "sign", "-n", namespace, "-f"]).arg(key);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.spawn().map_err(|error| match error.kind() {
-        ErrorKind::NotFound => Failure::new(Exit::Unavailable, "ssh-keygen is not there")
-            .hint("install OpenSSH's client (openssh-client), or sign on another machine: --print gives the exact text"),
+        ErrorKind::NotFound => Failure::new(Exit::Unavailable, "ssh-keygen is not there").hint(
+            "install OpenSSH's client (openssh-client), or sign on another machine: --print gives the exact text",
+        ),
         _ => Failure::new(Exit::Unavailable, format!("ssh-keygen cannot be started: {error}")),
     })
 }
@@ -108,8 +111,14 @@ const ARMOUR: &str = "-----BEGIN SSH SIGNATURE-----";
 
 /// Words of ssh-keygen, and what to do then; the first that fit.
 const HINTS: [(&str, &str); 7] = [
-    ("agent refused operation", "the agent holds the key and refuses: unlock it, confirm the request, or touch the token"),
-    ("incorrect passphrase", "the passphrase is another one, or there was no terminal to ask for it: load the key with ssh-add"),
+    (
+        "agent refused operation",
+        "the agent holds the key and refuses: unlock it, confirm the request, or touch the token",
+    ),
+    (
+        "incorrect passphrase",
+        "the passphrase is another one, or there was no terminal to ask for it: load the key with ssh-add",
+    ),
     ("device not found", "plug in the token that holds the key"),
     ("bad permissions", "make the key file readable by you alone: chmod 600"),
     ("UNPROTECTED PRIVATE KEY", "make the key file readable by you alone: chmod 600"),

@@ -212,7 +212,8 @@ pub(super) async fn carry_out(inner: Arc<Inner>, order: Order) -> Result<Applied
         }
         let Plan { kind, mut ring, version, before, .. } = plan;
         inner.seal_counts(&order.change, before, &mut ring).await;
-        let rings = std::iter::once(ring).chain(inner.spending(&open, order.spends.as_ref(), now.wall).await?).collect();
+        let rings =
+            std::iter::once(ring).chain(inner.spending(&open, order.spends.as_ref(), now.wall).await?).collect();
         let draft = Draft { kind, at: now.wall, intent: Some(intent.clone()), rings, partitions: Vec::new() };
         let version = version.or_else(|| key.as_ref().map(|(key, _)| key.row.id));
         match inner.commit(&open, draft).await {

@@ -134,7 +134,8 @@ impl Leave<'_> {
                     founding.permit().action() == Action::CustodyFound && founds(write)
                 }
                 Self::Authority(Authority::Quorum(_)) => {
-                    [ROSTERS, GRANTS, KEKS].iter().any(|folder| write.name.starts_with(folder)) || write.name == SETTINGS
+                    [ROSTERS, GRANTS, KEKS].iter().any(|folder| write.name.starts_with(folder))
+                        || write.name == SETTINGS
                 }
                 Self::Authority(Authority::Standing(_) | Authority::OnUse(_) | Authority::Alone(_)) => false,
             };
@@ -188,9 +189,10 @@ impl Inner {
             return Ok(None);
         }
         let Some(loaded) = self.load(open, name).await? else { return Ok(None) };
-        let body = loaded.head.document.ok_or_else(|| {
-            super::verify::Damage::of(super::verify::describe_head(name), "it is no document")
-        })?;
+        let body = loaded
+            .head
+            .document
+            .ok_or_else(|| super::verify::Damage::of(super::verify::describe_head(name), "it is no document"))?;
         Ok(Some(Document { name: loaded.rows.head.name, generation: loaded.rows.head.generation, body }))
     }
 
@@ -216,7 +218,8 @@ impl Inner {
                 rings.push(self.draft_document(&open, write, at).await?);
             }
             rings.extend(self.spending(&open, spends.as_ref(), at).await?);
-            let draft = Draft { kind: "document.written", at, intent: Some(intent.clone()), rings, partitions: Vec::new() };
+            let draft =
+                Draft { kind: "document.written", at, intent: Some(intent.clone()), rings, partitions: Vec::new() };
             match self.commit(&open, draft).await {
                 Ok(drafted) => return Ok(Written { head: drafted.end }),
                 Err(CommitError::Conflict) => {}
@@ -236,8 +239,7 @@ impl Inner {
         at: Wall,
     ) -> Result<Option<RingDraft>, ApplyError> {
         let Some(spends) = spends else { return Ok(None) };
-        let write =
-            DocumentWrite { name: spends.name.clone(), expect: spends.generation, body: spends.body.clone() };
+        let write = DocumentWrite { name: spends.name.clone(), expect: spends.generation, body: spends.body.clone() };
         self.draft_document(open, &write, at).await.map(Some)
     }
 

@@ -11,11 +11,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::bodies::{self, KeyBody};
+use super::documents::is_keyring;
 use super::genesis::owner_of;
 use super::keks::{Given, NotGiven};
 use super::rings::{Ring, wraps_of};
 use super::wraps::Owner;
-use super::documents::is_keyring;
 use super::{ApplyError, Escrow, Inner, KeyState, Keyrings, StoreHead, UnlockError, seal};
 use crate::clock::Deadline;
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::documents::is_keyring;
 use super::bodies::{self, GenesisBody, HeadBody, KeyBody, SCHEMA};
 use super::change::fresh_id;
 use super::directory::{Directory, Intent};
+use super::documents::is_keyring;
 use super::draft::{Draft, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::kek_uses::note_first_use;

@@ -181,8 +181,16 @@ pub(super) fn effect_of(action: &str) -> Option<Action> {
         "key.destroy" => Action::KeyDestroy,
         "partition.shred" => Action::PartitionShred,
         "kek.retire" => Action::KeysRewrap,
-        "kek.rotate" | "custodian.enrol" | "custodian.remove" | "custodian.recertify" | "settings.change" | "grant.give"
-        | "grant.extend" | "break-glass.open" | "store.backup" | "store.restore" => Action::CeremonyExecute,
+        "kek.rotate"
+        | "custodian.enrol"
+        | "custodian.remove"
+        | "custodian.recertify"
+        | "settings.change"
+        | "grant.give"
+        | "grant.extend"
+        | "break-glass.open"
+        | "store.backup"
+        | "store.restore" => Action::CeremonyExecute,
         _ => return None,
     })
 }

@@ -31,8 +31,8 @@ use crate::identity::{Principal, PrincipalKind};
 use crate::names::{KeyringName, PrincipalName, Purpose, RequestId};
 
 pub use action::Action;
-pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
 pub use approval::VerifiedDecision;
+pub use authority::{Alone, Authority, Founding, OnUse, Spends, Standing, Sworn};
 pub use check::{FileReport, Report, check};
 pub use grant::GrantKind;
 pub use permit::{Permit, PermitPairs};

@@ -82,7 +82,9 @@ impl Form {
             Self::Number(least, most) => format!("a whole number from {least} to {most}"),
             Self::Days => "days, as in 35d".to_owned(),
             Self::Digest => "a SHA-256 (64 hexadecimal digits in lower case)".to_owned(),
-            Self::Partition => "the name of a partition (32 hexadecimal digits), never the value that it is of".to_owned(),
+            Self::Partition => {
+                "the name of a partition (32 hexadecimal digits), never the value that it is of".to_owned()
+            }
             Self::SshKey => "a public SSH key, TYPE BASE64 without a comment".to_owned(),
             Self::Code => "a code of at most 64 of a-z, 0-9, _ and -".to_owned(),
             Self::Label => "1 to 128 letters, digits or any of . _ / # : -".to_owned(),

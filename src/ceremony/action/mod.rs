@@ -130,10 +130,12 @@ impl Action {
     pub fn check(self, given: &Parameters) -> Result<(), String> {
         for (name, value) in given {
             let known = self.parameters().iter().find(|parameter| parameter.name == name);
-            let known = known.ok_or_else(|| format!("{self} takes no parameter of that name; it takes {}", self.takes()))?;
+            let known =
+                known.ok_or_else(|| format!("{self} takes no parameter of that name; it takes {}", self.takes()))?;
             known.form.check(value).map_err(|what| format!("the parameter {} must be {what}", known.name))?;
         }
-        let missing: Vec<_> = self.parameters().iter().filter(|one| one.required && !given.contains_key(one.name)).collect();
+        let missing: Vec<_> =
+            self.parameters().iter().filter(|one| one.required && !given.contains_key(one.name)).collect();
         if !missing.is_empty() {
             let names: Vec<_> = missing.iter().map(|parameter| parameter.name).collect();
             return Err(format!("{self} lacks {}", names.join(", ")));

@@ -351,8 +351,7 @@ const REASON: Parameter = need(
         "retired",
     ]),
 );
-const TRIGGER: Parameter =
-    need("trigger", Form::Word(&["schedule", "usage", "personnel", "architecture", "incident"]));
+const TRIGGER: Parameter = need("trigger", Form::Word(&["schedule", "usage", "personnel", "architecture", "incident"]));
 const YES_OR_NO: Form = Form::Word(&["yes", "no"]);
 /// Versions that are counted.
 const NUMBERED: Form = Form::Number(1, 4_294_967_295);

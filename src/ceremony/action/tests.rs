@@ -65,8 +65,14 @@ fn cer_4_each_parameter_is_known_given_and_spelt_one_way() {
             assert!(said.contains(parameter.name), "{action} {}: {said}", parameter.name);
             let mut less = parameters(*action, true);
             less.remove(parameter.name);
-            assert_eq!(action.check(&less).is_err(), parameter.required || less.len() != parameters(*action, true).len() - 1
-                || (parameter.name == "required_context"), "{action} {}", parameter.name);
+            assert_eq!(
+                action.check(&less).is_err(),
+                parameter.required
+                    || less.len() != parameters(*action, true).len() - 1
+                    || (parameter.name == "required_context"),
+                "{action} {}",
+                parameter.name
+            );
         }
     }
 }

@@ -278,7 +278,8 @@ impl Ceremony {
                 let by_next = quorum::tally(next, world.roster, &matter, &decisions, at);
                 tallied.needed = tallied.needed.max(by_next.needed);
                 tallied.have = tallied.have.min(by_next.have);
-                let asked = by_next.missing.into_iter().map(|missing| format!("by the new separation of duties: {missing}"));
+                let asked =
+                    by_next.missing.into_iter().map(|missing| format!("by the new separation of duties: {missing}"));
                 tallied.missing.extend(asked);
             }
             Err(why) => tallied.missing.push(why.to_string()),

@@ -77,12 +77,7 @@ impl State {
     pub const fn is_open(self) -> bool {
         matches!(
             self,
-            Self::Proposed
-                | Self::Approving
-                | Self::QuorumMet
-                | Self::CoolingOff
-                | Self::Ready
-                | Self::Executing
+            Self::Proposed | Self::Approving | Self::QuorumMet | Self::CoolingOff | Self::Ready | Self::Executing
         )
     }
 }
@@ -186,7 +181,10 @@ impl Ceremony {
             let cool_off = self.proposal.cool_off.saturating_mul(1_000_000);
             let counted = world.counted.saturating_sub(met.counted);
             if now < until || counted < cool_off {
-                return Err(Rejection::CoolingOff { until, counted_left: cool_off.saturating_sub(counted) / 1_000_000 });
+                return Err(Rejection::CoolingOff {
+                    until,
+                    counted_left: cool_off.saturating_sub(counted) / 1_000_000,
+                });
             }
         }
         let from = Wall(self.proposal.not_before.saturating_mul(1_000_000));

@@ -117,7 +117,9 @@ impl Draft {
             new_file(&self.out, text.as_bytes())?;
             print::roster(&roster);
             if let Some(keyrings @ 1..) = answer["keyrings"].as_u64() {
-                println!("the store has {keyrings} keyrings already, which one person made: they come under custody as they are");
+                println!(
+                    "the store has {keyrings} keyrings already, which one person made: they come under custody as they are"
+                );
             }
             println!("wrote {}", self.out.display());
             println!("next: everybody on it signs: keyward custody sign {} --as NAME --key KEY", self.out.display());
@@ -136,7 +138,10 @@ impl Sign {
         let namespace = namespace(!roster.is_rehearsal());
         if self.print {
             print!("{statement}");
-            eprintln!("these are the three lines to sign, in a file of their own: {}", sign::by_hand(namespace, "FILE"));
+            eprintln!(
+                "these are the three lines to sign, in a file of their own: {}",
+                sign::by_hand(namespace, "FILE")
+            );
             return Ok(ExitCode::SUCCESS);
         }
         let key = self.key.named()?;
@@ -153,9 +158,8 @@ impl Sign {
 impl Found {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let roster = read(&self.roster)?;
-        let read_one = |one: &Signed| {
-            Ok(json!({ "person": one.person.as_str(), "signature": sign::read_signature(&one.file)? }))
-        };
+        let read_one =
+            |one: &Signed| Ok(json!({ "person": one.person.as_str(), "signature": sign::read_signature(&one.file)? }));
         let signatures = self.signatures.iter().map(read_one).collect::<Result<Vec<Value>, Failure>>()?;
         let body = json!({ "roster": roster.canonical(), "signatures": signatures });
         block_on(async {

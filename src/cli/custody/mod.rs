@@ -16,6 +16,9 @@ use crate::names::PrincipalName;
 use super::connect::{Listener, Target, block_on};
 use super::failure::{Context, Exit, Failure};
 
+pub(super) use genesis::public_key;
+pub(super) use print::digest;
+
 /// Who the custodians are: their genesis, the roster, and the end of a key.
 #[derive(Debug, Subcommand)]
 pub(super) enum Custody {
@@ -116,7 +119,10 @@ impl Revoke {
             let answer = sidecar.ask("POST", &path, Some(&body)).await?;
             if !self.json {
                 let what = self.fingerprint.as_deref().unwrap_or("every key");
-                println!("{what} of {} counts no more; what it signed and was not carried out yet is void", self.person);
+                println!(
+                    "{what} of {} counts no more; what it signed and was not carried out yet is void",
+                    self.person
+                );
             }
             print::custody(&answer, self.json);
             Ok(ExitCode::SUCCESS)

@@ -19,7 +19,10 @@ pub(super) fn custody(answer: &Value, json: bool) {
     } else {
         let roster = &answer["roster"];
         println!("roster      generation {} with the digest", roster["generation"]);
-        println!("{}", both(roster["digest"].as_str().unwrap_or_default(), roster["words"].as_str().unwrap_or_default()));
+        println!(
+            "{}",
+            both(roster["digest"].as_str().unwrap_or_default(), roster["words"].as_str().unwrap_or_default())
+        );
         println!("margin      {} more than the most that a tier asks for", answer["margin"]);
         println!("{}", members(&roster["members"]));
     }
@@ -54,7 +57,8 @@ pub(super) fn roster(roster: &Roster) {
 }
 
 fn both(hexadecimal: &str, words: &str) -> String {
-    let groups: Vec<String> = hexadecimal.as_bytes().chunks(8).map(|group| String::from_utf8_lossy(group).into()).collect();
+    let groups: Vec<String> =
+        hexadecimal.as_bytes().chunks(8).map(|group| String::from_utf8_lossy(group).into()).collect();
     let words: Vec<&str> = words.split(' ').collect();
     let lines = groups.chunks(4).map(|line| line.join(" "));
     let lines = lines.chain(words.chunks(8).map(|line| line.join(" ")));

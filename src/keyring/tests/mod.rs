@@ -281,7 +281,15 @@ impl World {
 
     fn order(&self, change: Change, intent: u64) -> change::Order {
         let actor = life::By::Principal("ada".parse().unwrap());
-        change::Order { action: change.action(KeyState::Active), change, actor, intent, deadline: self.soon(), kind: change::Kind::Other, spends: None }
+        change::Order {
+            action: change.action(KeyState::Active),
+            change,
+            actor,
+            intent,
+            deadline: self.soon(),
+            kind: change::Kind::Other,
+            spends: None,
+        }
     }
 
     fn soon(&self) -> Deadline {
