@@ -2,9 +2,11 @@
 
 mod backup;
 mod board;
+mod custody;
 mod cut_short;
 mod events;
 mod found;
+mod guarded;
 mod keks;
 mod outage;
 mod protect;
@@ -12,6 +14,7 @@ mod rotation;
 mod standing;
 mod start;
 mod store;
+mod trust;
 mod upkeep;
 
 use std::sync::Arc;
@@ -64,6 +67,11 @@ impl App {
         self.server.health()
     }
 
+    /// Where data and control are served over mutual TLS.
+    pub fn tls_addresses(&self) -> (Option<std::net::SocketAddr>, Option<std::net::SocketAddr>) {
+        (self.server.data_tls(), self.server.control_tls())
+    }
+
     /// Where the TCP listener is.
     pub fn tcp_address(&self) -> Option<std::net::SocketAddr> {
         self.server.data_tcp()
@@ -79,6 +87,11 @@ impl App {
         // An error means that opening ended without success; the board and the log say why.
         let mut opened = self.opened.clone();
         let _ended = opened.wait_for(|open| *open).await;
+    }
+
+    /// What a signal may ask for while it serves.
+    pub fn reload(&self) -> Reload {
+        Reload { service: Arc::clone(&self.service) }
     }
 
     /// Serves until the future resolves, then drains.
@@ -98,6 +111,21 @@ impl App {
             tracing::error!(%error, "the audit log did not end in order");
         }
         drained
+    }
+}
+
+/// What is read again without a restart.
+pub struct Reload {
+    service: Arc<Service>,
+}
+
+impl Reload {
+    /// Puts the policy files in force; with a problem the set before stays.
+    pub async fn policies(&self) {
+        if let Err(refusal) = self.service.reload_policy_on_signal().await {
+            let (code, detail) = (refusal.code.as_str(), refusal.detail.as_deref().unwrap_or_default());
+            tracing::error!(code, detail, "the policy files are not in force, the set before is");
+        }
     }
 }
 

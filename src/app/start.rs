@@ -16,14 +16,16 @@ use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
 use crate::server::{self, Deps, Server};
-use crate::service::{self, Parts, Service};
+use crate::service::{self, Parts, PolicySource, Service};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
+use super::custody::{SeparationRefused, settings as custody_settings};
 use super::cut_short::CutShort;
 use super::standing::Standing;
+use super::trust::Warden;
 use super::upkeep::{Upkeep, bound};
 use super::{App, events, note};
 
@@ -45,6 +47,9 @@ pub enum StartError {
     /// The policy set is refused.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The separation file is refused.
+    #[error(transparent)]
+    Separation(#[from] SeparationRefused),
     /// Two principals share a proof.
     #[error(transparent)]
     Identity(#[from] identity::SettingsError),
@@ -83,7 +88,8 @@ impl StartError {
             }
             Self::CutShort(what) => what.hint(),
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
-            Self::Identity(_) => "give each uid and token to one principal",
+            Self::Separation(_) => "correct the file that [custody] separation names",
+            Self::Identity(_) => "give each uid, token, SPIFFE id and subject to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
@@ -103,6 +109,9 @@ impl StartError {
                  after a new `keyward init` of your own, write the store key check that it printed"
             }
             Self::Metrics(_) => "this is a defect: report it",
+            Self::Listen(server::ServerError::Tls(_)) => {
+                "mend the files of [listen.tls]: certificate, key (mode 0600) and trust bundle, each in PEM"
+            }
             Self::Listen(_) => "stop what listens there, or correct [listen]",
         }
     }
@@ -117,6 +126,19 @@ pub fn policy_settings(config: &Config) -> Result<policy::Settings, PolicyReadEr
     })
 }
 
+/// The same, read again each time; who is configured stays as it was at the start.
+fn policy_source(config: &Config) -> PolicySource {
+    let (files, identity) = (config.policy.clone(), config.identity.clone());
+    Arc::new(move || {
+        let known = identity.principals.iter().map(|known| (known.name.clone(), known.kind));
+        let documents = files.read().map_err(|error| {
+            std::error::Error::source(&error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+        })?;
+        let context_keys = files.context_keys.clone();
+        Ok(policy::Settings { documents, context_keys, principals: known.collect() })
+    })
+}
+
 impl App {
     /// Builds and starts the parts. The KEK may be away: the sidecar lives, is not ready, and goes on trying.
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
@@ -124,7 +146,9 @@ impl App {
         let lock = disk.lock_exclusive(&config.state.lock())?;
         CutShort::check(&config.state)?;
         let policy = Policy::load(&policy_settings(&config)?)?;
+        let separation = super::custody::separation(&config)?;
         let authenticator = Authenticator::new(&config.identity)?;
+        let providers = authenticator.providers();
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = pinned(&log, &opened)?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
@@ -137,7 +161,10 @@ impl App {
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
-        let parts = Parts { authenticator, policy, keyrings: keyrings.clone(), log: log.clone(), revocation };
+        let custody = custody_settings(&config, separation, &policy);
+        let policies = policy_source(&config);
+        let (kept, log_kept) = (keyrings.clone(), log.clone());
+        let parts = Parts { authenticator, policy, policies, keyrings: kept, log: log_kept, revocation, custody };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
@@ -157,6 +184,9 @@ impl App {
         };
         let server = listen(&config, deps, &service, &keyrings).await?;
         let mut jobs = JoinSet::new();
+        let warden =
+            Warden { service: service.clone(), board: board.clone(), clock: clock.clone(), metrics: metrics.clone() };
+        warden.begin(&mut jobs, server.tls(), providers);
         let watched = Watched {
             board: board.clone(),
             keks,

@@ -93,6 +93,7 @@ pub(super) fn problem(value: &Value) -> Failure {
         }
         "unavailable" | "deadline_exceeded" | "rate_limited" => Exit::Unavailable,
         "key_damaged" => Exit::Finding,
+        "policy_refused" => Exit::Config,
         "internal" => Exit::Software,
         _ => Exit::Data,
     };

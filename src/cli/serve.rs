@@ -1,11 +1,11 @@
-//! `keyward serve`: runs the sidecar until SIGTERM or SIGINT.
+//! `keyward serve`: runs the sidecar until SIGTERM or SIGINT; SIGHUP puts the policy files in force.
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::app::{self, App, StartError};
+use crate::app::{self, App, Reload, StartError};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::telemetry;
@@ -25,10 +25,25 @@ impl Serve {
         telemetry::start_logs(&config.tracing).doing(Exit::Config, "[log]")?;
         protect(&config)?;
         runtime()?.block_on(async {
+            // From the first moment on: whoever hangs up too early must not end the process.
+            let hang_up = signal(SignalKind::hangup()).doing(Exit::Software, "cannot listen for SIGHUP")?;
             let app = start(config).await?;
-            app.serve_until(stop_asked()?).await;
+            let reload = app.reload();
+            app.serve_until(reloading(reload, hang_up, stop_asked()?)).await;
             Ok(ExitCode::SUCCESS)
         })
+    }
+}
+
+/// Reloads at each SIGHUP until the process is asked to end.
+async fn reloading(reload: Reload, mut hang_up: Signal, stop: impl Future<Output = ()>) {
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stop => return,
+            _ = hang_up.recv() => reload.policies().await,
+        }
     }
 }
 

@@ -172,6 +172,11 @@ impl Action {
         }
     }
 
+    /// Whether it is done to a keyring; otherwise to the sidecar itself.
+    pub const fn on_keyring(self) -> bool {
+        matches!(self.resource(), Resource::Keyring)
+    }
+
     /// Whether it changes keys, and so needs an Authority.
     pub const fn changes_keys(self) -> bool {
         match self {

@@ -2,7 +2,8 @@
 //! Anything that cannot be evaluated is a no: this module never turns an error into a yes.
 
 use cedar_policy::{
-    Authorizer, Context, Decision, EntityUid, PolicyId, Request, Response, RestrictedExpression, Schema,
+    AuthorizationError, Authorizer, Context, Decision, EntityUid, PolicyId, Request, Response, RestrictedExpression,
+    Schema,
 };
 
 use crate::clock::Wall;
@@ -107,9 +108,11 @@ impl Judge {
         let slice = self.slice(query).ok_or(DenialReason::NoPermit)?;
         let response = self.evaluate(slice, query).ok_or(DenialReason::EvaluationError)?;
         let diagnostics = response.diagnostics();
-        diagnostics.reason().for_each(by);
+        diagnostics.reason().for_each(&mut *by);
         // Cedar skips a policy that fails; a skipped `forbid` would be a yes.
-        if diagnostics.errors().next().is_some() {
+        let mut errors = diagnostics.errors().peekable();
+        if errors.peek().is_some() {
+            errors.for_each(|AuthorizationError::PolicyEvaluationError(error)| by(error.policy_id()));
             return Err(DenialReason::EvaluationError);
         }
         match response.decision() {

@@ -3,7 +3,7 @@
 use cedar_policy::Policy;
 use serde_json::Value;
 
-use crate::identity::PrincipalKind;
+use crate::identity::{PrincipalKind, Proof};
 use crate::names::{KeyringName, PrincipalName, Purpose, Tenant};
 
 use super::GrantKind;
@@ -86,7 +86,7 @@ fn occurs(attribute: &str, code: &str) -> bool {
     match attribute {
         "purpose" => code.parse::<Purpose>().is_ok(),
         "grant" => code.parse::<GrantKind>().is_ok(),
-        _ => matches!(code, "peer" | "token"),
+        _ => Proof::CODES.contains(&code),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::value::{Datetime, Offset};
 
 use crate::clock::Wall;
-use crate::identity::{PrincipalKind, Proof};
+use crate::identity::{JwtSubject, PrincipalKind, Proof};
 use crate::names::{KeyringName, PrincipalName, Purpose};
 
 use super::judge::Query;
@@ -186,11 +186,19 @@ fn parsed<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T,
     text.parse().map_err(|error| format!("{text:?}: {error}"))
 }
 
-fn proof(text: Option<&str>) -> Result<Proof, String> {
+/// A UTC date and time such as 2026-01-31T08:00:00Z.
+pub fn time_of(text: &str) -> Result<Wall, String> {
+    let at = text.parse().map_err(|_| format!("{text:?} is not a UTC date and time such as 2026-01-31T08:00:00Z"))?;
+    utc(&at)
+}
+
+pub(super) fn proof(text: Option<&str>) -> Result<Proof, String> {
     match text {
         None | Some("peer") => Ok(Proof::Peer { uid: SOME_UID }),
         Some("token") => Ok(Proof::Token),
-        Some(other) => Err(format!("{other:?} is not a proof: peer or token")),
+        Some("mtls") => Ok(Proof::Mtls { spiffe: parsed("spiffe://example.org/some/workload")? }),
+        Some("jwt") => Ok(Proof::Jwt { who: JwtSubject { provider: parsed("some")?, subject: "somebody".into() } }),
+        Some(other) => Err(format!("{other:?} is not a proof: peer, token, mtls or jwt")),
     }
 }
 
@@ -208,9 +216,9 @@ fn expected(expect: Expect, reason: Option<&str>) -> Result<Result<(), DenialRea
 
 fn utc(at: &Datetime) -> Result<Wall, String> {
     let (Some(date), Some(time), Some(Offset::Z)) = (at.date, at.time, at.offset) else {
-        return Err("`now` must be a UTC date and time such as 2026-01-31T08:00:00Z".to_owned());
+        return Err("the time must be a UTC date and time such as 2026-01-31T08:00:00Z".to_owned());
     };
     let seconds = u64::from(time.hour) * 3_600 + u64::from(time.minute) * 60 + u64::from(time.second.unwrap_or(0));
     let wall = Wall::from_civil(u64::from(date.year), u64::from(date.month), u64::from(date.day), seconds);
-    wall.ok_or_else(|| "`now` must not be before 1970".to_owned())
+    wall.ok_or_else(|| "the time must not be before 1970".to_owned())
 }

@@ -116,7 +116,7 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Vec<Permitted>, Refusal> {
-        let policy = self.policy.load();
+        let policy = asker.policy;
         let mut groups = Groups::new();
         for (place, item) in items.enumerate() {
             let Some((view, context)) = item else { continue };
@@ -151,7 +151,7 @@ impl Service {
         account: &mut Account,
     ) -> Result<Permitted, Refusal> {
         let ask = self.ask(Action::Seal, Some(keyring), &[], None, asker);
-        let permit = self.policy.load().decide(&ask).map_err(|denial| refused(&denial, account))?;
+        let permit = asker.policy.decide(&ask).map_err(|denial| refused(&denial, account))?;
         Ok(Permitted { permit, places: Vec::new(), partition_key: None })
     }
 
@@ -169,7 +169,7 @@ impl Service {
             keyring,
             pairs,
             purpose,
-            grant: None,
+            grant: keyring.and_then(|keyring| self.grant_of(asker.principal.name(), keyring, purpose)),
             request: asker.request,
             deadline: asker.deadline,
             now: self.clock.wall(),

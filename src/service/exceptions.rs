@@ -57,7 +57,7 @@ impl Service {
         }
         let pairs: Vec<(&str, &str)> = group.permit.pairs().iter().map(|(key, value)| (&**key, &**value)).collect();
         let ask = self.ask(action, group.permit.keyring(), &pairs, group.permit.purpose(), asker);
-        let permit = self.policy.load().decide(&ask).ok()?;
+        let permit = asker.policy.decide(&ask).ok()?;
         Some(Permitted { permit, places, partition_key: group.partition_key.clone() })
     }
 }

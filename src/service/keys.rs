@@ -87,6 +87,6 @@ impl Service {
         account: &mut Account,
     ) -> Result<Permit, Refusal> {
         let ask = self.ask(action, keyring, &[], None, asker);
-        self.policy.load().decide(&ask).map_err(|denial| refused(&denial, account))
+        asker.policy.decide(&ask).map_err(|denial| refused(&denial, account))
     }
 }

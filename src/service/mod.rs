@@ -3,6 +3,7 @@
 
 mod account;
 mod change;
+mod custody;
 mod data;
 mod exceptions;
 mod following;
@@ -12,16 +13,18 @@ mod maker;
 mod partitions;
 mod reconcile;
 mod refusal;
+mod reload;
 mod response;
 mod rewrap;
 mod wraps;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::audit::{Admission, AppendError, Event, Log};
-use crate::clock::{Deadline, SharedClock};
+use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::{Keyrings, RevocationBound};
 use crate::names::{KekName, KeyringName, RequestId};
@@ -30,7 +33,11 @@ use crate::telemetry::Metrics;
 
 use account::Account;
 use maker::Maker;
+use reload::Reloading;
 
+pub use crate::control::custody::{
+    CustodyVerb, DraftProposal, FoundingSignature, NewMember, Parameters, SignedDecision,
+};
 pub use crate::control::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 pub use crate::keyring::{
     Escrow, Following, KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally,
@@ -40,8 +47,10 @@ pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::rewrap::{Rewrap, RewrapItem};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
+pub use custody::{CustodyAnswer, CustodySettings};
 pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
+pub use reload::{PolicyLoaded, PolicySource};
 pub use response::{Answer, Response};
 pub use rewrap::RewrappedValue;
 
@@ -52,16 +61,25 @@ pub enum Surface {
     DataSocket,
     /// Loopback TCP.
     DataTcp,
+    /// Mutual TLS for data.
+    DataTls,
     /// The control Unix socket.
     Control,
+    /// Mutual TLS for control.
+    ControlTls,
 }
 
 impl Surface {
-    const fn door(self) -> Door {
+    /// Which side it serves.
+    pub const fn door(self) -> Door {
         match self {
-            Self::DataSocket | Self::DataTcp => Door::Data,
-            Self::Control => Door::Control,
+            Self::DataSocket | Self::DataTcp | Self::DataTls => Door::Data,
+            Self::Control | Self::ControlTls => Door::Control,
         }
+    }
+
+    const fn is_control(self) -> bool {
+        matches!(self.door(), Door::Control)
     }
 }
 
@@ -148,6 +166,10 @@ pub enum Operation {
         /// At most this many.
         limit: u32,
     },
+    /// About custodians, their ceremonies and grants (control).
+    Custody(CustodyVerb),
+    /// Put the policy files in force (control).
+    ReloadPolicy,
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -161,12 +183,18 @@ pub enum Operation {
 pub struct Service {
     authenticator: Authenticator,
     policy: ArcSwap<Policy>,
+    reloading: Reloading,
     keyrings: Arc<Keyrings>,
     log: Log,
     clock: SharedClock,
     metrics: Arc<Metrics>,
     maker: Arc<Maker>,
     revocation: RevocationBound,
+    custody_settings: CustodySettings,
+    /// What was last read of custody.
+    custody: ArcSwapOption<custody::Custody>,
+    /// After which change of documents.
+    custody_epoch: AtomicU64,
 }
 
 /// What a service answers with; `app` has built them.
@@ -175,21 +203,37 @@ pub struct Parts {
     pub authenticator: Authenticator,
     /// Who may do what.
     pub policy: Arc<Policy>,
+    /// Where another set is read from.
+    pub policies: PolicySource,
     /// The keys.
     pub keyrings: Arc<Keyrings>,
     /// The record.
     pub log: Log,
     /// How long a change of state takes to reach every sidecar, as a certificate says it.
     pub revocation: RevocationBound,
+    /// What custody rests on beside the store.
+    pub custody: CustodySettings,
 }
 
 impl Service {
     /// A service over its parts.
     pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let Parts { authenticator, policy, keyrings, log, revocation } = parts;
+        let Parts { authenticator, policy, policies, keyrings, log, revocation, custody: custody_settings } = parts;
         let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
-        let policy = ArcSwap::new(policy);
-        Self { authenticator, policy, keyrings, log, clock, metrics, maker, revocation }
+        Self {
+            authenticator,
+            policy: ArcSwap::new(policy),
+            reloading: Reloading::of(policies),
+            keyrings,
+            log,
+            clock,
+            metrics,
+            maker,
+            revocation,
+            custody_settings,
+            custody: ArcSwapOption::empty(),
+            custody_epoch: AtomicU64::new(0),
+        }
     }
 
     /// Answers one request.
@@ -205,14 +249,24 @@ impl Service {
     /// 7. Only what was recorded becomes a [`Response`].
     pub async fn handle(&self, call: Call) -> Response {
         let (deadline, mut account) = (call.deadline, Account::of(&call));
-        account.policy = Some(self.policy.load().digest());
-        let principal = self.authenticator.authenticate(call.surface.door(), &call.credentials); // 2
-        account.known(principal.as_ref().ok());
+        // One set from here to the answer, whatever is put in force meanwhile.
+        let policy = self.policy.load_full();
+        account.policy = Some(policy.digest());
+        let door = call.surface.door();
+        let principal = self.authenticator.authenticate(door, &call.credentials, self.clock.wall()); // 2
+        account.known(&call.credentials, principal.as_ref());
         let answer = match (call.operation, principal) {
             (Err(refusal), _) => Err(refusal), // 1
             (_, Err(_)) => Err(Code::Unauthenticated.into()),
             (Ok(operation), Ok(principal)) => {
-                self.perform(operation, &principal, &mut account, &call.request, deadline).await // 3 to 5
+                let asker = Asker {
+                    principal: &principal,
+                    policy: &policy,
+                    request: &call.request,
+                    deadline,
+                    sworn: Mutex::default(),
+                };
+                self.perform(operation, asker, &mut account).await // 3 to 5
             }
         };
         self.release(account, answer.unwrap_or_else(Answer::Refused), deadline).await // 6 and 7
@@ -220,24 +274,26 @@ impl Service {
 
     /// Whether credentials are anybody's: asked before a body is read, and again by [`Self::handle`].
     pub fn knows(&self, surface: Surface, credentials: &Credentials) -> bool {
-        self.authenticator.authenticate(surface.door(), credentials).is_ok()
+        self.authenticator.authenticate(surface.door(), credentials, self.clock.wall()).is_ok()
     }
 
-    async fn perform(
-        &self,
-        operation: Operation,
-        principal: &Principal,
-        account: &mut Account,
-        request: &RequestId,
-        deadline: Deadline,
-    ) -> Result<Answer, Refusal> {
-        let asker = Asker { principal, request, deadline, sworn: Mutex::default() };
+    /// If credentials may be somebody's once the keys of their issuer were looked at again: resolves when they were.
+    pub fn learn(&self, credentials: &Credentials) -> Option<BoxFuture<'static, ()>> {
+        self.authenticator.learn(credentials, &self.clock)
+    }
+
+    async fn perform(&self, operation: Operation, asker: Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+        let deadline = asker.deadline;
         if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
             // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
+            // Grants may have changed. Where custody cannot be read there are none, and everything else goes on.
+            if let Err(refusal) = self.custody_now().await {
+                tracing::warn!(detail = refusal.detail.as_deref().unwrap_or_default(), "custody cannot be read");
+            }
         }
         match operation {
-            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface == Surface::Control => {
+            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)
@@ -253,8 +309,10 @@ impl Service {
             | Operation::ReadInventory { .. }
             | Operation::ShredPartition(_)
             | Operation::RewrapPartitions { .. }
+            | Operation::ReloadPolicy
             | Operation::ReadAudit { .. }
-                if account.surface != Surface::Control =>
+            | Operation::Custody(_)
+                if !account.surface.is_control() =>
             {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }
@@ -280,6 +338,8 @@ impl Service {
                 self.retire_kek((kek, version), reason, &asker, account).await
             }
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
+            Operation::Custody(verb) => self.custody_verb(verb, &asker, account).await,
+            Operation::ReloadPolicy => self.reload_policy(&asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }
@@ -333,9 +393,9 @@ impl Service {
         note(&self.log, &self.clock, &self.policy.load(), event, facts).await
     }
 
-    /// Puts another validated policy set in force.
-    pub fn replace_policy(&self, policy: Arc<Policy>) {
-        self.policy.store(policy);
+    /// Puts another validated policy set in force, and gives the one before it back. Its decisions begin anew.
+    pub fn replace_policy(&self, policy: Arc<Policy>) -> Arc<Policy> {
+        self.policy.swap(policy)
     }
 }
 
@@ -355,6 +415,8 @@ pub async fn note(
 /// Who asks, for which request, until when.
 struct Asker<'a> {
     principal: &'a Principal,
+    /// By which set it is decided.
+    policy: &'a Policy,
     request: &'a RequestId,
     deadline: Deadline,
     /// In whose name, where custodians decided it together: spent with the first change.

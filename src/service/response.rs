@@ -8,7 +8,7 @@ use crate::keyring::{Following, KekUse, KeyringView, RewrapReport, RewrapStep, T
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
-use super::{Certificate, Refusal, RewrappedValue};
+use super::{Certificate, CustodyAnswer, PolicyLoaded, Refusal, RewrappedValue};
 
 /// What a caller is told, once it may be told.
 pub enum Answer {
@@ -66,6 +66,8 @@ pub enum Answer {
     Wraps(RewrapReport),
     /// What a part of a rewrapping did.
     Rewrapped(RewrapStep),
+    /// A policy set was put in force.
+    PolicyLoaded(PolicyLoaded),
     /// Records of the log as canonical JSON, and the index to go on from.
     Records {
         /// Each with its index.
@@ -73,6 +75,8 @@ pub enum Answer {
         /// The index after the last one given.
         next: u64,
     },
+    /// About custody.
+    Custody(Box<CustodyAnswer>),
     /// No.
     Refused(Refusal),
 }

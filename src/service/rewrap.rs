@@ -64,7 +64,7 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Vec<PermittedRewrap>, Refusal> {
-        let policy = self.policy.load_full();
+        let policy = asker.policy;
         let mut groups: BTreeMap<Moves<'_>, (&Option<String>, Vec<usize>)> = BTreeMap::new();
         for (place, (at, item)) in located.iter().zip(&rewrap.items).enumerate() {
             let (Some((view, _)), Ok(item)) = (at, item) else { continue };
@@ -74,7 +74,7 @@ impl Service {
         }
         let (mut permitted, mut denied) = (Vec::with_capacity(groups.len()), None);
         for (moves, (partition_key, places)) in groups {
-            match self.permits(&policy, &moves, rewrap.purpose, asker) {
+            match self.permits(policy, &moves, rewrap.purpose, asker) {
                 Ok((permit, into)) => {
                     permitted.push(PermittedRewrap { permit, into, places, partition_key: partition_key.clone() });
                 }

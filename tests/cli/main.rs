@@ -18,6 +18,7 @@ mod first_steps;
 mod kek;
 mod keyring;
 mod output;
+mod policy;
 mod probe;
 mod profiles;
 #[path = "../support/softhsm.rs"]

@@ -9,6 +9,10 @@
     clippy::print_stdout,
     reason = "a test that cannot go on must fail, and says what it did"
 )]
+#[path = "../support/authority.rs"]
+mod authority;
+#[path = "../support/issuer.rs"]
+mod issuer;
 #[path = "../support/openbao.rs"]
 mod openbao;
 #[path = "../support/postgres.rs"]
@@ -22,12 +26,14 @@ mod backup;
 mod bad_input;
 mod documents;
 mod failover;
+mod identity;
 mod life;
 mod lifecycle;
 mod lifetimes;
 mod lookups;
 mod order;
 mod partitions;
+mod policies;
 mod requests;
 mod rewrap;
 mod swap;

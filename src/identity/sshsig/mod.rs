@@ -133,6 +133,11 @@ impl SshSignature {
         &self.key
     }
 
+    /// The counter that it says its token had; believed only of a signature that was verified.
+    pub fn claimed_counter(&self) -> Option<u32> {
+        self.made.token.map(|(_, counter)| counter)
+    }
+
     /// Whether its key signed this message for this namespace, and what it says of the person.
     pub fn verify(&self, namespace: &str, message: &[u8]) -> Result<Presence, SshError> {
         if self.namespace != namespace {

@@ -13,13 +13,6 @@ impl Separation {
     pub(super) fn check(&self) -> Vec<String> {
         let mut problems = lines(&self.people);
         problems.extend(circles(&self.people));
-        for (name, person) in &self.people {
-            if person.roles.contains(&Role::Custodian) && person.group.is_none() {
-                problems.push(format!(
-                    "{name} is a custodian without a group: a custodian is of exactly one, write group = \"...\""
-                ));
-            }
-        }
         for name in &self.rules.software_keys {
             let signs = self.person(name).is_some_and(|person| person.roles.iter().any(|role| role.signs()));
             if !signs {

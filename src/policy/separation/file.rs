@@ -74,6 +74,11 @@ fn person(mut section: Section, problems: &mut Vec<String>) -> Person {
             BTreeSet::new()
         }
     };
+    if roles.contains(&Role::Custodian) && !section.table.contains_key("group") {
+        problems.push(format!(
+            "{path} is a custodian without a group: a custodian is of exactly one, write group = \"...\""
+        ));
+    }
     if let Some(Value::Array(groups)) = section.table.get("group") {
         problems.push(format!("{path}.group names {} groups: a person is of exactly one", groups.len()));
         section.table.remove("group");
@@ -243,8 +248,10 @@ impl Section {
             problems.push(format!("{path} is zero: leave it out for {}", words(usual)));
         } else if duration > most {
             problems.push(format!("{path} is {}, it is at most {}", words(duration), words(most)));
+        } else {
+            return duration;
         }
-        duration
+        usual
     }
 
     fn duration(&mut self, key: &str, problems: &mut Vec<String>) -> Option<Duration> {

@@ -108,3 +108,6 @@ impl Separation {
         self.rules.recertify_every
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,64 @@ const DEVELOPMENT: (&str, &str) =
 
 const INCIDENT: &str = include_str!("../../../policies/incident.cedar");
 
+const EXAMPLES: &[(&str, &str)] = &[
+    (include_str!("../../../policies/sensitivity.cedar"), include_str!("../../../policies/tests/sensitivity.toml")),
+    (include_str!("../../../policies/break-glass.cedar"), include_str!("../../../policies/tests/break-glass.toml")),
+    (include_str!("../../../policies/two-person.cedar"), include_str!("../../../policies/tests/two-person.toml")),
+    (include_str!("../../../policies/auditor.cedar"), include_str!("../../../policies/tests/auditor.toml")),
+    (include_str!("../../../policies/operator.cedar"), include_str!("../../../policies/tests/operator.toml")),
+];
+
+/// With the services that the examples are about.
+fn example(text: &str) -> Arc<Policy> {
+    let mut settings = settings(text);
+    let services = ["behavioural", "reproductive", "emergency", "prescribing"];
+    settings.principals.extend(services.map(|name| (name.parse().unwrap(), PrincipalKind::Service)));
+    Policy::load(&settings).unwrap()
+}
+
+#[test]
+fn each_example_answers_as_its_table_says_and_misses_every_rule_of_it() {
+    for (text, table) in EXAMPLES {
+        let report = run_table(&example(text), table).unwrap();
+        assert_eq!(report.failures, [], "{report:#?}");
+        assert_eq!(report.undecided, Vec::<String>::new());
+        let set: PolicySet = text.parse().unwrap();
+        let all: Vec<_> = set.policies().map(ToString::to_string).collect();
+        for left_out in 0..all.len() {
+            let rest: Vec<_> = (0..all.len()).filter(|i| *i != left_out).map(|i| all[i].as_str()).collect();
+            let report = run_table(&example(&rest.join("\n")), table).unwrap();
+            assert!(!report.failures.is_empty(), "no case misses {}", all[left_out]);
+        }
+    }
+}
+
+#[test]
+fn what_the_examples_forbid_stays_forbidden_beside_a_rule_that_permits_everything() {
+    let everything = "permit (principal, action, resource);";
+    let asks = |text: &str, it: &Asked| it.of(&example(&format!("{text} {everything}")));
+    let of = |index: usize| EXAMPLES.get(index).unwrap().0;
+    let opening = |keyring: &str, purpose, grant| {
+        let mut it = portal(Action::Open);
+        (it.keyring, it.purpose, it.grant) = (Some(keyring.parse().unwrap()), Some(purpose), grant);
+        it
+    };
+    let forbidden = Err(DenialReason::Forbidden);
+    assert_eq!(asks(of(0), &opening("reproductive/notes", Purpose::Payment, None)), forbidden);
+    assert_eq!(asks(of(1), &opening("patients", Purpose::BreakGlass, None)), forbidden);
+    assert_eq!(asks(of(1), &opening("patients", Purpose::BreakGlass, Some(GrantKind::BreakGlass))), Ok(()));
+    for grant in [None, Some(GrantKind::BreakGlass)] {
+        assert_eq!(asks(of(2), &opening("prescriptions", Purpose::Treatment, grant)), forbidden);
+    }
+    for action in Action::ALL.iter().filter(|action| action.changes_keys()) {
+        let stops = matches!(action, Action::KeySuspend | Action::KeyCompromise);
+        let answer = asks(of(4), &asked(principal(PrincipalKind::Operator, "operator"), *action));
+        assert_eq!(answer, if stops { Ok(()) } else { forbidden }, "{action:?}");
+        let answer = asks(of(3), &asked(principal(PrincipalKind::Auditor, "auditor"), *action));
+        assert_eq!(answer, Err(DenialReason::NoPermit), "the schema gives it to no auditor: {action:?}");
+    }
+}
+
 #[test]
 fn the_shipped_policies_answer_as_their_tables_say() {
     for ((text, table), least) in [(LEAST, 25), (DEVELOPMENT, 10)] {

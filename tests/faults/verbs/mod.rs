@@ -5,6 +5,7 @@
 mod misses;
 mod place;
 mod races;
+mod reload;
 mod waiting;
 mod writer;
 

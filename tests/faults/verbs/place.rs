@@ -18,7 +18,7 @@ use keyward::names::{Context, KeyVersionId, Purpose, RequestId};
 use keyward::policy::{self, Policy};
 use keyward::secret::SecretBytes;
 use keyward::service::{
-    Answer, Call, Form, KeyringView, Open, OpenItem, Operation, Parts, Seal, SealItem, Service, Surface,
+    Answer, Call, Form, KeyringView, Open, OpenItem, Operation, Parts, PolicySource, Seal, SealItem, Service, Surface,
 };
 use keyward::store::{self, Opened, Writer, sqlite};
 use keyward::telemetry::{Build, Metrics};
@@ -44,8 +44,8 @@ pub struct Sidecar {
     pub faults: Arc<Faults>,
     /// Intents that its start could not close.
     pub left: Vec<Dangling>,
-    service: Arc<Service>,
-    log: Log,
+    pub service: Arc<Service>,
+    pub log: Log,
     store: Arc<dyn Writer>,
     clock: Arc<ManualClock>,
 }
@@ -150,6 +150,7 @@ impl Place {
         let parts = Parts {
             authenticator: authenticator(),
             policy: permissive(),
+            policies: self.policies(),
             keyrings: Arc::clone(&keyrings),
             log: log.clone(),
             revocation,
@@ -169,6 +170,16 @@ impl Place {
             }
         }
         panic!("the log stays locked");
+    }
+
+    /// Writes the policy files, which the start does not look at.
+    pub fn write_policy(&self, text: &str) {
+        std::fs::write(self.path("set.cedar"), text).unwrap();
+    }
+
+    fn policies(&self) -> PolicySource {
+        let file = self.path("set.cedar");
+        Arc::new(move || std::fs::read_to_string(&file).map(set).map_err(|error| error.to_string()))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -208,7 +219,7 @@ impl Sidecar {
         let (surface, uid) = if data { (Surface::DataSocket, SERVICE) } else { (Surface::Control, OPERATOR) };
         let call = Call {
             surface,
-            credentials: Credentials::Peer { uid, gid: uid },
+            credentials: Credentials::Peer { uid, gid: uid, exe: None },
             request: RequestId::from_random([1; 16]),
             deadline: Deadline(self.clock.mono().plus(Duration::from_secs(5))),
             operation: Ok(operation),
@@ -348,15 +359,24 @@ fn authenticator() -> Authenticator {
         kind,
         uids: vec![uid],
         token_sha256: vec![],
+        spiffe: vec![],
+        jwt: vec![],
     };
-    Authenticator::new(&identity::Settings { principals: PRINCIPALS.map(known).into() }).unwrap()
+    Authenticator::new(&identity::Settings { principals: PRINCIPALS.map(known).into(), jwt: vec![] }).unwrap()
+}
+
+/// Everything is permitted.
+pub const PERMISSIVE: &str = "permit (principal, action, resource);";
+
+/// A set of one file.
+pub fn set(text: String) -> policy::Settings {
+    policy::Settings {
+        documents: vec![("set.cedar".to_owned(), text)],
+        context_keys: vec!["patient".to_owned()],
+        principals: PRINCIPALS.map(|(name, kind, _)| (name.parse().unwrap(), kind)).into(),
+    }
 }
 
 fn permissive() -> Arc<Policy> {
-    let settings = policy::Settings {
-        documents: vec![("set.cedar".to_owned(), "permit (principal, action, resource);".to_owned())],
-        context_keys: vec!["patient".to_owned()],
-        principals: PRINCIPALS.map(|(name, kind, _)| (name.parse().unwrap(), kind)).into(),
-    };
-    Policy::load(&settings).unwrap()
+    Policy::load(&set(PERMISSIVE.to_owned())).unwrap()
 }

@@ -1,4 +1,7 @@
-//! `keyward policy check`: do the policies validate, and do their table tests hold?
+//! `keyward policy`: do the policies validate, do their table tests hold, who may do what, and are they in force?
+
+mod explain;
+mod reload;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -17,11 +20,17 @@ use super::failure::{Context, Exit, Failure, chain, exit};
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
     /// Validate the policies and run the table tests beside them
-    Check(Check),
+    Check(Files),
+    /// Run the table tests beside the policies
+    Test(Files),
+    /// Say who may do something, and which rule decides
+    Explain(explain::Explain),
+    /// Put the policy files in force in the running sidecar
+    Reload(reload::Reload),
 }
 
 #[derive(Debug, clap::Args)]
-pub(super) struct Check {
+pub(super) struct Files {
     /// Policy files or directories to check together, instead of a configuration's; principals are those they name
     #[arg(value_name = "PATH", conflicts_with = "config")]
     files: Vec<PathBuf>,
@@ -32,8 +41,22 @@ pub(super) struct Check {
 
 impl PolicyCommand {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let Self::Check(checked) = self;
-        let settings = checked.settings()?;
+        match self {
+            Self::Check(files) => files.check(),
+            Self::Test(files) => {
+                let settings = files.settings(Vec::new())?;
+                let failed = run_tables(&settings, &files.tables(&settings)?)?;
+                Ok(if failed == 0 { ExitCode::SUCCESS } else { exit(Exit::Finding) })
+            }
+            Self::Explain(explain) => explain.run(),
+            Self::Reload(reload) => reload.run(),
+        }
+    }
+}
+
+impl Files {
+    fn check(&self) -> Result<ExitCode, Failure> {
+        let settings = self.settings(Vec::new())?;
         let report = check(&settings).map_err(|error| refused(&error))?;
         for file in &report.files {
             println!("{}: {} permit, {} forbid", file.name, file.permits, file.forbids);
@@ -45,14 +68,13 @@ impl PolicyCommand {
         for (name, kind) in &report.unused {
             eprintln!("warning: no policy permits {} {name} anything", kind.code());
         }
-        let failed = run_tables(&settings, &checked.tables(&settings)?)?;
+        let failed = run_tables(&settings, &self.tables(&settings)?)?;
         println!("policy set {}", report.digest);
         Ok(if failed == 0 { ExitCode::SUCCESS } else { exit(Exit::Finding) })
     }
-}
 
-impl Check {
-    fn settings(&self) -> Result<Settings, Failure> {
+    /// What the files say; without a configuration these context keys are known.
+    fn settings(&self, context_keys: Vec<String>) -> Result<Settings, Failure> {
         if self.files.is_empty() {
             let config = super::check::load(&self.config)?;
             return crate::app::policy_settings(&config).map_err(|error| unread(&error));
@@ -69,7 +91,7 @@ impl Check {
             }
         }
         let principals = named(&documents);
-        Ok(Settings { documents, context_keys: Vec::new(), principals })
+        Ok(Settings { documents, context_keys, principals })
     }
 
     /// `tests/NAME.toml` beside each `NAME.cedar` of the set.
