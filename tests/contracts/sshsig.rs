@@ -300,7 +300,7 @@ fn a_key_of_small_order_is_none_in_any_of_its_writings() {
         sum[0] = u8::try_from(i16::from(sum[0]) + more).unwrap();
         sum
     };
-    // RFC 7748's curve in Edwards form has eight such points; of the last two y there are two each, by the sign of x.
+    // The eight points of small order share five y; of 0 and 1 there is a second writing, and what is not below p is none.
     let zero = vec![0; 32];
     let eight = [
         "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
