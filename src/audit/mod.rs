@@ -32,7 +32,7 @@ pub use log::{Health, Log, State};
 pub use note::{Checkpoint, NoteError, Origin, VerifierKey};
 pub use open::{Founding, Limits, OpenError, Opened};
 pub use queue::QUEUE;
-pub use proof::{ProofError, Proofs, climb};
+pub use proof::{ProofError, Proofs};
 pub use read::ReadError;
 pub use receipt::{IntentReceipt, Recorded};
 pub use recover::{Dangling, Recovered};
