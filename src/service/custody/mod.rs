@@ -18,7 +18,7 @@ mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
+use crate::audit::{Event, IntentReceipt, Outcome, Record};
 use crate::clock::{Deadline, RehearsalClock};
 use crate::control::custody::CustodyVerb;
 use crate::control::guarded::Guarded;
@@ -150,7 +150,7 @@ impl Service {
             outcome: Outcome::Intent,
             reason: None,
             actor: account.actor(),
-            source: Source::ControlSocket,
+            source: super::account::source_of(account.surface),
             request: Some(asker.request.clone()),
             purpose: None,
             groups: Vec::new(),
