@@ -42,9 +42,13 @@ fn caller() -> Principal {
         kind: PrincipalKind::Service,
         uids: vec![1000],
         token_sha256: vec![],
+        spiffe: vec![],
+        jwt: vec![],
     };
-    let authenticator = Authenticator::new(&identity::Settings { principals: vec![known] }).unwrap();
-    authenticator.authenticate(Door::Data, &Credentials::Peer { uid: 1000, gid: 1000 }).unwrap()
+    let authenticator = Authenticator::new(&identity::Settings { principals: vec![known], jwt: vec![] }).unwrap();
+    authenticator
+        .authenticate(Door::Data, &Credentials::Peer { uid: 1000, gid: 1000, exe: None }, keyward::clock::Wall(0))
+        .unwrap()
 }
 
 fn decide(criterion: &mut Criterion) {

@@ -30,6 +30,7 @@
 //! | 2 | [`store`] | where do sealed rows rest? |
 //! | 3 | [`policy`] | who may do what? mints permits and authority |
 //! | 4 | [`audit`] | what happened? mints receipts |
+//! | 4 | [`ceremony`] | how do people do what no one person may do alone? |
 //! | 5 | [`keyring`] | which keys are there, and how does a permit become a key in hand? |
 //! | 6 | [`operations`] | what does each data verb do? |
 //! | 6 | [`control`] | what does each control verb do? |
@@ -44,6 +45,7 @@
 
 pub mod app;
 pub mod audit;
+pub mod ceremony;
 pub mod cli;
 pub mod client;
 pub mod clock;

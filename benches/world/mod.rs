@@ -124,9 +124,19 @@ impl World {
             Action::Seal | Action::Open => ("bench", PrincipalKind::Service, Door::Data),
             _ => ("officer", PrincipalKind::Operator, Door::Control),
         };
-        let known = KnownPrincipal { name: name.parse().unwrap(), kind, uids: vec![7], token_sha256: vec![] };
-        let authenticator = Authenticator::new(&keyward::identity::Settings { principals: vec![known] }).unwrap();
-        let principal = authenticator.authenticate(door, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let known = KnownPrincipal {
+            name: name.parse().unwrap(),
+            kind,
+            uids: vec![7],
+            token_sha256: vec![],
+            spiffe: vec![],
+            jwt: vec![],
+        };
+        let authenticator =
+            Authenticator::new(&keyward::identity::Settings { principals: vec![known], jwt: vec![] }).unwrap();
+        let principal = authenticator
+            .authenticate(door, &Credentials::Peer { uid: 7, gid: 7, exe: None }, keyward::clock::Wall(0))
+            .unwrap();
         let keyring: KeyringName = keyring.parse().unwrap();
         let ask = Ask {
             principal: &principal,

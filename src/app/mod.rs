@@ -2,9 +2,11 @@
 
 mod backup;
 mod board;
+mod custody;
 mod cut_short;
 mod events;
 mod found;
+mod guarded;
 mod keks;
 mod outage;
 mod protect;
@@ -12,6 +14,7 @@ mod rotation;
 mod standing;
 mod start;
 mod store;
+mod trust;
 mod upkeep;
 
 use std::sync::Arc;
@@ -62,6 +65,11 @@ impl App {
     /// Where the health listener is, if one was configured (its port may have been 0).
     pub fn health_address(&self) -> Option<std::net::SocketAddr> {
         self.server.health()
+    }
+
+    /// Where data and control are served over mutual TLS.
+    pub fn tls_addresses(&self) -> (Option<std::net::SocketAddr>, Option<std::net::SocketAddr>) {
+        (self.server.data_tls(), self.server.control_tls())
     }
 
     /// Where the TCP listener is.

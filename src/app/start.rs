@@ -22,8 +22,10 @@ use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
+use super::custody::{SeparationRefused, settings as custody_settings};
 use super::cut_short::CutShort;
 use super::standing::Standing;
+use super::trust::Warden;
 use super::upkeep::{Upkeep, bound};
 use super::{App, events, note};
 
@@ -45,6 +47,9 @@ pub enum StartError {
     /// The policy set is refused.
     #[error(transparent)]
     Policy(#[from] PolicyError),
+    /// The separation file is refused.
+    #[error(transparent)]
+    Separation(#[from] SeparationRefused),
     /// Two principals share a proof.
     #[error(transparent)]
     Identity(#[from] identity::SettingsError),
@@ -83,7 +88,8 @@ impl StartError {
             }
             Self::CutShort(what) => what.hint(),
             Self::PolicyFiles(_) | Self::Policy(_) => "correct the policies; `keyward policy check` shows the same",
-            Self::Identity(_) => "give each uid and token to one principal",
+            Self::Separation(_) => "correct the file that [custody] separation names",
+            Self::Identity(_) => "give each uid, token, SPIFFE id and subject to one principal",
             Self::Log(audit::OpenError::Missing { .. }) => "run `keyward init` once, which makes the store and the log",
             Self::Log(_) => "`keyward audit verify` names the damage; keep the directory as evidence",
             Self::Append(_) => "make room on the disk of the log, then start again",
@@ -103,6 +109,9 @@ impl StartError {
                  after a new `keyward init` of your own, write the store key check that it printed"
             }
             Self::Metrics(_) => "this is a defect: report it",
+            Self::Listen(server::ServerError::Tls(_)) => {
+                "mend the files of [listen.tls]: certificate, key (mode 0600) and trust bundle, each in PEM"
+            }
             Self::Listen(_) => "stop what listens there, or correct [listen]",
         }
     }
@@ -137,7 +146,9 @@ impl App {
         let lock = disk.lock_exclusive(&config.state.lock())?;
         CutShort::check(&config.state)?;
         let policy = Policy::load(&policy_settings(&config)?)?;
+        let separation = super::custody::separation(&config)?;
         let authenticator = Authenticator::new(&config.identity)?;
+        let providers = authenticator.providers();
         let (log, opened) = Log::open(&config.audit, clock.clone(), &disk, audit::Limits::default())?;
         let pinned = pinned(&log, &opened)?;
         let metrics = Arc::new(Metrics::new(server::RESULTS, &Build { version: env!("CARGO_PKG_VERSION") })?);
@@ -150,8 +161,10 @@ impl App {
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
+        let custody = custody_settings(&config, separation, &policy);
         let policies = policy_source(&config);
-        let parts = Parts { authenticator, policy, policies, keyrings: keyrings.clone(), log: log.clone(), revocation };
+        let (kept, log_kept) = (keyrings.clone(), log.clone());
+        let parts = Parts { authenticator, policy, policies, keyrings: kept, log: log_kept, revocation, custody };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
@@ -171,6 +184,9 @@ impl App {
         };
         let server = listen(&config, deps, &service, &keyrings).await?;
         let mut jobs = JoinSet::new();
+        let warden =
+            Warden { service: service.clone(), board: board.clone(), clock: clock.clone(), metrics: metrics.clone() };
+        warden.begin(&mut jobs, server.tls(), providers);
         let watched = Watched {
             board: board.clone(),
             keks,

@@ -56,8 +56,26 @@ events! {
     CacheHealthy = "cache.healthy", Control;
     CacheDegraded = "cache.degraded", Control;
     CacheExpired = "cache.expired", Control;
+    CustodyFounded = "custody.founded", Control;
+    CustodianEnrolled = "custodian.enrolled", Control;
+    CustodianRemoved = "custodian.removed", Control;
+    CustodianRecertified = "custodian.recertified", Control;
+    CustodianRevoked = "custodian.revoked", Control;
+    CeremonyRead = "ceremony.read", Data;
+    CeremonyProposed = "ceremony.proposed", Control;
+    CeremonyDecided = "ceremony.decided", Control;
+    CeremonyExecuted = "ceremony.executed", Control;
+    SettingsApproved = "settings.approved", Control;
+    KekApproved = "kek.approved", Control;
+    GrantGiven = "grant.given", Control;
+    GrantBroken = "grant.break_glass", Control;
+    GrantEnded = "grant.ended", Control;
+    GrantReviewed = "grant.reviewed", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
+    TlsReloaded = "tls.reloaded", Control;
+    TlsRefused = "tls.refused", Control;
+    JwtKeysChanged = "jwt.keys_changed", Control;
     StoreFounded = "store.founded", Control;
     StoreUnreachable = "store.unreachable", Control;
     StoreRecovered = "store.recovered", Control;
@@ -109,22 +127,35 @@ impl Share {
 /// The names that a record's facts may have (LOG-10), sorted.
 pub const FACTS: &[&str] = &[
     "abandoned_head",
+    "action",
     "authority",
     "backup_digest",
     "backup_head",
     "binary_digest",
+    "bundle_expires",
+    "caller_exe",
+    "caller_gid",
+    "caller_spiffe",
     "canaries",
+    "ceremony",
+    "certificate_expires",
     "checkpoint_cut",
     "config_digest",
     "context_keys",
+    "decision",
     "destroy_at",
     "durability",
     "duration_ms",
     "environment",
     "error",
     "failed",
+    "fingerprint",
     "from_state",
     "generation",
+    "grant_kind",
+    "identity_error",
+    "jwt_keys",
+    "jwt_provider",
     "kek",
     "kek_attributes",
     "kek_certificate",
@@ -156,6 +187,7 @@ pub const FACTS: &[&str] = &[
     "module_digest",
     "moved",
     "moved_to",
+    "not_after",
     "offline_seconds",
     "old_origin",
     "old_records",
@@ -164,9 +196,12 @@ pub const FACTS: &[&str] = &[
     "os_user",
     "partition",
     "partitions",
+    "people",
+    "person",
     "policy_digest",
     "policy_files",
     "program_version",
+    "proposal",
     "range",
     "records",
     "remaining",
@@ -174,8 +209,11 @@ pub const FACTS: &[&str] = &[
     "retired_version",
     "revocation_seconds",
     "rewrapped",
+    "roster",
     "sealed_digest",
     "self_test",
+    "separation",
+    "settings",
     "sidecars_behind",
     "signal",
     "signed_off_by",
@@ -185,6 +223,9 @@ pub const FACTS: &[&str] = &[
     "store_key_check",
     "subject_key",
     "suite",
+    "ticket",
+    "tier",
+    "tls_detail",
     "to_state",
     "to_version",
     "torn_bytes",
@@ -194,7 +235,9 @@ pub const FACTS: &[&str] = &[
     "unchanged",
     "unescrowed",
     "uptime_seconds",
+    "verdict",
     "volume",
+    "why",
 ];
 
 #[cfg(test)]

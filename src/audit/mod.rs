@@ -9,6 +9,7 @@ mod keeper;
 mod log;
 mod note;
 mod open;
+mod proof;
 mod queue;
 mod read;
 mod receipt;
@@ -31,6 +32,7 @@ pub use log::{Health, Log, State};
 pub use note::{Checkpoint, NoteError, Origin, VerifierKey};
 pub use open::{Founding, Limits, OpenError, Opened};
 pub use queue::QUEUE;
+pub use proof::{ProofError, Proofs, climb};
 pub use read::ReadError;
 pub use receipt::{IntentReceipt, Recorded};
 pub use recover::{Dangling, Recovered};
@@ -77,7 +79,9 @@ pub enum Actor {
 pub enum Source {
     DataSocket,
     DataTcp,
+    DataTls,
     ControlSocket,
+    ControlTls,
     Internal,
 }
 

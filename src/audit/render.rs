@@ -259,12 +259,15 @@ impl Text {
             Actor::Principal { name, kind, proof } => {
                 self.text(kind_name(*kind))?;
                 self.word("name", name.as_str())?;
+                self.word("proof", proof.code())?;
                 match proof {
-                    Proof::Peer { uid } => {
-                        self.word("proof", "peer")?;
-                        self.number("uid", u64::from(*uid));
+                    Proof::Peer { uid } => self.number("uid", u64::from(*uid)),
+                    Proof::Token => {}
+                    Proof::Mtls { spiffe } => self.word("spiffe", spiffe.as_str())?,
+                    Proof::Jwt { who } => {
+                        self.word("provider", who.provider.as_str())?;
+                        self.word("subject", &who.subject)?;
                     }
-                    Proof::Token => self.word("proof", "token")?,
                 }
             }
             Actor::Unknown => self.text("unknown")?,
@@ -404,7 +407,9 @@ impl Source {
         match self {
             Self::DataSocket => "data-socket",
             Self::DataTcp => "data-tcp",
+            Self::DataTls => "data-tls",
             Self::ControlSocket => "control-socket",
+            Self::ControlTls => "control-tls",
             Self::Internal => "internal",
         }
     }

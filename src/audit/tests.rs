@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::*;
 use crate::clock::{Clock, Deadline, ManualClock, Mono, Wall};
 use crate::durable::Disk;
+use crate::identity::JwtSubject;
 use crate::names::StoreId;
 
 const NEVER: Deadline = Deadline(Mono(u64::MAX));
@@ -111,10 +112,17 @@ async fn every_kind_of_record_fits_the_shipped_schema() {
     let _receipt = log.append(closing, (), NEVER).await.unwrap();
     let many = Record { subjects: (0..2500u16).map(subject).collect(), ..full() };
     let _receipt = log.append(many, (), NEVER).await.unwrap();
-    for actor in [Actor::Unknown, Actor::Sidecar, token()] {
+    for actor in [Actor::Unknown, Actor::Sidecar, token(), workload(), by_jwt()] {
         let _receipt = log.append(Record { actor, ..full() }, (), NEVER).await.unwrap();
     }
-    for source in [Source::DataSocket, Source::DataTcp, Source::ControlSocket, Source::Internal] {
+    for source in [
+        Source::DataSocket,
+        Source::DataTcp,
+        Source::DataTls,
+        Source::ControlSocket,
+        Source::ControlTls,
+        Source::Internal,
+    ] {
         let _receipt = log.append(Record { source, ..full() }, (), NEVER).await.unwrap();
     }
     summarised(&log, &clock).await;
@@ -126,6 +134,8 @@ async fn every_kind_of_record_fits_the_shipped_schema() {
             panic!("{error}: {text}");
         }
         assert_eq!(serde_json::to_string(&value).unwrap(), text, "sorted and without spaces");
+        let index = value["index"].as_u64().unwrap();
+        assert!(view::read(text.as_bytes(), index).is_ok(), "what is written is read again: {text}");
         let mut other = value;
         other["free_text"] = "anything".into();
         assert!(!validator.is_valid(&other), "an unknown field is refused");
@@ -140,6 +150,17 @@ fn subject(n: u16) -> [u8; 16] {
 
 fn token() -> Actor {
     Actor::Principal { name: "batch".parse().unwrap(), kind: PrincipalKind::Auditor, proof: Proof::Token }
+}
+
+fn workload() -> Actor {
+    let proof = Proof::Mtls { spiffe: "spiffe://example.org/ns/a/sa/b".parse().unwrap() };
+    Actor::Principal { name: "batch".parse().unwrap(), kind: PrincipalKind::Service, proof }
+}
+
+/// Its subject holds what JSON escapes.
+fn by_jwt() -> Actor {
+    let who = JwtSubject { provider: "cluster".parse().unwrap(), subject: "a \"b\" \\ c".into() };
+    Actor::Principal { name: "ada".parse().unwrap(), kind: PrincipalKind::Custodian, proof: Proof::Jwt { who } }
 }
 
 async fn summarised(log: &Log, clock: &ManualClock) {

@@ -11,7 +11,7 @@ pub fn leaf(record: &[u8]) -> Hash {
     sha256(&[&[0], record])
 }
 
-fn node(left: &Hash, right: &Hash) -> Hash {
+pub(super) fn node(left: &Hash, right: &Hash) -> Hash {
     sha256(&[&[1], left, right])
 }
 

@@ -52,6 +52,11 @@ pub(super) struct ActorView<'a> {
     kind: &'a str,
     name: Option<&'a str>,
     proof: Option<&'a str>,
+    provider: Option<&'a str>,
+    spiffe: Option<&'a str>,
+    /// It may hold what JSON escapes.
+    #[serde(borrow)]
+    subject: Option<std::borrow::Cow<'a, str>>,
     uid: Option<u32>,
 }
 
@@ -121,7 +126,10 @@ impl View<'_> {
             (OUTCOMES.iter().any(|outcome| outcome.name() == self.outcome), "the outcome is unknown"),
             (self.part.is_some() == self.parts.is_some(), "part and parts stand together"),
             (
-                matches!(self.source, "data-socket" | "data-tcp" | "control-socket" | "internal"),
+                matches!(
+                    self.source,
+                    "data-socket" | "data-tcp" | "data-tls" | "control-socket" | "control-tls" | "internal"
+                ),
                 "the source is unknown",
             ),
             (digests.iter().flatten().all(|text| is_hex(text, 64)), "a digest is not 64 hexadecimal digits"),
@@ -147,12 +155,26 @@ impl View<'_> {
 impl ActorView<'_> {
     fn is_fine(&self) -> bool {
         match self.kind {
-            "unknown" | "sidecar" => self.name.is_none() && self.proof.is_none() && self.uid.is_none(),
+            "unknown" | "sidecar" => self.name.is_none() && self.proof.is_none() && self.says() == [false; 4],
             "service" | "custodian" | "auditor" | "operator" => {
-                self.name.is_some() && matches!((self.proof, self.uid), (Some("peer"), Some(_)) | (Some("token"), None))
+                self.name.is_some()
+                    && matches!(
+                        (self.proof, self.says()),
+                        (Some("peer"), [true, false, false, false])
+                            | (Some("token"), [false, false, false, false])
+                            | (Some("mtls"), [false, true, false, false])
+                            | (Some("jwt"), [false, false, true, true])
+                    )
             }
             _ => false,
         }
+    }
+}
+
+impl ActorView<'_> {
+    /// Which of uid, spiffe, provider and subject stand there.
+    fn says(&self) -> [bool; 4] {
+        [self.uid.is_some(), self.spiffe.is_some(), self.provider.is_some(), self.subject.is_some()]
     }
 }
 

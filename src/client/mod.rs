@@ -1,7 +1,9 @@
-//! How does keyward talk to a running keyward? HTTP over its Unix sockets, after a look at who is listening there.
+//! How does keyward talk to a running keyward? HTTP over its Unix sockets, after a look at who is listening there. And how
+//! does it read a small public document from a web server: see [`fetch`].
 //! This module never follows a redirect, never retries what may have begun, and never keeps a body unwiped.
 
 mod body;
+mod fetch;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use tokio::sync::Mutex;
 
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
+
+pub use fetch::{FetchError, FetchUrl, Trust, UrlError, fetch};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -156,13 +160,23 @@ impl Client {
         let stream = UnixStream::connect(&self.path).await.map_err(|source| self.unreachable(source))?;
         let wrong = |source| ClientError::Connect { path: self.path.clone(), source };
         let found = stream.peer_cred().map_err(wrong)?.uid();
-        if found != self.server && found != 0 {
+        if found != self.server && found != 0 && !self.is_keeper(found) {
             return Err(ClientError::WrongServer { path: self.path.clone(), found, expected: self.server });
         }
         let (sender, connection) = handshake(TokioIo::new(stream)).await?;
         // It ends with the sender; what goes wrong on it, the request hears too.
         tokio::spawn(async move { drop(connection.await) });
         Ok(sender)
+    }
+
+    /// Whether the socket and its directory say that this user serves here: nobody else can put a socket there. Custodians
+    /// and operators have accounts of their own, and whoever chose the path chose whom to believe.
+    fn is_keeper(&self, uid: u32) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let socket = std::fs::symlink_metadata(&self.path).is_ok_and(|socket| socket.uid() == uid);
+        let directory = self.path.parent().and_then(|parent| std::fs::metadata(parent).ok());
+        let kept = |found: std::fs::Metadata| (found.uid() == uid || found.uid() == 0) && found.mode() & 0o022 == 0;
+        socket && directory.is_some_and(kept)
     }
 
     fn unreachable(&self, source: io::Error) -> ClientError {

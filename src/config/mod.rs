@@ -1,6 +1,9 @@
 //! What does the operator want? `keyward.toml` as typed (`raw`) becomes a Config as meant, or all its problems at once.
 //! This module never creates anything and never starts weaker than it was told.
 
+mod callers;
+mod custody;
+mod jwt;
 mod keks;
 mod lifetimes;
 mod parse;
@@ -8,6 +11,7 @@ mod problems;
 mod raw;
 mod sections;
 mod store;
+mod tls;
 mod transit;
 mod units;
 
@@ -40,6 +44,8 @@ pub struct Config {
     pub store_key_check: Option<[u8; 16]>,
     /// Where policies are, and what they may look at.
     pub policy: PolicyFiles,
+    /// Custodians.
+    pub custody: CustodyFiles,
     /// Who may call.
     pub identity: identity::Settings,
     /// Lifetimes and bounds of unwrapped keys.
@@ -120,6 +126,17 @@ impl StateDir {
     pub fn latches(&self) -> PathBuf {
         self.0.join("kek")
     }
+}
+
+/// What custody rests on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CustodyFiles {
+    /// Who is who, and how many are enough.
+    pub separation: Option<PathBuf>,
+    /// There while the machine's clock is synchronised.
+    pub clock_check: Option<PathBuf>,
+    /// Whether the clock can be moved forward by hand.
+    pub rehearsal_clock: bool,
 }
 
 /// The policy directory as configured; `read` loads the texts.

@@ -17,7 +17,9 @@ pub struct RawConfig {
     pub keyring: RawKeyring,
     pub store: RawStore,
     pub policy: RawPolicy,
+    pub custody: RawCustody,
     pub principal: Vec<RawPrincipal>,
+    pub jwt: BTreeMap<String, RawJwt>,
     pub cache: RawCache,
     pub rotation: RawRotation,
     pub audit: RawAudit,
@@ -33,7 +35,30 @@ pub struct RawListen {
     pub data_mode: Option<String>,
     pub tcp: Option<String>,
     pub control: Option<String>,
+    pub control_mode: Option<String>,
     pub health: Option<String>,
+    pub tls: Option<RawTls>,
+}
+
+/// `[listen.tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawTls {
+    pub data: Option<String>,
+    pub control: Option<String>,
+    pub certificate: Option<String>,
+    pub key: Option<String>,
+    pub trust_bundle: Option<String>,
+    pub trust_domain: Option<String>,
+}
+
+/// `[custody]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawCustody {
+    pub separation: Option<String>,
+    pub clock_check: Option<String>,
+    pub clock: Option<String>,
 }
 
 /// `[limits]`
@@ -125,6 +150,32 @@ pub struct RawPrincipal {
     pub kind: Option<String>,
     pub uids: Vec<i64>,
     pub token_sha256: Vec<String>,
+    pub spiffe: Vec<String>,
+    pub jwt: Vec<RawSubject>,
+}
+
+/// A subject of a token in `[[principal]]`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSubject {
+    pub provider: Option<String>,
+    pub subject: Option<String>,
+}
+
+/// `[jwt.NAME]`: one issuer of tokens.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawJwt {
+    pub issuer: Option<String>,
+    pub audience: Vec<String>,
+    pub algorithms: Vec<String>,
+    pub jwks_file: Option<String>,
+    pub jwks_url: Option<String>,
+    pub ca_file: Option<String>,
+    pub token_file: Option<String>,
+    pub refresh: Option<String>,
+    pub stale_for: Option<String>,
+    pub clock_skew: Option<String>,
 }
 
 /// `[cache]`

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::keyring::Environment;
-use crate::{audit, identity, secret, server, telemetry};
+use crate::{audit, secret, server, telemetry};
 
 use super::problems::Found;
-use super::raw::{RawAudit, RawConfig, RawListen, RawPrincipal};
+use super::raw::{RawAudit, RawConfig, RawListen};
 use super::units;
-use super::{Config, PolicyFiles, SCHEMA, StateDir, keks, lifetimes, store};
+use super::{Config, PolicyFiles, SCHEMA, StateDir, callers, custody, keks, lifetimes, store, tls};
 
 pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Found) -> Option<Config> {
     schema(raw.schema, found);
@@ -19,7 +19,8 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let state = state.map(|dir| StateDir(absolute("state_dir", dir, found)));
     let server = listeners(raw, environment, found);
     let policy = policy(raw, found);
-    let identity = principals(&raw.principal, environment, found);
+    let custody = custody::custody(raw, environment, found);
+    let identity = callers::callers(raw, environment, found);
     let rotation = lifetimes::rotation(&raw.rotation, found);
     let keyring = lifetimes::cache(&raw.cache, environment, rotation.as_ref(), found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
@@ -40,6 +41,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         store: store?,
         store_key_check: store_key_check?,
         policy: policy?,
+        custody: custody?,
         identity: identity?,
         keyring: keyring?,
         rotation: rotation?,
@@ -103,18 +105,22 @@ pub(super) fn count<T: TryFrom<i64>>(path: &str, given: Option<i64>, default: T,
 }
 
 fn listeners(raw: &RawConfig, environment: Option<Environment>, found: &mut Found) -> Option<server::Settings> {
-    let RawListen { data, data_mode, tcp, control, health } = &raw.listen;
+    let RawListen { data, data_mode, tcp, control, control_mode, health, tls } = &raw.listen;
     let data = found.need("listen.data", data.as_ref(), "name the application's socket");
     let control = found.need("listen.control", control.as_ref(), "name the operators' socket");
     let data = data.map(|path| absolute("listen.data", path, found));
     let control = control.map(|path| absolute("listen.control", path, found));
     let mode = data_mode.as_deref().unwrap_or("0660");
     let mode = found.check("listen.data_mode", units::mode(mode), "write an octal mode, as in \"0660\"");
+    let control_mode = control_mode.as_deref().unwrap_or("0600");
+    let control_mode =
+        found.check("listen.control_mode", units::mode(control_mode), "write an octal mode, as in \"0660\"");
     let tcp = loopback("listen.tcp", tcp.as_deref(), found);
     let health = loopback("listen.health", health.as_deref(), found);
     if tcp.flatten().is_some() && environment == Some(Environment::Production) {
-        found.add("listen.tcp", "plain TCP is for development", "use the Unix socket in production");
+        found.add("listen.tcp", "plain TCP is for development", "use the Unix socket in production, or [listen.tls]");
     }
+    let tls = tls.as_ref().map(|tls| tls::tls(tls, found));
     let concurrent = count("limits.concurrent_requests", raw.limits.concurrent_requests, 256, found);
     let timeout = time("limits.request_timeout", raw.limits.request_timeout.as_deref(), REQUEST, found);
     Some(server::Settings {
@@ -122,6 +128,11 @@ fn listeners(raw: &RawConfig, environment: Option<Environment>, found: &mut Foun
         data_socket_mode: mode?,
         data_tcp: tcp?,
         control_socket: control?,
+        control_socket_mode: control_mode?,
+        tls: match tls {
+            Some(tls) => Some(tls?),
+            None => None,
+        },
         health: health?,
         limits: server::Limits { concurrency: concurrent?, request_timeout: timeout?, ..server::Limits::default() },
     })
@@ -145,57 +156,6 @@ fn policy(raw: &RawConfig, found: &mut Found) -> Option<PolicyFiles> {
     let dir = found.need("policy.dir", raw.policy.dir.as_ref(), "name the directory of the *.cedar files")?;
     let dir = absolute("policy.dir", dir, found);
     Some(PolicyFiles { dir, context_keys: raw.policy.context_keys.clone() })
-}
-
-fn principals(raw: &[RawPrincipal], environment: Option<Environment>, found: &mut Found) -> Option<identity::Settings> {
-    if raw.is_empty() {
-        found.add("principal", "nobody may call", "add a [[principal]] for the application");
-    }
-    let mut principals = Vec::with_capacity(raw.len());
-    for (index, one) in raw.iter().enumerate() {
-        principals.extend(principal(&format!("principal[{index}]"), one, found));
-    }
-    if environment == Some(Environment::Production) {
-        one_account_one_side(&principals, found);
-    }
-    let settings = identity::Settings { principals };
-    found.check("principal", identity::Authenticator::new(&settings), "give each uid and token to one principal")?;
-    Some(settings)
-}
-
-/// Whoever operates keyward in production is not the application: an account that is both could open what it keeps.
-fn one_account_one_side(principals: &[identity::KnownPrincipal], found: &mut Found) {
-    let is_service = |known: &&identity::KnownPrincipal| identity::Door::of(known.kind) == identity::Door::Data;
-    let (services, people): (Vec<_>, Vec<_>) = principals.iter().partition(is_service);
-    for (service, person) in services.iter().flat_map(|service| people.iter().map(move |person| (service, person))) {
-        if let Some(uid) = service.uids.iter().find(|uid| person.uids.contains(uid)) {
-            let message =
-                format!("uid {uid} is both the service {} and the {} {}", service.name, person.kind, person.name);
-            found.add("principal", message, "run the application and the operators under accounts of their own");
-        }
-    }
-}
-
-fn principal(path: &str, raw: &RawPrincipal, found: &mut Found) -> Option<identity::KnownPrincipal> {
-    const KINDS: &str = "write kind = \"service\", \"operator\", \"auditor\" or \"custodian\"";
-    let name = found.need(&format!("{path}.name"), raw.name.as_ref(), "name the principal as the policies do");
-    let name = name.and_then(|name| found.check(&format!("{path}.name"), name.parse(), ""));
-    let kind = found.need(&format!("{path}.kind"), raw.kind.as_ref(), KINDS);
-    let kind = kind.and_then(|kind| found.check(&format!("{path}.kind"), kind.parse(), KINDS));
-    let mut uids = Vec::new();
-    for uid in &raw.uids {
-        uids.extend(found.check(&format!("{path}.uids"), u32::try_from(*uid), "a uid is a number from 0"));
-    }
-    let mut token_sha256 = Vec::new();
-    for hash in &raw.token_sha256 {
-        let mut bytes = [0; 32];
-        let decoded = hex::decode_to_slice(hash, &mut bytes).map(|()| bytes);
-        token_sha256.extend(found.check(&format!("{path}.token_sha256"), decoded, "64 hexadecimal digits"));
-    }
-    if raw.uids.is_empty() && raw.token_sha256.is_empty() {
-        found.add(path, "cannot prove who it is", "give it uids or token_sha256");
-    }
-    Some(identity::KnownPrincipal { name: name?, kind: kind?, uids, token_sha256 })
 }
 
 #[expect(clippy::option_option, reason = "None is a problem, Some(None) is a store key that is not pinned")]

@@ -2,6 +2,7 @@
 //! This module never decides who may.
 
 pub mod custody;
+pub mod guarded;
 
 use crate::keyring::life::{MAX_WAIT_DAYS, MIN_WAIT_DAYS, Reason, Step, Trigger};
 use crate::keyring::{Change, Escrow, KeyLimits, LookupVersion, LookupView, Suite};

@@ -2,14 +2,22 @@
 //! This module never decides what a principal may do.
 
 mod authenticator;
+pub mod jwt;
 mod origin;
 mod principal;
+mod spiffe;
 pub mod sshsig;
+mod svid;
 pub mod token;
 
+use std::sync::Arc;
+
 pub use authenticator::{Authenticator, SettingsError};
+pub use jwt::{JwtError, JwtSubject};
 pub use origin::origin_allowed;
 pub use principal::{Principal, PrincipalKind, Proof, UnknownKind};
+pub use spiffe::{SpiffeError, SpiffeId, TrustDomain};
+pub use svid::{Svid, SvidError, expiry};
 
 use crate::names::PrincipalName;
 use crate::secret::SecretBytes;
@@ -22,9 +30,22 @@ pub enum Credentials {
         uid: u32,
         /// Effective group.
         gid: u32,
+        /// The program that ran in the process when it connected, if it could be read: a note for the record. Anybody can
+        /// run any program, so it never proves anything.
+        exe: Option<Arc<str>>,
     },
-    /// A bearer token over loopback TCP.
+    /// A bearer token over loopback TCP: one of ours, or a JSON Web Token.
     Bearer(SecretBytes),
+    /// A certificate whose chain and key the TLS handshake has verified. A bearer token beside it says more exactly who
+    /// is calling, and counts alone.
+    Certificate {
+        /// What it says.
+        svid: Svid,
+        /// The token, if one was sent.
+        bearer: Option<SecretBytes>,
+    },
+    /// A TLS handshake that came to nothing, and the code for why.
+    Untrusted(&'static str),
     /// Nothing was offered.
     None,
 }
@@ -55,9 +76,30 @@ pub enum IdentityError {
     /// Nothing was offered where something is needed.
     #[error("no credentials were offered")]
     Missing,
-    /// The uid or token belongs to nobody.
+    /// The uid, token, certificate or subject belongs to nobody.
     #[error("the credentials belong to nobody")]
     Unknown,
+    /// The certificate has ended since the connection began.
+    #[error("the certificate has expired")]
+    CertificateExpired,
+    /// The TLS handshake failed.
+    #[error("the TLS handshake failed: {0}")]
+    Untrusted(&'static str),
+    /// A JSON Web Token proves nobody.
+    #[error(transparent)]
+    Jwt(#[from] JwtError),
+}
+
+impl IdentityError {
+    /// What the record says of it beyond `unauthenticated`; None where there is nothing to say.
+    pub const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Missing | Self::Unknown => None,
+            Self::CertificateExpired => Some("certificate_expired"),
+            Self::Untrusted(code) => Some(code),
+            Self::Jwt(error) => Some(error.code()),
+        }
+    }
 }
 
 /// One configured principal.
@@ -71,6 +113,10 @@ pub struct KnownPrincipal {
     pub uids: Vec<u32>,
     /// SHA-256 of its bearer tokens, two at most (old and new).
     pub token_sha256: Vec<[u8; 32]>,
+    /// The SPIFFE ids of its certificates.
+    pub spiffe: Vec<SpiffeId>,
+    /// Its subjects in tokens of issuers.
+    pub jwt: Vec<JwtSubject>,
 }
 
 /// The part's settings.
@@ -78,6 +124,8 @@ pub struct KnownPrincipal {
 pub struct Settings {
     /// Everybody who may be recognised; at one door a uid or token belongs to one principal.
     pub principals: Vec<KnownPrincipal>,
+    /// The issuers of JSON Web Tokens.
+    pub jwt: Vec<jwt::ProviderSettings>,
 }
 
 #[cfg(test)]

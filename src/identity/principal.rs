@@ -5,6 +5,9 @@ use std::str::FromStr;
 
 use crate::names::PrincipalName;
 
+use super::jwt::JwtSubject;
+use super::spiffe::SpiffeId;
+
 /// What kind of actor a principal is; people and services never share one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PrincipalKind {
@@ -62,14 +65,29 @@ pub enum Proof {
     },
     /// A bearer token whose SHA-256 is configured.
     Token,
+    /// A certificate of a workload, proven in a TLS handshake.
+    Mtls {
+        /// The id that matched.
+        spiffe: SpiffeId,
+    },
+    /// A JSON Web Token of a configured issuer.
+    Jwt {
+        /// The provider and the subject that matched.
+        who: JwtSubject,
+    },
 }
 
 impl Proof {
+    /// Every name.
+    pub const CODES: &[&str] = &["peer", "token", "mtls", "jwt"];
+
     /// The name in policies (`context.proof`) and in records.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Peer { .. } => "peer",
             Self::Token => "token",
+            Self::Mtls { .. } => "mtls",
+            Self::Jwt { .. } => "jwt",
         }
     }
 }

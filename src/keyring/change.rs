@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::directory::Intent;
+use super::documents;
 use super::draft::{Draft, Drafted, NewKey, RingDraft};
 use super::follow::{Loaded, Open};
 use super::life::{By, Cause, Facts, KeyState, Now, Reason, Step};
@@ -71,8 +72,8 @@ impl Order {
     /// custodians' genesis changes nothing.
     pub(super) fn holds(&self, open: &Open) -> Result<(), ApplyError> {
         match self.kind {
-            Kind::Founding if open.in_custody() => Err(ApplyError::NotCovered),
-            Kind::Alone if !open.in_custody() || !self.change.is_safe() => Err(ApplyError::NotCovered),
+            Kind::Founding if open.in_custody() => Err(ApplyError::NeedsQuorum),
+            Kind::Alone if !open.in_custody() || !self.change.is_safe() => Err(ApplyError::NeedsQuorum),
             _ => Ok(()),
         }
     }
@@ -343,6 +344,7 @@ impl Inner {
     ) -> Result<Drafted, CommitError> {
         let failed = |error: ApplyError| CommitError::Other(error);
         let first = first_uses(open, &draft).map_err(failed)?;
+        admitted(open, &first).map_err(failed)?;
         let draft = self.with_first_uses(open, draft, first).await.map_err(failed)?;
         let drafted = draft.seal(&open.system.rows, head);
         let mut drafted = drafted.map_err(|error| failed(ApplyError::Unavailable(error.to_string())))?;
@@ -374,6 +376,22 @@ fn first_uses(open: &Open, draft: &Draft) -> Result<Vec<Wrap>, ApplyError> {
         }
     }
     Ok(first)
+}
+
+/// Where custodians are, a version of a key-encryption key wraps nothing before they have admitted it: whoever can log in to
+/// a token makes a key there, and not one that this store trusts.
+fn admitted(open: &Open, first: &[Wrap]) -> Result<(), ApplyError> {
+    if !open.in_custody() {
+        return Ok(());
+    }
+    let unknown = |wrap: &&Wrap| open.directory().known(&documents::kek_name(&wrap.kek, wrap.kek_version)).is_none();
+    first.iter().find(unknown).map_or(Ok(()), |wrap| {
+        let (kek, version) = (&wrap.kek, wrap.kek_version);
+        Err(ApplyError::Unavailable(format!(
+            "the custodians have not admitted version {version} of {kek}: `keyward ceremony propose kek.rotate --set \
+             kek={kek} --set to_version={version}`"
+        )))
+    })
 }
 
 /// Without the counts nobody can say whether a key is still in use.

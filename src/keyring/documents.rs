@@ -18,6 +18,7 @@ use super::race::{Manner, Race};
 use super::{ApplyError, Inner, Keyrings, SYSTEM, StoreHead, UnlockError};
 use crate::audit::IntentReceipt;
 use crate::clock::{Deadline, Wall};
+use crate::crypto;
 use crate::names::RESERVED_PREFIX;
 use crate::policy::{Action, Authority, Permit, Spends};
 
@@ -169,6 +170,11 @@ pub fn roster_name(generation: u64) -> String {
     format!("{ROSTERS}{generation:08}")
 }
 
+/// The name of the document that admits a version of a key-encryption key.
+pub fn kek_name(kek: &crate::names::KekName, version: u32) -> String {
+    format!("{KEKS}{kek}/{version}")
+}
+
 fn first_roster() -> String {
     roster_name(1)
 }
@@ -275,4 +281,15 @@ fn empty(at: Wall) -> HeadBody {
         used: BTreeMap::new(),
         wrapping: Vec::new(),
     }
+}
+
+/// SHA-256 over texts, for whoever names a document or a keyring by its digest.
+pub fn digest(parts: &[&str]) -> [u8; 32] {
+    let parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
+    crypto::sha256(&parts)
+}
+
+/// Random bytes, for the nonce and id of what is proposed.
+pub fn random(out: &mut [u8]) -> Result<(), UnlockError> {
+    crypto::random(out).map_err(|_| UnlockError::Unavailable("no randomness".to_owned()))
 }

@@ -13,6 +13,9 @@ pub enum ApplyError {
     /// The authority does not cover the change.
     #[error("the authority does not cover this change")]
     NotCovered,
+    /// Custodians are there, and this is nothing that one person does.
+    #[error("custodians decide about this: propose it to them")]
+    NeedsQuorum,
     /// There is no such keyring, or no such version in it.
     #[error("{0}")]
     Unknown(String),

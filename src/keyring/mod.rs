@@ -433,6 +433,12 @@ impl Keyrings {
         self.inner.opened().ok().map(|open| open.in_custody())
     }
 
+    /// How many keyrings there are.
+    pub fn count(&self) -> Result<usize, UnlockError> {
+        let open = self.inner.opened()?;
+        Ok(open.directory().names().filter(|name| documents::is_keyring(name)).count())
+    }
+
     /// The time by which waits of custodians are counted; None until admitted.
     pub fn time(&self) -> Option<Time> {
         let now = self.inner.now(&*self.inner.opened().ok()?);

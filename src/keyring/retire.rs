@@ -46,7 +46,7 @@ impl Keyrings {
         let (kind, spends) = (Kind::of(authority), authority.spends().cloned());
         let work = async move {
             if kind != Kind::Other && inner.opened_to_change()?.in_custody() {
-                return Err(ApplyError::NotCovered);
+                return Err(ApplyError::NeedsQuorum);
             }
             retire(&inner, intent.index(), (kek, version), spends).await
         };

@@ -134,6 +134,10 @@ pub struct VerifiedDecision {
 }
 
 impl VerifiedDecision {
+    const fn mint(decision: Decision, fingerprint: String, since: Wall, presence: Presence) -> Self {
+        Self { decision, fingerprint, since, presence }
+    }
+
     /// What was decided.
     pub const fn decision(&self) -> &Decision {
         &self.decision
@@ -280,7 +284,7 @@ pub fn verify(desk: &Desk<'_>, text: &str, armoured: &str, now: Wall) -> Result<
     let fingerprint = signature.key().fingerprint();
     present(&fingerprint, presence, (desk.last_counter)(&fingerprint))?;
     in_time(decision.expires_s, now)?;
-    Ok(VerifiedDecision { decision, fingerprint, since, presence })
+    Ok(VerifiedDecision::mint(decision, fingerprint, since, presence))
 }
 
 /// Whether everybody on a founding roster signed it, each with a key of their own that is on it.

@@ -54,6 +54,9 @@ pub(super) fn key(query: &Query<'_>, epoch: u64) -> Option<Key> {
     let (tag, uid) = match query.proof {
         Proof::Peer { uid } => (b'p', *uid),
         Proof::Token => (b't', 0),
+        // Policy sees the kind of a proof and whom it proves; which id or subject it was decides nothing.
+        Proof::Mtls { .. } => (b'm', 0),
+        Proof::Jwt { .. } => (b'j', 0),
     };
     let [a, b, c, d] = uid.to_be_bytes();
     let proof = [tag, a, b, c, d];

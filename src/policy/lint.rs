@@ -3,13 +3,12 @@
 use cedar_policy::Policy;
 use serde_json::Value;
 
-use crate::identity::PrincipalKind;
+use crate::identity::{PrincipalKind, Proof};
 use crate::names::{KeyringName, PrincipalName, Purpose, Tenant};
 
 use super::GrantKind;
 use super::documents::Home;
 use super::schema::kind_name;
-use super::table::proof;
 
 /// The problems of one policy, each with its place.
 pub(super) fn problems(policy: &Policy, home: &Home<'_>, principals: &[(PrincipalName, PrincipalKind)]) -> Vec<String> {
@@ -87,7 +86,7 @@ fn occurs(attribute: &str, code: &str) -> bool {
     match attribute {
         "purpose" => code.parse::<Purpose>().is_ok(),
         "grant" => code.parse::<GrantKind>().is_ok(),
-        _ => proof(Some(code)).is_ok(),
+        _ => Proof::CODES.contains(&code),
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use toml::value::{Datetime, Offset};
 
 use crate::clock::Wall;
-use crate::identity::{PrincipalKind, Proof};
+use crate::identity::{JwtSubject, PrincipalKind, Proof};
 use crate::names::{KeyringName, PrincipalName, Purpose};
 
 use super::judge::Query;
@@ -196,7 +196,9 @@ pub(super) fn proof(text: Option<&str>) -> Result<Proof, String> {
     match text {
         None | Some("peer") => Ok(Proof::Peer { uid: SOME_UID }),
         Some("token") => Ok(Proof::Token),
-        Some(other) => Err(format!("{other:?} is not a proof: peer or token")),
+        Some("mtls") => Ok(Proof::Mtls { spiffe: parsed("spiffe://example.org/some/workload")? }),
+        Some("jwt") => Ok(Proof::Jwt { who: JwtSubject { provider: parsed("some")?, subject: "somebody".into() } }),
+        Some(other) => Err(format!("{other:?} is not a proof: peer, token, mtls or jwt")),
     }
 }
 

@@ -6,9 +6,19 @@ use crate::identity::{Authenticator, Credentials, Door, KnownPrincipal};
 const NOON: Wall = Wall(1_780_315_200_000_000);
 
 fn principal(kind: PrincipalKind, name: &str) -> Principal {
-    let known = KnownPrincipal { name: name.parse().unwrap(), kind, uids: vec![7], token_sha256: vec![] };
-    let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
-    authenticator.authenticate(Door::of(kind), &Credentials::Peer { uid: 7, gid: 7 }).unwrap()
+    let known = KnownPrincipal {
+        name: name.parse().unwrap(),
+        kind,
+        uids: vec![7],
+        token_sha256: vec![],
+        spiffe: vec![],
+        jwt: vec![],
+    };
+    let authenticator =
+        Authenticator::new(&crate::identity::Settings { principals: vec![known], jwt: vec![] }).unwrap();
+    authenticator
+        .authenticate(Door::of(kind), &Credentials::Peer { uid: 7, gid: 7, exe: None }, crate::clock::Wall(0))
+        .unwrap()
 }
 
 fn settings(text: &str) -> Settings {
@@ -481,3 +491,13 @@ fn the_digest_changes_with_names_texts_and_keys_and_not_with_their_order() {
 }
 
 mod shipped;
+
+#[test]
+fn a_policy_may_name_every_proof_there_is() {
+    for proof in crate::identity::Proof::CODES {
+        let rule = format!(
+            "permit (principal, action == Action::\"open\", resource) when {{ context.proof == \"{proof}\" }};"
+        );
+        assert!(Policy::load(&settings(&rule)).is_ok(), "{proof}");
+    }
+}

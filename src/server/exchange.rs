@@ -29,12 +29,16 @@ pub(super) type Answers = Arc<dyn Fn(Call) -> BoxFuture<'static, Answer> + Send 
 /// Whether credentials are anybody's at a surface. In the product this is `Service::knows` and nothing else.
 pub(super) type Knows = Arc<dyn Fn(Surface, &Credentials) -> bool + Send + Sync>;
 
+/// What to wait for before credentials are nobody's for good. In the product this is `Service::learn` and nothing else.
+pub(super) type Learns = Arc<dyn Fn(&Credentials) -> Option<BoxFuture<'static, ()>> + Send + Sync>;
+
 /// What a listener needs to answer requests.
 pub(super) struct Desk {
     pub(super) surface: Surface,
     pub(super) routes: Routes,
     pub(super) answers: Answers,
     pub(super) knows: Knows,
+    pub(super) learns: Learns,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
     pub(super) fresh: FreshRequestId,
@@ -63,11 +67,11 @@ impl Desk {
         let started = self.clock.mono();
         let (parts, mut body) = request.into_parts();
         let limit = self.limits.request_timeout;
-        let head = Head::read(&parts, peer, &self.routes, started, limit, &*self.fresh);
+        let head = Head::read(&parts, &peer, &self.routes, started, limit, &*self.fresh);
         let mut held = Held::new();
-        let credentials = intake::credentials(&parts.headers, peer);
+        let credentials = intake::credentials(&parts.headers, &peer);
         // Whoever is nobody takes no room and no memory, and not a byte of the body is read.
-        let asked = if (self.knows)(self.surface, &credentials) || head.route().is_err() {
+        let asked = if self.known(&credentials, head.deadline).await || head.route().is_err() {
             self.operation(&head, &parts, &mut body, &mut held).await
         } else {
             Err(Code::Unauthenticated.into())
@@ -91,6 +95,27 @@ impl Desk {
         let operation = head.found.verb().name();
         tracing::debug!(request = %head.request, trace, operation, result, micros = took.as_micros(), "answered");
         respond(encoded, &head, held)
+    }
+
+    /// Records that somebody came who cannot be spoken with: a request like any other, but for its bytes.
+    pub(super) async fn turned_away(&self, why: &'static str) {
+        let deadline = Deadline(self.clock.mono().plus(REFUSAL_TIME));
+        let (credentials, operation) = (Credentials::Untrusted(why), Err(Code::Unauthenticated.into()));
+        let call = Call { surface: self.surface, credentials, request: (self.fresh)(), deadline, operation };
+        let (_answer, _held) = self.ask(call, Held::new()).await;
+    }
+
+    /// Whether credentials are somebody's, perhaps after a look at the keys of their issuer.
+    async fn known(&self, credentials: &Credentials, deadline: Deadline) -> bool {
+        if (self.knows)(self.surface, credentials) {
+            return true;
+        }
+        let Some(learnt) = (self.learns)(credentials) else { return false };
+        tokio::select! {
+            () = learnt => {}
+            () = self.clock.sleep_until(deadline.0) => {}
+        }
+        (self.knows)(self.surface, credentials)
     }
 
     /// What is asked; on the way the request takes its place and the memory of its body.
@@ -183,6 +208,7 @@ impl Desk {
             | Answer::Inventory { .. }
             | Answer::Stepped(..)
             | Answer::Following(_)
+            | Answer::Custody(_)
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
@@ -240,6 +266,7 @@ fn without_body(route: &Route, query: Option<&str>) -> Option<Result<Operation, 
         Route::ReadKeks => plain(Operation::ReadKeks),
         Route::ReadFollowing => wire::parse_sidecars_query(query),
         Route::ListKeyrings => wire::parse_list_query(query),
+        Route::Custody(path, name) => return wire::custody_without_body(*path, name, query),
         Route::ShowKeyring(name) => plain(Operation::ShowKeyring(name.clone())),
         _ => return None,
     })
@@ -265,6 +292,7 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         Route::RewrapPartitions(name) => wire::parse_rewrap_partitions(name.clone(), bytes).map(one),
         Route::ReloadPolicy => wire::parse_nothing(bytes).map(|()| one(Operation::ReloadPolicy)),
         Route::RetireKek(kek) => wire::parse_retire_kek(kek.clone(), bytes).map(one),
+        Route::Custody(path, name) => wire::parse_custody(*path, name, bytes).map(Operation::Custody).map(one),
         Route::ReadInventory
         | Route::ReadAudit
         | Route::ReadWraps

@@ -14,17 +14,20 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
-use crate::clock::SharedClock;
-use crate::identity::origin_allowed;
+use crate::clock::{Mono, SharedClock};
+use crate::identity::{Svid, origin_allowed};
 use crate::telemetry::Metrics;
 
 use super::exchange::Desk;
 use super::health::{self, Board};
 use super::intake::Peer;
 use super::socket::Socket;
+use super::tls::{self, Tls};
 use super::tracker::Tracker;
 
 /// How far the end has come.
@@ -46,6 +49,8 @@ pub(super) enum Listening {
         _file: Socket,
     },
     Tcp(TcpListener),
+    /// Mutual TLS.
+    Tls(TcpListener, Arc<Tls>),
 }
 
 /// The life of a listener's connections.
@@ -132,7 +137,7 @@ pub(super) async fn accept_health(listener: TcpListener, board: Arc<Board>, metr
                 let answer = if local { health::answer(&board, &metrics, &request) } else { health::foreign() };
                 std::future::ready(answer)
             };
-            serve(stream, life, Phase::Closed, answer).await;
+            serve(stream, life, Phase::Closed, Ends::never(), answer).await;
             drop(slot);
         });
     }
@@ -146,20 +151,102 @@ impl Listening {
             Self::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
                 let found = stream.peer_cred()?;
-                let peer = Peer::Unix { uid: found.uid(), gid: found.gid() };
-                Ok(Box::pin(talk(stream, peer, desk, life)))
+                let exe = found.pid().and_then(executable);
+                let peer = Peer::Unix { uid: found.uid(), gid: found.gid(), exe };
+                Ok(Box::pin(talk(stream, peer, Ends::never(), desk, life)))
             }
             Self::Tcp(listener) => {
                 let (stream, _) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 let peer = Peer::Tcp { listen: listener.local_addr()? };
-                Ok(Box::pin(talk(stream, peer, desk, life)))
+                Ok(Box::pin(talk(stream, peer, Ends::never(), desk, life)))
+            }
+            Self::Tls(listener, tls) => {
+                let (stream, _) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok(Box::pin(secured(stream, Arc::clone(tls), desk, life)))
             }
         }
     }
 }
 
-async fn talk<I>(stream: I, peer: Peer, desk: Arc<Desk>, life: Life)
+/// The program that runs in a process: for the record, and only if it can be read and written down. The kernel shows it to
+/// its own user and to root.
+fn executable(pid: i32) -> Option<Arc<str>> {
+    let path = std::fs::read_link(format!("/proc/{pid}/exe")).ok()?;
+    let text = path.to_str().filter(|text| text.len() <= MOST_PATH)?;
+    text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ').then(|| text.into())
+}
+
+/// LOG-10: a fact holds 256 bytes.
+const MOST_PATH: usize = 256;
+
+/// A TLS connection from its first byte: who does not finish the handshake is recorded and not spoken with.
+async fn secured(stream: TcpStream, tls: Arc<Tls>, desk: Arc<Desk>, life: Life) {
+    let (config, bundle) = tls.config();
+    let mut phase = life.phase.clone();
+    let handshake = tokio::select! {
+        done = TlsAcceptor::from(config).accept(stream) => done,
+        () = life.clock.sleep_until(life.clock.mono().plus(FIRST_HEAD)) => return,
+        () = reached(&mut phase, Phase::Draining) => return,
+    };
+    let stream = match handshake {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(%error, "a TLS handshake failed");
+            if let Some(why) = tls::reason(&error) {
+                desk.metrics.trust.handshakes_refused.inc();
+                desk.turned_away(why).await;
+            }
+            return;
+        }
+    };
+    let Some(svid) = workload(&stream, &tls) else { return };
+    let left = Duration::from_micros(svid.not_after().0.saturating_sub(life.clock.wall().0));
+    let ends = Ends { at: Some(life.clock.mono().plus(left)), bundle: Some(bundle) };
+    talk(stream, Peer::Tls { svid }, ends, desk, life).await;
+}
+
+/// What the handshake has verified.
+fn workload(stream: &TlsStream<TcpStream>, tls: &Tls) -> Option<Svid> {
+    let leaf = stream.get_ref().1.peer_certificates()?.first()?;
+    Svid::read(leaf, tls.trust_domain()).ok()
+}
+
+/// When a connection ends for its own reasons.
+struct Ends {
+    /// With its caller's certificate.
+    at: Option<Mono>,
+    /// With a change of the authorities that vouched for it.
+    bundle: Option<watch::Receiver<u64>>,
+}
+
+impl Ends {
+    const fn never() -> Self {
+        Self { at: None, bundle: None }
+    }
+
+    async fn come(self, clock: SharedClock) {
+        let expired = async {
+            match self.at {
+                Some(at) => clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let distrusted = async {
+            let Some(mut bundle) = self.bundle else { return std::future::pending().await };
+            if bundle.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = expired => {}
+            () = distrusted => {}
+        }
+    }
+}
+
+async fn talk<I>(stream: I, peer: Peer, ends: Ends, desk: Arc<Desk>, life: Life)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -167,18 +254,20 @@ where
     desk.metrics.connections.inc();
     let metrics = Arc::clone(&desk.metrics);
     let answer = move |request| {
-        let desk = Arc::clone(&desk);
+        let (desk, peer) = (Arc::clone(&desk), peer.clone());
         async move { desk.exchange(peer, request).await }
     };
-    serve(stream, life, Phase::Draining, answer).await;
+    serve(stream, life, Phase::Draining, ends, answer).await;
     metrics.connections.dec();
 }
 
-/// Serves one connection; from the phase `ending` on, it finishes what it has begun and closes.
+/// Serves one connection; from the phase `ending` on, or when its own end has come, it finishes what it has begun and
+/// closes.
 async fn serve<I, F>(
     stream: I,
     life: Life,
     ending: Phase,
+    ends: Ends,
     answer: impl Fn(http::Request<Incoming>) -> F + Send + 'static,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -194,6 +283,7 @@ async fn serve<I, F>(
     let http = protocol(life.idle);
     let mut connection = pin!(http.serve_connection(TokioIo::new(stream), service));
     let mut silent = life.clock.sleep_until(life.clock.mono().plus(FIRST_HEAD));
+    let mut over = pin!(ends.come(Arc::clone(&life.clock)));
     let (mut ended, mut cut) = (life.phase.clone(), life.phase.clone());
     let (mut waiting, mut open) = (true, true);
     loop {
@@ -205,6 +295,10 @@ async fn serve<I, F>(
                 return;
             }
             () = reached(&mut ended, ending), if open => {
+                open = false;
+                connection.as_mut().graceful_shutdown();
+            }
+            () = &mut over, if open => {
                 open = false;
                 connection.as_mut().graceful_shutdown();
             }

@@ -3,6 +3,7 @@
 
 pub mod health;
 pub mod status;
+pub mod tls;
 pub mod wire;
 
 mod body;
@@ -28,10 +29,11 @@ use crate::names::RequestId;
 use crate::service::{Code, Service, Surface};
 use crate::telemetry::Metrics;
 
-use exchange::{Answers, Desk, Knows};
+use exchange::{Answers, Desk, Knows, Learns};
 use health::Board;
 use listener::{Life, Listening, Phase};
 use routes::Routes;
+use tls::{Tls, TlsError};
 use tracker::Tracker;
 
 pub use socket::SocketError;
@@ -48,8 +50,12 @@ pub struct Settings {
     pub data_socket_mode: u32,
     /// Loopback TCP for data, with bearer tokens.
     pub data_tcp: Option<SocketAddr>,
-    /// The control Unix socket, always of mode 0600.
+    /// The control Unix socket.
     pub control_socket: PathBuf,
+    /// Its mode: 0600 where the account of the sidecar is the only one, 0660 where custodians have accounts of their own.
+    pub control_socket_mode: u32,
+    /// Mutual TLS for data and control.
+    pub tls: Option<tls::Settings>,
     /// Health and metrics over loopback TCP.
     pub health: Option<SocketAddr>,
     /// Bounds.
@@ -116,6 +122,9 @@ pub enum ServerError {
         /// What the system said.
         source: io::Error,
     },
+    /// Certificate, key or trust bundle.
+    #[error("the certificates for TLS are refused")]
+    Tls(#[from] TlsError),
     /// A defect in the table of routes.
     #[error("two routes collide")]
     Routes(#[from] matchit::InsertError),
@@ -156,43 +165,59 @@ pub struct Server {
     open: Tracker,
     listeners: Vec<JoinHandle<()>>,
     data_tcp: Option<SocketAddr>,
+    data_tls: Option<SocketAddr>,
+    control_tls: Option<SocketAddr>,
+    tls: Option<Arc<Tls>>,
     health: Option<SocketAddr>,
 }
 
 impl Server {
     /// Binds every listener, or none, and serves. Must be called within a runtime.
     pub async fn start(settings: &Settings, deps: Deps) -> Result<Self, ServerError> {
-        let service = deps.service;
-        let who = Arc::clone(&service);
+        let service = Arc::clone(&deps.service);
+        let (who, later) = (Arc::clone(&service), Arc::clone(&service));
         let knows: Knows = Arc::new(move |surface, credentials| who.knows(surface, credentials));
+        let learns: Learns = Arc::new(move |credentials| later.learn(credentials));
         let answers: Answers = Arc::new(move |call| {
             let service = Arc::clone(&service);
             Box::pin(async move { service.handle(call).await.into_answer() })
         });
-        let parts =
-            Parts { clock: deps.clock, metrics: deps.metrics, board: deps.board, fresh: deps.fresh_request_id, knows };
+        let Deps { clock, metrics, board, fresh_request_id: fresh, .. } = deps;
+        let parts = Parts { clock, metrics, board, fresh, knows, learns };
         Self::serve(settings, parts, &answers).await
     }
 
     async fn serve(settings: &Settings, parts: Parts, answers: &Answers) -> Result<Self, ServerError> {
         let data = socket::bind(&settings.data_socket, settings.data_socket_mode)?;
-        let control = socket::bind(&settings.control_socket, 0o600)?;
+        let control = socket::bind(&settings.control_socket, settings.control_socket_mode)?;
         let tcp = bind_loopback(settings.data_tcp).await?;
         let health = bind_loopback(settings.health).await?;
+        let tls = settings.tls.as_ref().map(|settings| Tls::load(settings, &parts.clock)).transpose()?;
+        let data_tls = bind(settings.tls.as_ref().and_then(|tls| tls.data)).await?;
+        let control_tls = bind(settings.tls.as_ref().and_then(|tls| tls.control)).await?;
+        let address = |listener: &Option<TcpListener>| listener.as_ref().and_then(|one| one.local_addr().ok());
         let mut server = Self {
             phase: watch::Sender::new(Phase::Serving),
             clock: Arc::clone(&parts.clock),
             at_work: Tracker::new(),
             open: Tracker::new(),
             listeners: Vec::new(),
-            data_tcp: tcp.as_ref().and_then(|listener| listener.local_addr().ok()),
-            health: health.as_ref().and_then(|listener| listener.local_addr().ok()),
+            data_tcp: address(&tcp),
+            data_tls: address(&data_tls),
+            control_tls: address(&control_tls),
+            tls,
+            health: address(&health),
         };
         let mut listeners = vec![
             (Surface::DataSocket, Listening::Unix { listener: data.0, _file: data.1 }),
             (Surface::Control, Listening::Unix { listener: control.0, _file: control.1 }),
         ];
         listeners.extend(tcp.map(|listener| (Surface::DataTcp, Listening::Tcp(listener))));
+        if let Some(tls) = &server.tls {
+            let secured = |listener| Listening::Tls(listener, Arc::clone(tls));
+            listeners.extend(data_tls.map(|listener| (Surface::DataTls, secured(listener))));
+            listeners.extend(control_tls.map(|listener| (Surface::ControlTls, secured(listener))));
+        }
         for (surface, listening) in listeners {
             let desk = parts.desk(surface, answers, settings.limits, &server.at_work)?;
             let life = server.life(settings.limits);
@@ -208,6 +233,21 @@ impl Server {
     /// Where data is served over TCP, with the port that was chosen.
     pub const fn data_tcp(&self) -> Option<SocketAddr> {
         self.data_tcp
+    }
+
+    /// Where data is served over mutual TLS, with the port that was chosen.
+    pub const fn data_tls(&self) -> Option<SocketAddr> {
+        self.data_tls
+    }
+
+    /// Where control is served over mutual TLS, with the port that was chosen.
+    pub const fn control_tls(&self) -> Option<SocketAddr> {
+        self.control_tls
+    }
+
+    /// The certificates, which somebody must look after.
+    pub fn tls(&self) -> Option<Arc<Tls>> {
+        self.tls.clone()
     }
 
     /// Where health is served, with the port that was chosen.
@@ -251,6 +291,7 @@ struct Parts {
     board: Arc<Board>,
     fresh: FreshRequestId,
     knows: Knows,
+    learns: Learns,
 }
 
 impl Parts {
@@ -266,6 +307,7 @@ impl Parts {
             routes: Routes::new(surface)?,
             answers: Arc::clone(answers),
             knows: Arc::clone(&self.knows),
+            learns: Arc::clone(&self.learns),
             clock: Arc::clone(&self.clock),
             metrics: Arc::clone(&self.metrics),
             fresh: Arc::clone(&self.fresh),
@@ -282,6 +324,11 @@ async fn bind_loopback(address: Option<SocketAddr>) -> Result<Option<TcpListener
     if !address.ip().is_loopback() {
         return Err(ServerError::NotLoopback(address));
     }
+    bind(Some(address)).await
+}
+
+async fn bind(address: Option<SocketAddr>) -> Result<Option<TcpListener>, ServerError> {
+    let Some(address) = address else { return Ok(None) };
     TcpListener::bind(address).await.map(Some).map_err(|source| ServerError::Bind { address, source })
 }
 

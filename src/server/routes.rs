@@ -7,7 +7,7 @@ use crate::names::{KekName, KeyVersionId, KeyringName};
 use crate::service::Surface;
 use crate::telemetry::Verb;
 
-use super::wire::{KeyVerb, LookupPath};
+use super::wire::{CustodyPath, KeyVerb, LookupPath};
 
 /// A verb with what its path names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub(super) enum Route {
     ReloadPolicy,
     ReadInventory,
     ReadAudit,
+    Custody(CustodyPath, String),
 }
 
 /// What a path and a method lead to.
@@ -79,6 +80,9 @@ enum Node {
     ReloadPolicy,
     Inventory,
     Audit,
+    Custody(CustodyPath),
+    /// A path that lists with GET and begins with POST.
+    Both(CustodyPath, CustodyPath),
 }
 
 const DATA: &[(&str, Node)] = &[
@@ -116,14 +120,28 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/policy/reload", Node::ReloadPolicy),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
+    ("/v1/custody", Node::Custody(CustodyPath::Show)),
+    ("/v1/custody/genesis", Node::Custody(CustodyPath::Found)),
+    ("/v1/custody/genesis/draft", Node::Custody(CustodyPath::DraftGenesis)),
+    ("/v1/roster", Node::Custody(CustodyPath::Roster)),
+    ("/v1/ceremonies", Node::Both(CustodyPath::List, CustodyPath::Propose)),
+    ("/v1/ceremonies/draft", Node::Custody(CustodyPath::Draft)),
+    ("/v1/ceremonies/{a}", Node::Custody(CustodyPath::Look)),
+    ("/v1/ceremonies/{a}/decisions", Node::Custody(CustodyPath::Decide)),
+    ("/v1/ceremonies/{a}/execute", Node::Custody(CustodyPath::Execute)),
+    ("/v1/ceremonies/{a}/minutes", Node::Custody(CustodyPath::Minutes)),
+    ("/v1/custodians/{a}/revoke", Node::Custody(CustodyPath::Revoke)),
+    ("/v1/grants", Node::Custody(CustodyPath::Grants)),
+    ("/v1/grants/{a}/end", Node::Custody(CustodyPath::EndGrant)),
+    ("/v1/grants/{a}/review", Node::Custody(CustodyPath::Review)),
 ];
 
 impl Routes {
     /// Errors only if two paths of a table collide, which a test excludes.
     pub(super) fn new(surface: Surface) -> Result<Self, matchit::InsertError> {
         let table = match surface {
-            Surface::DataSocket | Surface::DataTcp => DATA,
-            Surface::Control => CONTROL,
+            Surface::DataSocket | Surface::DataTcp | Surface::DataTls => DATA,
+            Surface::Control | Surface::ControlTls => CONTROL,
         };
         let mut router = Router::new();
         for (path, node) in table {
@@ -174,6 +192,10 @@ impl Routes {
             (Node::ReloadPolicy, &Method::POST) => Found::Route(Route::ReloadPolicy),
             (Node::Inventory, &Method::GET) => Found::Route(Route::ReadInventory),
             (Node::Audit, &Method::GET) => Found::Route(Route::ReadAudit),
+            (Node::Both(path, _), &Method::GET) | (Node::Both(_, path), &Method::POST) => {
+                Found::Route(Route::Custody(*path, String::new()))
+            }
+            (Node::Custody(path), _) if path.method() == method.as_str() => Found::Route(Route::Custody(*path, one())),
             (node, _) => Found::WrongMethod(node.methods()),
         }
     }
@@ -182,7 +204,8 @@ impl Routes {
 impl Node {
     const fn methods(self) -> &'static str {
         match self {
-            Self::Keyrings | Self::Seal | Self::Rotate | Self::Configure => "GET, POST",
+            Self::Keyrings | Self::Seal | Self::Rotate | Self::Configure | Self::Both(..) => "GET, POST",
+            Self::Custody(path) => path.method(),
             Self::Keyring
             | Self::TenantKeyring
             | Self::ReadOnlyKeyrings
@@ -234,6 +257,7 @@ impl Route {
             Self::ReloadPolicy => Verb::PolicyReload,
             Self::ReadInventory | Self::ReadKeks | Self::ReadFollowing => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
+            Self::Custody(path, _) => path.verb(),
         }
     }
 }

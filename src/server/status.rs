@@ -14,7 +14,7 @@ pub const fn of(code: Code) -> StatusCode {
         | Code::ContextMissing
         | Code::PurposeMissing => StatusCode::BAD_REQUEST,
         Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::Denied | Code::ForbiddenOrigin => StatusCode::FORBIDDEN,
+        Code::Denied | Code::ForbiddenOrigin | Code::NotApproved => StatusCode::FORBIDDEN,
         Code::NotFound | Code::NoSuchKey => StatusCode::NOT_FOUND,
         Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
         Code::KeyringExists
@@ -23,6 +23,9 @@ pub const fn of(code: Code) -> StatusCode {
         | Code::NotDue
         | Code::Conflict
         | Code::CeremonyRequired
+        | Code::NoCustody
+        | Code::Separation
+        | Code::CeremonyState
         | Code::PolicyRefused => StatusCode::CONFLICT,
         Code::TooLarge | Code::TooManyItems => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,

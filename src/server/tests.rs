@@ -51,7 +51,9 @@ fn settings(dir: &Path) -> Settings {
         data_socket: dir.join("data.sock"),
         data_socket_mode: 0o660,
         data_tcp: Some("127.0.0.1:0".parse().unwrap()),
+        tls: None,
         control_socket: dir.join("control.sock"),
+        control_socket_mode: 0o600,
         health: Some("127.0.0.1:0".parse().unwrap()),
         limits: Limits { concurrency: 2, ..Limits::default() },
     }
@@ -60,6 +62,7 @@ fn settings(dir: &Path) -> Settings {
 fn parts(clock: SharedClock) -> Parts {
     Parts {
         knows: Arc::new(|_, _| true),
+        learns: Arc::new(|_| None),
         clock,
         metrics: Arc::new(Metrics::new(RESULTS, &Build { version: "0" }).unwrap()),
         board: Board::new(),
@@ -86,6 +89,8 @@ fn mirror(call: Call) -> Answer {
     let who = match &call.credentials {
         Credentials::Peer { uid, .. } => format!("uid {uid}"),
         Credentials::Bearer(token) => format!("token {}", String::from_utf8_lossy(token.expose())),
+        Credentials::Certificate { svid, .. } => svid.id().to_string(),
+        Credentials::Untrusted(why) => String::from(*why),
         Credentials::None => String::from("nobody"),
     };
     match call.operation {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::audit::{Actor, Event, Group, Outcome, Record, Source};
-use crate::identity::Principal;
+use crate::identity::{Credentials, IdentityError, Principal};
 use crate::keyring::KeyringView;
 use crate::names::{KeyVersionId, KeyringName, Purpose, RequestId};
 use crate::policy::DenialReason;
@@ -55,14 +55,26 @@ impl Account {
         }
     }
 
-    /// Notes who was recognised.
-    pub(super) fn known(&mut self, principal: Option<&Principal>) {
-        if let Some(principal) = principal {
-            self.actor = Actor::Principal {
-                name: principal.name().clone(),
-                kind: principal.kind(),
-                proof: principal.proof().clone(),
-            };
+    /// Notes who was recognised or why nobody was, and what else the connection says: notes, which prove nothing.
+    pub(super) fn known(&mut self, credentials: &Credentials, principal: Result<&Principal, &IdentityError>) {
+        match principal {
+            Ok(principal) => {
+                let (name, kind) = (principal.name().clone(), principal.kind());
+                self.actor = Actor::Principal { name, kind, proof: principal.proof().clone() };
+            }
+            Err(error) => self.facts.extend(error.code().map(|code| ("identity_error", code.to_owned()))),
+        }
+        match credentials {
+            Credentials::Peer { gid, exe, .. } => {
+                self.facts.push(("caller_gid", gid.to_string()));
+                self.facts.extend(exe.as_ref().map(|exe| ("caller_exe", exe.to_string())));
+            }
+            // Who is nobody by their token, or somebody by it, came with a certificate all the same.
+            Credentials::Certificate { svid, bearer } if bearer.is_some() || principal.is_err() => {
+                let id = svid.id().as_str();
+                self.facts.push(("caller_spiffe", id.get(..MOST_FACT).unwrap_or(id).to_owned()));
+            }
+            _ => {}
         }
     }
 
@@ -130,6 +142,7 @@ impl Account {
             | Answer::Inventory { .. }
             | Answer::Stepped(..)
             | Answer::Following(_)
+            | Answer::Custody(_)
             | Answer::Keks { .. }
             | Answer::Wraps(_)
             | Answer::Rewrapped(_)
@@ -184,6 +197,9 @@ impl Account {
         }
     }
 }
+
+/// LOG-10.
+const MOST_FACT: usize = 256;
 
 /// A record of the sidecar itself.
 pub(super) fn own(event: Event, facts: Vec<(&'static str, String)>, policy: [u8; 32]) -> Record {
@@ -245,6 +261,7 @@ fn event_of(operation: &Operation) -> Event {
         Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReloadPolicy => Event::PolicyLoaded,
         Operation::ReadAudit { .. } => Event::AuditRead,
+        Operation::Custody(verb) => super::custody::event_of(verb),
     }
 }
 
@@ -252,7 +269,9 @@ pub(super) const fn source_of(surface: Surface) -> Source {
     match surface {
         Surface::DataSocket => Source::DataSocket,
         Surface::DataTcp => Source::DataTcp,
+        Surface::DataTls => Source::DataTls,
         Surface::Control => Source::ControlSocket,
+        Surface::ControlTls => Source::ControlTls,
     }
 }
 

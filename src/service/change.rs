@@ -204,8 +204,14 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
+        alone(authority, &asked.change)?;
         let request = Some(asker.request);
-        let asks = Asks { actor: account.actor(), source: Source::ControlSocket, request, policy: account.policy };
+        let asks = Asks {
+            actor: account.actor(),
+            source: super::account::source_of(account.surface),
+            request,
+            policy: account.policy,
+        };
         let intent = self.intend(&asked, authority, &asks, asker.deadline).await?;
         account.intent = Some(intent.index());
         account.intended = true;
@@ -258,6 +264,14 @@ impl Service {
         }
         facts.extend(self.keyrings.head().map(|head| ("store_head", head.to_string())));
         facts
+    }
+}
+
+/// Before anything is recorded as intended: one person does not begin what takes several.
+pub(super) fn alone(authority: &Authority, change: &Change) -> Result<(), Refusal> {
+    match authority {
+        Authority::Alone(_) if !change.is_safe() => Err(Code::CeremonyRequired.into()),
+        _ => Ok(()),
     }
 }
 
@@ -341,6 +355,7 @@ pub(super) fn change_refused(error: ApplyError) -> Refusal {
     match error {
         ApplyError::Exists(_) => Code::KeyringExists.into(),
         ApplyError::NotCovered => Code::Denied.into(),
+        ApplyError::NeedsQuorum => Code::CeremonyRequired.into(),
         ApplyError::Invalid(why) => Refusal::because(Code::MalformedRequest, why),
         ApplyError::Unknown(why) => Refusal::because(Code::NoSuchKey, why),
         ApplyError::Superseded(why) => Refusal::because(Code::Conflict, why),

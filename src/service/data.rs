@@ -169,7 +169,7 @@ impl Service {
             keyring,
             pairs,
             purpose,
-            grant: None,
+            grant: keyring.and_then(|keyring| self.grant_of(asker.principal.name(), keyring, purpose)),
             request: asker.request,
             deadline: asker.deadline,
             now: self.clock.wall(),

@@ -3,6 +3,7 @@
 
 mod account;
 mod change;
+mod custody;
 mod data;
 mod exceptions;
 mod following;
@@ -17,12 +18,13 @@ mod response;
 mod rewrap;
 mod wraps;
 
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 
 use crate::audit::{Admission, AppendError, Event, Log};
-use crate::clock::{Deadline, SharedClock};
+use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::{Keyrings, RevocationBound};
 use crate::names::{KekName, KeyringName, RequestId};
@@ -33,6 +35,9 @@ use account::Account;
 use maker::Maker;
 use reload::Reloading;
 
+pub use crate::control::custody::{
+    CustodyVerb, DraftProposal, FoundingSignature, NewMember, Parameters, SignedDecision,
+};
 pub use crate::control::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 pub use crate::keyring::{
     Escrow, Following, KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally,
@@ -42,6 +47,7 @@ pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::rewrap::{Rewrap, RewrapItem};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
+pub use custody::{CustodyAnswer, CustodySettings};
 pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
 pub use reload::{PolicyLoaded, PolicySource};
@@ -55,16 +61,25 @@ pub enum Surface {
     DataSocket,
     /// Loopback TCP.
     DataTcp,
+    /// Mutual TLS for data.
+    DataTls,
     /// The control Unix socket.
     Control,
+    /// Mutual TLS for control.
+    ControlTls,
 }
 
 impl Surface {
-    const fn door(self) -> Door {
+    /// Which side it serves.
+    pub const fn door(self) -> Door {
         match self {
-            Self::DataSocket | Self::DataTcp => Door::Data,
-            Self::Control => Door::Control,
+            Self::DataSocket | Self::DataTcp | Self::DataTls => Door::Data,
+            Self::Control | Self::ControlTls => Door::Control,
         }
+    }
+
+    const fn is_control(self) -> bool {
+        matches!(self.door(), Door::Control)
     }
 }
 
@@ -151,6 +166,8 @@ pub enum Operation {
         /// At most this many.
         limit: u32,
     },
+    /// About custodians, their ceremonies and grants (control).
+    Custody(CustodyVerb),
     /// Put the policy files in force (control).
     ReloadPolicy,
     /// Records of the log (control).
@@ -173,6 +190,11 @@ pub struct Service {
     metrics: Arc<Metrics>,
     maker: Arc<Maker>,
     revocation: RevocationBound,
+    custody_settings: CustodySettings,
+    /// What was last read of custody.
+    custody: ArcSwapOption<custody::Custody>,
+    /// After which change of documents.
+    custody_epoch: AtomicU64,
 }
 
 /// What a service answers with; `app` has built them.
@@ -189,17 +211,18 @@ pub struct Parts {
     pub log: Log,
     /// How long a change of state takes to reach every sidecar, as a certificate says it.
     pub revocation: RevocationBound,
+    /// What custody rests on beside the store.
+    pub custody: CustodySettings,
 }
 
 impl Service {
     /// A service over its parts.
     pub fn new(parts: Parts, clock: SharedClock, metrics: Arc<Metrics>) -> Self {
-        let Parts { authenticator, policy, policies, keyrings, log, revocation } = parts;
+        let Parts { authenticator, policy, policies, keyrings, log, revocation, custody: custody_settings } = parts;
         let maker = Arc::new(Maker::new(Arc::clone(&keyrings), log.clone(), clock.clone()));
-        let policy = ArcSwap::new(policy);
         Self {
             authenticator,
-            policy,
+            policy: ArcSwap::new(policy),
             reloading: Reloading::of(policies),
             keyrings,
             log,
@@ -207,6 +230,9 @@ impl Service {
             metrics,
             maker,
             revocation,
+            custody_settings,
+            custody: ArcSwapOption::empty(),
+            custody_epoch: AtomicU64::new(0),
         }
     }
 
@@ -226,8 +252,9 @@ impl Service {
         // One set from here to the answer, whatever is put in force meanwhile.
         let policy = self.policy.load_full();
         account.policy = Some(policy.digest());
-        let principal = self.authenticator.authenticate(call.surface.door(), &call.credentials); // 2
-        account.known(principal.as_ref().ok());
+        let door = call.surface.door();
+        let principal = self.authenticator.authenticate(door, &call.credentials, self.clock.wall()); // 2
+        account.known(&call.credentials, principal.as_ref());
         let answer = match (call.operation, principal) {
             (Err(refusal), _) => Err(refusal), // 1
             (_, Err(_)) => Err(Code::Unauthenticated.into()),
@@ -247,7 +274,12 @@ impl Service {
 
     /// Whether credentials are anybody's: asked before a body is read, and again by [`Self::handle`].
     pub fn knows(&self, surface: Surface, credentials: &Credentials) -> bool {
-        self.authenticator.authenticate(surface.door(), credentials).is_ok()
+        self.authenticator.authenticate(surface.door(), credentials, self.clock.wall()).is_ok()
+    }
+
+    /// If credentials may be somebody's once the keys of their issuer were looked at again: resolves when they were.
+    pub fn learn(&self, credentials: &Credentials) -> Option<BoxFuture<'static, ()>> {
+        self.authenticator.learn(credentials, &self.clock)
     }
 
     async fn perform(&self, operation: Operation, asker: Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
@@ -255,9 +287,13 @@ impl Service {
         if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
             // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
             self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
+            // Grants may have changed. Where custody cannot be read there are none, and everything else goes on.
+            if let Err(refusal) = self.custody_now().await {
+                tracing::warn!(detail = refusal.detail.as_deref().unwrap_or_default(), "custody cannot be read");
+            }
         }
         match operation {
-            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface == Surface::Control => {
+            Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
             }
             Operation::CreateKeyring(_)
@@ -275,7 +311,8 @@ impl Service {
             | Operation::RewrapPartitions { .. }
             | Operation::ReloadPolicy
             | Operation::ReadAudit { .. }
-                if account.surface != Surface::Control =>
+            | Operation::Custody(_)
+                if !account.surface.is_control() =>
             {
                 Err(Refusal::because(Code::NotFound, "control verbs are served on the control listener"))
             }
@@ -301,6 +338,7 @@ impl Service {
                 self.retire_kek((kek, version), reason, &asker, account).await
             }
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
+            Operation::Custody(verb) => self.custody_verb(verb, &asker, account).await,
             Operation::ReloadPolicy => self.reload_policy(&asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }

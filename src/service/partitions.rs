@@ -1,19 +1,20 @@
 //! What does the service do with partitions? New ones are made before a sealing, one is shredded for good on request, and
 //! wraps follow a rotated data key. A shredding is durable, and its certificate says what it does not reach.
 
+use std::sync::PoisonError;
 use std::time::Duration;
 
-use crate::audit::{Event, Group, Outcome, Record, Source};
+use crate::audit::{Event, Group, Outcome, Record};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
-    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionStep,
+    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionName, PartitionStep,
     PartitionsApplied, RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
 use crate::policy::{Action, Authority, Permit};
 
 use super::account::{Account, source_of};
-use super::change::change_refused;
+use super::change::{alone, change_refused};
 use super::data::{refused, unavailable};
 use super::life::{Reason, Trigger};
 use super::maker::Wanted;
@@ -120,13 +121,28 @@ impl Service {
     ) -> Result<Answer, Refusal> {
         let ShredPartition { keyring, value, reason, backup_retention } = shred;
         account.keyring(&keyring);
+        // Policy first: what a keyring has is for whoever may shred in it to hear.
         let authority = self.authority(Action::PartitionShred, Some(&keyring), asker, account)?;
+        *asker.sworn.lock().unwrap_or_else(PoisonError::into_inner) = Some(authority);
         let found = self.keyrings.find(&keyring).await.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;
         if found.subject_key.is_some() && found.subject_key == found.partition_key {
             account.subjects.extend(self.keyrings.pseudonym(keyring.tenant(), &value));
         }
         let name = self.keyrings.partition_name(&keyring, &value).map_err(|error| unavailable(&error))?;
         drop(value);
+        self.shred_named(keyring, (name, backup_retention), reason, asker, account).await
+    }
+
+    /// Shreds a partition by its name in the store.
+    pub(super) async fn shred_named(
+        &self,
+        keyring: KeyringName,
+        (name, backup_retention): (PartitionName, Option<Duration>),
+        reason: Reason,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let authority = self.authority(Action::PartitionShred, Some(&keyring), asker, account)?;
         account.facts.push(("partition", hex::encode(name.0)));
         account.facts.push(("key_reason", reason.code().to_owned()));
         let step = PartitionStep::Shred { name, reason: reason.code().to_owned() };
@@ -174,6 +190,8 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Applied, Refusal> {
+        let change = Change::Partitions(PartitionChange { keyring: keyring.clone(), step });
+        alone(authority, &change)?;
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
         let mut facts = account.facts.clone();
         facts.push(("authority", authority.code().to_owned()));
@@ -182,7 +200,7 @@ impl Service {
             outcome: Outcome::Intent,
             reason: None,
             actor: account.actor(),
-            source: Source::ControlSocket,
+            source: super::account::source_of(account.surface),
             request: Some(asker.request.clone()),
             purpose: None,
             groups: vec![Group { keyring: keyring.clone(), version: None, done: 0, failed: Vec::new() }],
@@ -199,7 +217,6 @@ impl Service {
         })?;
         account.intent = Some(intent.index());
         account.intended = true;
-        let change = Change::Partitions(PartitionChange { keyring: keyring.clone(), step });
         let applied = self.keyrings.apply(&change, authority, intent).await;
         if matches!(applied, Err(ApplyError::Unsettled(_))) {
             account.intent = None;

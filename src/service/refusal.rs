@@ -53,6 +53,14 @@ pub enum Code {
     CannotOpen,
     /// The plaintext is not UTF-8.
     NotText,
+    /// There are no custodians yet.
+    NoCustody,
+    /// What was signed is not believed, or is not enough.
+    NotApproved,
+    /// The rules of separation do not allow it.
+    Separation,
+    /// The ceremony is not, or no longer, where this can be done.
+    CeremonyState,
     /// Too many requests, or too many refusals.
     RateLimited,
     /// What the store holds of a key or keyring was edited: trying again does not help.
@@ -92,6 +100,10 @@ impl Code {
         Self::TooManyItems,
         Self::CannotOpen,
         Self::NotText,
+        Self::NoCustody,
+        Self::NotApproved,
+        Self::Separation,
+        Self::CeremonyState,
         Self::RateLimited,
         Self::KeyDamaged,
         Self::Unavailable,
@@ -126,6 +138,10 @@ impl Code {
             Self::TooManyItems => "too_many_items",
             Self::CannotOpen => "cannot_open",
             Self::NotText => "not_text",
+            Self::NoCustody => "no_custody",
+            Self::NotApproved => "not_approved",
+            Self::Separation => "separation",
+            Self::CeremonyState => "ceremony_state",
             Self::RateLimited => "rate_limited",
             Self::KeyDamaged => "key_damaged",
             Self::Unavailable => "unavailable",
@@ -161,6 +177,10 @@ impl Code {
             Self::TooManyItems => "the request has too many items",
             Self::CannotOpen => "the value does not open in this place",
             Self::NotText => "the plaintext is not text",
+            Self::NoCustody => "there are no custodians",
+            Self::NotApproved => "what was signed is not believed or not enough",
+            Self::Separation => "the separation of duties does not allow this",
+            Self::CeremonyState => "the ceremony is not where this can be done",
             Self::RateLimited => "too many requests",
             Self::KeyDamaged => "what the store holds of the key was edited",
             Self::Unavailable => "keyward cannot answer now",
@@ -190,12 +210,26 @@ impl Code {
             Self::InUse => "rewrap what the detail names, or wait until it says so",
             Self::NotDue => "try again when the detail says, or cancel the destruction",
             Self::Conflict => "look at the keyring and decide again",
-            Self::CeremonyRequired => "propose it to the others (`keyward ceremony propose`)",
             Self::PolicyRefused => "correct what the detail names; `keyward policy check` shows the same",
             Self::TooLarge => "stay within the limit of the detail",
             Self::TooManyItems => "split the batch",
             Self::CannotOpen => "give the context it was sealed with; if that is right, the value was altered or moved",
             Self::NotText => "ask for it with \"as\": \"bytes\"",
+            Self::CeremonyRequired => {
+                "propose it: `keyward ceremony propose`; suspending, ending a grant and revoking a credential need one person only"
+            }
+            Self::NoCustody => {
+                "hold the genesis first: `keyward custody found`"
+            }
+            Self::NotApproved => {
+                "the detail says whose signature it is and what to do; sign what `keyward ceremony show` shows, with an enrolled key"
+            }
+            Self::Separation => {
+                "choose other people, or change the rules by a ceremony"
+            }
+            Self::CeremonyState => {
+                "look at it: `keyward ceremony show`; what has ended is proposed anew"
+            }
             Self::RateLimited => "wait as Retry-After says",
             Self::KeyDamaged => {
                 "trying again does not help: tell whoever keeps the keys; readiness names what was edited"

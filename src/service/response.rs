@@ -8,7 +8,7 @@ use crate::keyring::{Following, KekUse, KeyringView, RewrapReport, RewrapStep, T
 use crate::names::KeyringName;
 use crate::operations::open::Opened;
 
-use super::{Certificate, PolicyLoaded, Refusal, RewrappedValue};
+use super::{Certificate, CustodyAnswer, PolicyLoaded, Refusal, RewrappedValue};
 
 /// What a caller is told, once it may be told.
 pub enum Answer {
@@ -75,6 +75,8 @@ pub enum Answer {
         /// The index after the last one given.
         next: u64,
     },
+    /// About custody.
+    Custody(Box<CustodyAnswer>),
     /// No.
     Refused(Refusal),
 }

@@ -1,7 +1,7 @@
 //! By what are keys wrapped, and how do they move to the current versions of the key-encryption keys? A survey, parts of a
 //! rewrapping each with its intent and outcome, and the end of a version that wraps nothing any more.
 
-use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
+use crate::audit::{Event, IntentReceipt, Outcome, Record};
 use crate::clock::Deadline;
 use crate::keyring::life::{Reason, Trigger};
 use crate::keyring::{ApplyError, Retirement};
@@ -94,6 +94,9 @@ impl Service {
         account: &mut Account,
     ) -> Result<(Authority, IntentReceipt), Refusal> {
         let authority = self.authority(Action::KeysRewrap, None, asker, account)?;
+        if event == Event::KekRetired && matches!(authority, Authority::Alone(_)) {
+            return Err(Code::CeremonyRequired.into());
+        }
         facts.push(("authority", authority.code().to_owned()));
         let intent = intent(event, account, asker, facts.clone());
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
@@ -131,7 +134,7 @@ fn intent(event: Event, account: &Account, asker: &Asker<'_>, facts: Vec<(&'stat
         outcome: Outcome::Intent,
         reason: None,
         actor: account.actor(),
-        source: Source::ControlSocket,
+        source: super::account::source_of(account.surface),
         request: Some(asker.request.clone()),
         purpose: None,
         groups: Vec::new(),

@@ -9,6 +9,7 @@ use prometheus::{
 use super::keks::{KekFamilies, KekMetrics};
 use super::lifetimes::Lifetimes;
 use super::lives::Lives;
+use super::trust::Trust;
 
 /// The verbs that requests are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,6 +62,20 @@ pub enum Verb {
     KeysRewrap,
     /// Retire a version of a key-encryption key.
     KekRetire,
+    /// Look at custody, ceremonies and grants.
+    CustodyRead,
+    /// Found custody.
+    CustodyFound,
+    /// Propose.
+    CeremonyPropose,
+    /// Decide about a proposal.
+    CeremonyDecide,
+    /// Carry out what was decided.
+    CeremonyExecute,
+    /// Revoke a custodian's keys.
+    CustodianRevoke,
+    /// End a grant.
+    GrantEnd,
     /// Put the policy files in force.
     PolicyReload,
     /// Read the log.
@@ -96,6 +111,13 @@ impl Verb {
         Self::KeysWraps,
         Self::KeysRewrap,
         Self::KekRetire,
+        Self::CustodyRead,
+        Self::CustodyFound,
+        Self::CeremonyPropose,
+        Self::CeremonyDecide,
+        Self::CeremonyExecute,
+        Self::CustodianRevoke,
+        Self::GrantEnd,
         Self::PolicyReload,
         Self::AuditRead,
         Self::None,
@@ -128,6 +150,13 @@ impl Verb {
             Self::KeysWraps => "keys_wraps",
             Self::KeysRewrap => "keys_rewrap",
             Self::KekRetire => "kek_retire",
+            Self::CustodyRead => "custody_read",
+            Self::CustodyFound => "custody_found",
+            Self::CeremonyPropose => "ceremony_propose",
+            Self::CeremonyDecide => "ceremony_decide",
+            Self::CeremonyExecute => "ceremony_execute",
+            Self::CustodianRevoke => "custodian_revoke",
+            Self::GrantEnd => "grant_end",
             Self::PolicyReload => "policy_reload",
             Self::AuditRead => "audit_read",
             Self::None => "none",
@@ -189,6 +218,8 @@ pub struct Metrics {
     pub lifetimes: Lifetimes,
     /// What the life of keys asks of people.
     pub lives: Lives,
+    /// What callers are believed by.
+    pub trust: Trust,
 }
 
 impl Metrics {
@@ -222,6 +253,7 @@ impl Metrics {
             memory_locked: gauge(r, "memory_locked", "Whether the kernel keeps key memory off the swap device.")?,
             lifetimes: Lifetimes::new(r)?,
             lives: Lives::new(r)?,
+            trust: Trust::new(r)?,
             registry,
         })
     }

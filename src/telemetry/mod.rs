@@ -6,6 +6,7 @@ mod lifetimes;
 mod lives;
 mod logs;
 mod metrics;
+mod trust;
 
 pub use keks::KekMetrics;
 pub use logs::{Format, Logs, Settings, TelemetryError, start_logs};

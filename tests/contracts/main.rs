@@ -1,4 +1,7 @@
 //! One suite a trait, run against every implementation.
+#[path = "../support/custodians.rs"]
+mod custodians;
+mod custody;
 mod documented;
 mod kek;
 mod live;

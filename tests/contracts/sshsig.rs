@@ -291,3 +291,37 @@ fn what_is_no_signature_is_told_so() {
         assert!(SshKey::parse(line).is_err(), "{line}");
     }
 }
+
+#[test]
+fn a_key_of_small_order_is_none_in_any_of_its_writings() {
+    let p = [&[0xed][..], &[0xff; 30], &[0x7f]].concat();
+    let plus = |bytes: &[u8], more: i16| {
+        let mut sum = bytes.to_vec();
+        sum[0] = u8::try_from(i16::from(sum[0]) + more).unwrap();
+        sum
+    };
+    // The eight points of small order share five y; of 0 and 1 there is a second writing, and what is not below p is none.
+    let zero = vec![0; 32];
+    let eight = [
+        "26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05",
+        "c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
+    ];
+    let mut points = vec![zero.clone(), plus(&zero, 1), plus(&p, -1), p.clone(), plus(&p, 1), plus(&p, 18)];
+    points.extend(eight.map(|text| hex::decode(text).unwrap()));
+    for point in points {
+        for sign in [0, 0x80] {
+            let mut point = point.clone();
+            point[31] |= sign;
+            for (kind, application) in [("ssh-ed25519", Vec::new()), ("sk-ssh-ed25519@openssh.com", string(b"ssh:"))] {
+                let blob = [string(kind.as_bytes()), string(&point), application].concat();
+                assert!(matches!(SshKey::of_blob(&blob), Err(SshError::Weak(_))), "{kind} {}", hex::encode(&point));
+                let line = format!("{kind} {}", STANDARD.encode(&blob));
+                assert!(matches!(SshKey::parse(&line), Err(SshError::Weak(_))));
+            }
+        }
+    }
+    // A neighbour that is no point of small order is read, and verifies nothing if it is no point at all.
+    for other in [plus(&zero, 2), plus(&p, -2)] {
+        assert!(SshKey::of_blob(&[string(b"ssh-ed25519"), string(&other)].concat()).is_ok());
+    }
+}

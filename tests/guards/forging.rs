@@ -25,6 +25,8 @@ const WITNESSES: &[Witness] = &[
     Witness { name: "Principal", owner: "identity", generics: "", leaf: None, single_use: false },
     Witness { name: "Permit", owner: "policy", generics: "", leaf: Some("permit"), single_use: true },
     Witness { name: "Founding", owner: "policy", generics: "", leaf: Some("authority"), single_use: true },
+    Witness { name: "VerifiedDecision", owner: "policy", generics: "", leaf: None, single_use: false },
+    Witness { name: "Quorum", owner: "policy", generics: "", leaf: None, single_use: true },
     Witness { name: "SealingKey", owner: "keyring", generics: "<'static>", leaf: None, single_use: true },
     Witness { name: "OpeningKey", owner: "keyring", generics: "<'static>", leaf: None, single_use: true },
     Witness { name: "RewrapKey", owner: "keyring", generics: "<'static>", leaf: None, single_use: true },

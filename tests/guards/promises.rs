@@ -31,6 +31,7 @@ fn every_test_that_the_documents_name_exists() {
 const PAGES: &[&str] = &[
     "docs/recovery.md",
     "docs/rotation.md",
+    "docs/identity.md",
     "docs/keys.md",
     "docs/policy.md",
     "docs/partitions.md",

@@ -92,13 +92,21 @@ const CONFIG: &[&str] = &[
     "names",
     "audit::Durability",
     "audit::Settings",
+    // Where an issuer's keys are, and how its server is believed.
+    "client::FetchUrl",
     "client::Settings",
+    "client::Trust",
     "fields::Settings",
     // Checked by building one: two principals that claim one uid are a problem of the configuration.
     "identity::Authenticator::new",
     "identity::Door",
+    "identity::JwtSubject",
     "identity::KnownPrincipal",
     "identity::PrincipalKind",
+    "identity::jwt::Algorithm",
+    "identity::jwt::KeySource",
+    "identity::jwt::ProviderSettings",
+    "identity::jwt::is_subject",
     "identity::Settings",
     "jobs::Settings",
     "kek::Settings",
@@ -117,6 +125,7 @@ const CONFIG: &[&str] = &[
     "secret::Settings",
     "server::Limits",
     "server::Settings",
+    "server::tls::Settings",
     "service::Settings",
     "sinks::Settings",
     "store::Settings",
@@ -216,7 +225,11 @@ pub const DOORS: &[Door] = &[
     // The database driver of a fleet, and TLS for it.
     door("tokio_postgres", &["store"]),
     door("tokio_postgres_rustls", &["store"]),
-    door("rustls", &["kek::transit", "store"]),
+    // TLS of our own: the listeners, and the fetching of issuers' keys.
+    door("rustls", &["kek::transit", "store", "server::tls", "client"]),
+    door("tokio_rustls", &["server", "client"]),
+    // Names and ends of certificates; it verifies nothing.
+    door("x509_cert", &["identity"]),
     door("hyper", &["server", "client"]),
     door("hyper_util", &["server", "client"]),
     door("http_body_util", &["server", "client"]),

@@ -1,4 +1,7 @@
 //! Properties that hold for any input.
+#[path = "../support/custodians.rs"]
+mod custodians;
+mod custody;
 mod envelope;
 mod fields;
 mod life;

@@ -254,10 +254,15 @@ fn principals() -> HashMap<(usize, &'static str, bool), Principal> {
                 kind: *as_kind,
                 uids: vec![7],
                 token_sha256: vec![token.sha256],
+                spiffe: vec![],
+                jwt: vec![],
             };
-            let authenticator = Authenticator::new(&identity::Settings { principals: vec![known] }).unwrap();
-            let by = |credentials| authenticator.authenticate(Door::of(*as_kind), &credentials).unwrap();
-            found.insert((kind, *name, false), by(Credentials::Peer { uid: 7, gid: 7 }));
+            let authenticator =
+                Authenticator::new(&identity::Settings { principals: vec![known], jwt: vec![] }).unwrap();
+            let by = |credentials| {
+                authenticator.authenticate(Door::of(*as_kind), &credentials, keyward::clock::Wall(0)).unwrap()
+            };
+            found.insert((kind, *name, false), by(Credentials::Peer { uid: 7, gid: 7, exe: None }));
             found.insert((kind, *name, true), by(Credentials::Bearer(token.text)));
         }
     }

@@ -218,9 +218,19 @@ impl World {
             Action::KeyringRotate => (PrincipalKind::Operator, Door::Control),
             _ => (PrincipalKind::Service, Door::Data),
         };
-        let known = KnownPrincipal { name: "tester".parse().unwrap(), kind, uids: vec![7], token_sha256: vec![] };
-        let authenticator = Authenticator::new(&keyward::identity::Settings { principals: vec![known] }).unwrap();
-        let principal = authenticator.authenticate(door, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let known = KnownPrincipal {
+            name: "tester".parse().unwrap(),
+            kind,
+            uids: vec![7],
+            token_sha256: vec![],
+            spiffe: vec![],
+            jwt: vec![],
+        };
+        let authenticator =
+            Authenticator::new(&keyward::identity::Settings { principals: vec![known], jwt: vec![] }).unwrap();
+        let principal = authenticator
+            .authenticate(door, &Credentials::Peer { uid: 7, gid: 7, exe: None }, keyward::clock::Wall(0))
+            .unwrap();
         let ask = Ask {
             principal: &principal,
             action,

@@ -9,6 +9,10 @@
     clippy::print_stdout,
     reason = "a test that cannot go on must fail, and says what it did"
 )]
+#[path = "../support/authority.rs"]
+mod authority;
+#[path = "../support/issuer.rs"]
+mod issuer;
 #[path = "../support/openbao.rs"]
 mod openbao;
 #[path = "../support/postgres.rs"]
@@ -22,6 +26,7 @@ mod backup;
 mod bad_input;
 mod documents;
 mod failover;
+mod identity;
 mod life;
 mod lifecycle;
 mod lifetimes;

@@ -52,7 +52,7 @@ impl SshKey {
         let name = fields.text()?;
         known(name)?;
         let kind = match name {
-            ED25519 => Kind::Ed25519(exactly(fields.string()?)?),
+            ED25519 => Kind::Ed25519(of_large_order(fields.string()?)?),
             ECDSA_P256 => Kind::EcdsaP256(point(&mut fields, "nistp256")?),
             ECDSA_P384 => Kind::EcdsaP384(point(&mut fields, "nistp384")?),
             RSA => {
@@ -63,7 +63,7 @@ impl SshKey {
                 }
                 Kind::Rsa { modulus, exponent }
             }
-            SK_ED25519 => Kind::SkEd25519(exactly(fields.string()?)?, fields.text()?.to_owned()),
+            SK_ED25519 => Kind::SkEd25519(of_large_order(fields.string()?)?, fields.text()?.to_owned()),
             _ => Kind::SkEcdsaP256(point(&mut fields, "nistp256")?, fields.text()?.to_owned()),
         };
         fields.end()?;
@@ -115,6 +115,23 @@ fn point<const N: usize>(fields: &mut Fields<'_>, curve: &str) -> Result<[u8; N]
     if point.first() == Some(&4) { Ok(point) } else { Err(SshError::Malformed("its point is compressed")) }
 }
 
+/// An Ed25519 key whose signatures say something: by a point of small order some rubbish is a signature of anything, and a
+/// point that is written otherwise than RFC 8032, 5.1.2 has it (y not below p) is a second text for one key.
+fn of_large_order(bytes: &[u8]) -> Result<[u8; 32], SshError> {
+    let point: [u8; 32] = exactly(bytes)?;
+    let mut y = point;
+    if let Some(high) = y.last_mut() {
+        *high &= 0x7f;
+    }
+    if y.iter().rev().ge(P.iter().rev()) {
+        return Err(SshError::Weak("the point of its Ed25519 key is not written as RFC 8032 has it"));
+    }
+    if SMALL_ORDER.contains(&y) {
+        return Err(SshError::Weak("its Ed25519 key is a point of small order, which takes rubbish for a signature"));
+    }
+    Ok(point)
+}
+
 pub(super) fn exactly<const N: usize>(bytes: &[u8]) -> Result<[u8; N], SshError> {
     bytes.try_into().map_err(|_| SshError::Malformed("a key or signature has another length than its type's"))
 }
@@ -130,3 +147,30 @@ const ECDSA_P384: &str = "ecdsa-sha2-nistp384";
 const RSA: &str = "ssh-rsa";
 const SK_ED25519: &str = "sk-ssh-ed25519@openssh.com";
 const SK_ECDSA_P256: &str = "sk-ecdsa-sha2-nistp256@openssh.com";
+
+/// 2^255 - 19, low byte first.
+const P: [u8; 32] = {
+    let mut p = [0xff; 32];
+    p[0] = 0xed;
+    p[31] = 0x7f;
+    p
+};
+/// The y of every point of order 1, 4, 2 and 8 (two of them), low byte first; each stands for both signs of x.
+const SMALL_ORDER: [[u8; 32]; 5] = {
+    let (mut one, mut minus_one) = ([0; 32], P);
+    one[0] = 1;
+    minus_one[0] = 0xec;
+    [
+        one,
+        [0; 32],
+        minus_one,
+        [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef, 0x98, 0xf0, 0xd5, 0xdf,
+            0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88, 0x6d, 0x53, 0xfc, 0x05,
+        ],
+        [
+            0xc7, 0x17, 0x6a, 0x70, 0x3d, 0x4d, 0xd8, 0x4f, 0xba, 0x3c, 0x0b, 0x76, 0x0d, 0x10, 0x67, 0x0f, 0x2a, 0x20,
+            0x53, 0xfa, 0x2c, 0x39, 0xcc, 0xc6, 0x4e, 0xc7, 0xfd, 0x77, 0x92, 0xac, 0x03, 0x7a,
+        ],
+    ]
+};

@@ -28,7 +28,7 @@ pub enum SshError {
          sk-ssh-ed25519@openssh.com or sk-ecdsa-sha2-nistp256@openssh.com"
     )]
     Algorithm(String),
-    /// A key that is too short.
+    /// A key that is too short, or that takes rubbish for a signature.
     #[error("it is too weak: {0}")]
     Weak(&'static str),
     /// Signed for something else.
@@ -131,6 +131,11 @@ impl SshSignature {
     /// The key that it says made it.
     pub const fn key(&self) -> &SshKey {
         &self.key
+    }
+
+    /// The counter that it says its token had; believed only of a signature that was verified.
+    pub fn claimed_counter(&self) -> Option<u32> {
+        self.made.token.map(|(_, counter)| counter)
     }
 
     /// Whether its key signed this message for this namespace, and what it says of the person.

@@ -308,10 +308,15 @@ impl World {
             kind: if of_person { PrincipalKind::Operator } else { PrincipalKind::Service },
             uids: vec![7],
             token_sha256: vec![],
+            spiffe: vec![],
+            jwt: vec![],
         };
-        let authenticator = Authenticator::new(&crate::identity::Settings { principals: vec![known] }).unwrap();
+        let authenticator =
+            Authenticator::new(&crate::identity::Settings { principals: vec![known], jwt: vec![] }).unwrap();
         let door = if of_person { crate::identity::Door::Control } else { crate::identity::Door::Data };
-        let principal = authenticator.authenticate(door, &Credentials::Peer { uid: 7, gid: 7 }).unwrap();
+        let principal = authenticator
+            .authenticate(door, &Credentials::Peer { uid: 7, gid: 7, exe: None }, crate::clock::Wall(0))
+            .unwrap();
         let on_sidecar = matches!(action, Action::KeyringList | Action::InventoryRead);
         let ask = Ask {
             principal: &principal,

@@ -2,6 +2,7 @@
 //! what each tier of ceremonies asks for. It can only be stricter than what stands here.
 //! This module reads no file and counts no signature.
 
+mod checks;
 mod file;
 mod matrix;
 mod people;
@@ -48,12 +49,18 @@ pub struct SeparationError {
 impl Separation {
     /// Reads and checks a file.
     pub fn load(text: &str) -> Result<Arc<Self>, SeparationError> {
-        let mut problems = file::Problems::default();
-        let read = file::read(text, &mut problems);
-        match read {
-            Some((people, rules)) if problems.is_empty() => Ok(Arc::new(Self { text: text.to_owned(), people, rules })),
-            _ => Err(SeparationError { problems: problems.into_sorted() }),
+        let mut problems = Vec::new();
+        let Some(file::File { people, conflicts, rules }) = file::read(text, &mut problems) else {
+            return Err(SeparationError { problems });
+        };
+        problems.extend(matrix::check(&people, &conflicts));
+        let separation = Self { text: text.to_owned(), people, rules };
+        problems.extend(separation.check());
+        // Of a file with other problems it is not known who its custodians will be.
+        if problems.is_empty() {
+            problems = separation.check_reach();
         }
+        if problems.is_empty() { Ok(Arc::new(separation)) } else { Err(SeparationError { problems }) }
     }
 
     /// SHA-256("keyward/separation/v1" 00 || text).
@@ -101,3 +108,6 @@ impl Separation {
         self.rules.recertify_every
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,13 +2,14 @@
 //! This module never looks at a body and never recognises a caller.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, header};
 
 use crate::clock::{Deadline, Mono};
-use crate::identity::{Credentials, origin_allowed};
+use crate::identity::{Credentials, Svid, origin_allowed};
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 use crate::service::{Code, Refusal};
@@ -16,12 +17,14 @@ use crate::service::{Code, Refusal};
 use super::routes::{Found, Route, Routes};
 
 /// Who is at the other end of a connection.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) enum Peer {
     /// A Unix socket, with what the kernel says of the process that connected.
-    Unix { uid: u32, gid: u32 },
+    Unix { uid: u32, gid: u32, exe: Option<Arc<str>> },
     /// Loopback TCP, with the address that it connected to.
     Tcp { listen: SocketAddr },
+    /// Mutual TLS, with what the verified certificate says.
+    Tls { svid: Svid },
 }
 
 /// What the head says; a rule that it breaks comes with it, so that the breach is recorded under its id.
@@ -41,7 +44,7 @@ impl Head {
     /// Reads the head; `limit` is the route's time.
     pub(super) fn read(
         parts: &Parts,
-        peer: Peer,
+        peer: &Peer,
         routes: &Routes,
         started: Mono,
         limit: Duration,
@@ -57,9 +60,13 @@ impl Head {
                 breach = Some(refusal);
                 limit
             });
-        if let Peer::Tcp { listen } = peer
-            && !local(parts, listen)
-        {
+        let foreign = match peer {
+            Peer::Unix { .. } => false,
+            Peer::Tcp { listen } => !local(parts, *listen),
+            // The handshake says where it leads; a browser that holds a certificate must not be led here by a page.
+            Peer::Tls { .. } => parts.headers.contains_key(header::ORIGIN),
+        };
+        if foreign {
             breach = Some(Refusal::from(Code::ForbiddenOrigin));
         }
         Self {
@@ -88,10 +95,16 @@ impl Head {
 }
 
 /// What the caller offers as proof. On a Unix socket the kernel's word is the only one.
-pub(super) fn credentials(headers: &HeaderMap, peer: Peer) -> Credentials {
+pub(super) fn credentials(headers: &HeaderMap, peer: &Peer) -> Credentials {
     match peer {
-        Peer::Unix { uid, gid } => Credentials::Peer { uid, gid },
+        Peer::Unix { uid, gid, exe } => Credentials::Peer { uid: *uid, gid: *gid, exe: exe.clone() },
         Peer::Tcp { .. } => bearer(headers).map_or(Credentials::None, Credentials::Bearer),
+        Peer::Tls { svid } if headers.contains_key(header::AUTHORIZATION) => match bearer(headers) {
+            Some(text) => Credentials::Certificate { svid: svid.clone(), bearer: Some(text) },
+            // Whoever means to say more than the certificate and cannot be understood is not taken for less.
+            None => Credentials::None,
+        },
+        Peer::Tls { svid } => Credentials::Certificate { svid: svid.clone(), bearer: None },
     }
 }
 

@@ -16,11 +16,11 @@ fn parts(target: &str, headers: &[(&str, &str)]) -> Parts {
 fn head(peer: Peer, target: &str, headers: &[(&str, &str)]) -> Head {
     let routes = Routes::new(Surface::DataTcp).unwrap();
     let fresh = || RequestId::from_random([0xab; 16]);
-    Head::read(&parts(target, headers), peer, &routes, Mono(0), Duration::from_secs(10), fresh)
+    Head::read(&parts(target, headers), &peer, &routes, Mono(0), Duration::from_secs(10), fresh)
 }
 
 fn unix(headers: &[(&str, &str)]) -> Head {
-    head(Peer::Unix { uid: 7, gid: 8 }, "/v1/open", headers)
+    head(Peer::Unix { uid: 7, gid: 8, exe: None }, "/v1/open", headers)
 }
 
 fn code(head: &Head) -> Option<Code> {
@@ -66,21 +66,23 @@ fn loopback_tcp_refuses_browsers_and_foreign_hosts() {
 
 #[test]
 fn only_one_well_formed_bearer_token_is_a_proof_and_only_over_tcp() {
-    let offered = |peer, headers: &[(&str, &str)]| match credentials(&parts("/", headers).headers, peer) {
+    let offered = |peer, headers: &[(&str, &str)]| match credentials(&parts("/", headers).headers, &peer) {
         Credentials::Bearer(token) => String::from_utf8(token.expose().to_vec()).unwrap(),
-        Credentials::Peer { uid, gid } => format!("{uid}:{gid}"),
+        Credentials::Peer { uid, gid, .. } => format!("{uid}:{gid}"),
+        Credentials::Certificate { bearer, .. } => format!("certificate and {}", bearer.is_some()),
+        Credentials::Untrusted(why) => String::from(why),
         Credentials::None => String::from("none"),
     };
-    let tcp = Peer::Tcp { listen: LISTEN };
-    assert_eq!(offered(tcp, &[("authorization", "Bearer t0ken")]), "t0ken");
-    assert_eq!(offered(tcp, &[("authorization", "bearer t0ken")]), "t0ken");
+    let tcp = || Peer::Tcp { listen: LISTEN };
+    assert_eq!(offered(tcp(), &[("authorization", "Bearer t0ken")]), "t0ken");
+    assert_eq!(offered(tcp(), &[("authorization", "bearer t0ken")]), "t0ken");
     for none in
         [&[][..], &[("authorization", "Basic dTpw")], &[("authorization", "Bearer ")], &[("authorization", "t")]]
     {
-        assert_eq!(offered(tcp, none), "none");
+        assert_eq!(offered(tcp(), none), "none");
     }
-    assert_eq!(offered(tcp, &[("authorization", "Bearer a"), ("authorization", "Bearer b")]), "none");
-    assert_eq!(offered(Peer::Unix { uid: 7, gid: 8 }, &[("authorization", "Bearer t0ken")]), "7:8");
+    assert_eq!(offered(tcp(), &[("authorization", "Bearer a"), ("authorization", "Bearer b")]), "none");
+    assert_eq!(offered(Peer::Unix { uid: 7, gid: 8, exe: None }, &[("authorization", "Bearer t0ken")]), "7:8");
 }
 
 #[test]
@@ -104,4 +106,21 @@ fn a_trace_is_recognised_in_its_standard_form_only() {
     for ignored in [format!("ff-{trace}-1-1"), "00-x-1-1".to_owned(), format!("00-{}-1-1", "0".repeat(32))] {
         assert_eq!(of(ignored), None);
     }
+}
+
+#[test]
+fn over_tls_a_browser_is_refused_and_a_header_that_is_no_token_makes_nobody() {
+    let svid = || crate::identity::Svid::for_tests("spiffe://example.org/a");
+    let tls = |headers: &[(&str, &str)]| code(&head(Peer::Tls { svid: svid() }, "/v1/open", headers));
+    assert_eq!(tls(&[("host", "keyward.example")]), None);
+    assert_eq!(tls(&[("host", "keyward.example"), ("origin", "https://keyward.example")]), Some(Code::ForbiddenOrigin));
+    let offered =
+        |headers: &[(&str, &str)]| match credentials(&parts("/", headers).headers, &Peer::Tls { svid: svid() }) {
+            Credentials::Certificate { bearer, .. } => Some(bearer.is_some()),
+            _ => None,
+        };
+    assert_eq!(offered(&[]), Some(false));
+    assert_eq!(offered(&[("authorization", "Bearer t")]), Some(true));
+    assert_eq!(offered(&[("authorization", "Basic dTpw")]), None);
+    assert_eq!(offered(&[("authorization", "Bearer t"), ("authorization", "Bearer u")]), None);
 }

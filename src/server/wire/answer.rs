@@ -9,6 +9,7 @@ use crate::server::status;
 use crate::service::{Answer, Certificate, Code, Form, Opened, Refusal, RewrappedValue, Shredded};
 
 use super::Shape;
+use super::custody;
 use super::following;
 use super::keks;
 use super::keyrings::{inventory, keyring, rest, stepped};
@@ -63,6 +64,10 @@ pub fn encode(answer: Answer, shape: Shape, created: bool, request: &RequestId) 
             inventory(pen, &keyrings, now);
             rest(pen, next.as_ref(), damaged.as_deref());
         }),
+        Answer::Custody(answer) => match custody::write_custody(&answer) {
+            Some(bytes) => SecretBytes::new(bytes),
+            None => return refuse(&Refusal::from(Code::Internal), request),
+        },
         Answer::PolicyLoaded(loaded) => pen::body(|pen| policy::loaded(pen, &loaded)),
         Answer::Records { records, next } => pen::body(|pen| audit_records(pen, &records, next)),
     };

@@ -6,6 +6,7 @@ mod answer;
 mod batch;
 mod context;
 mod control;
+mod custody;
 mod following;
 mod json;
 mod keks;
@@ -22,6 +23,7 @@ mod wraps;
 
 pub use answer::{Encoded, encode, refuse};
 pub use control::{parse_create_keyring, parse_shred_partition};
+pub use custody::{CustodyPath, custody_without_body, parse_custody};
 pub use keys::{KeyVerb, parse_configure, parse_rotate, parse_step};
 pub use lookups::{LookupPath, parse_lookup};
 pub use open::parse_open;

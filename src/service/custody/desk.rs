@@ -2,7 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use serde_json::json;
+
+use crate::ceremony::grant::Grant;
+use crate::clock::Mono;
+use crate::control::guarded::Guarded;
 use crate::keyring::documents::{COUNTERS, Document, GRANTS, ROSTERS, SETTINGS};
 use crate::keyring::Environment;
 use crate::policy::approval;
@@ -11,12 +18,11 @@ use crate::policy::separation::Separation;
 
 use super::super::data::unavailable;
 use super::super::{Code, Refusal, Service};
+use super::grants::Known;
 use super::unfounded;
-use crate::ceremony::grant::Grant;
 
 /// Custody as the store has it.
 pub struct Custody {
-    epoch: u64,
     /// The newest roster.
     pub(super) roster: Roster,
     /// The rules.
@@ -24,10 +30,10 @@ pub struct Custody {
     /// The last counter of each hardware key, by its fingerprint.
     pub(super) counters: BTreeMap<String, u32>,
     pub(super) counters_generation: u64,
-    /// Grants with their generations.
-    pub(super) grants: Vec<(u64, Grant)>,
-    /// The approved settings' digest, hexadecimal.
-    pub(super) settings: String,
+    /// Grants, by the ids of their ceremonies.
+    pub(super) grants: Vec<Known>,
+    /// The approved settings, as their document says them.
+    settings: String,
     pub(super) settings_generation: u64,
     /// Whether it is to rehearse with.
     pub(super) rehearsal: bool,
@@ -37,6 +43,12 @@ impl Custody {
     /// The namespace of signatures.
     pub(super) const fn namespace(&self) -> &'static str {
         approval::namespace(!self.rehearsal)
+    }
+
+    /// The digest of the approved settings, hexadecimal; empty where there are none.
+    pub(super) fn settings_digest(&self) -> String {
+        let settings: serde_json::Value = serde_json::from_str(&self.settings).unwrap_or_default();
+        settings.get("settings").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     }
 
     /// The last counter of a key.
@@ -54,22 +66,22 @@ impl Service {
     /// The same; None while there are no custodians.
     pub(in crate::service) async fn custody_now(&self) -> Result<Option<Arc<Custody>>, Refusal> {
         let epoch = self.keyrings.documents_epoch();
-        if let Some(known) = self.custody.load_full().filter(|known| known.epoch == epoch) {
-            return Ok(Some(known));
+        if self.custody_epoch.load(Ordering::Acquire) == epoch {
+            return Ok(self.custody.load_full());
         }
-        match self.keyrings.in_custody() {
+        let read = match self.keyrings.in_custody() {
             None => return Err(Refusal::because(Code::Unavailable, "the keyrings are not open yet")),
-            Some(false) => return Ok(None),
-            Some(true) => {}
-        }
-        let read = Arc::new(self.read_custody(epoch).await?);
-        self.custody.store(Some(Arc::clone(&read)));
+            Some(false) => None,
+            Some(true) => Some(Arc::new(self.read_custody().await?)),
+        };
+        self.custody.store(read.clone());
+        self.custody_epoch.store(epoch, Ordering::Release);
         // A decision that was kept may rest on a grant or a person that is there no more.
         self.policy.load().advance_epoch();
-        Ok(Some(read))
+        Ok(read)
     }
 
-    async fn read_custody(&self, epoch: u64) -> Result<Custody, Refusal> {
+    async fn read_custody(&self) -> Result<Custody, Refusal> {
         let separation = self.custody_settings.separation.clone();
         let separation = separation.ok_or_else(|| {
             Refusal::because(Code::Unavailable, "custodians exist and [custody] separation is not configured")
@@ -77,10 +89,11 @@ impl Service {
         let newest = self.rosters().await?.pop().ok_or_else(unfounded)?;
         let roster = Roster::parse(&newest.body).map_err(|error| broken(&newest.name, &error))?;
         let counters = self.keyrings.document(COUNTERS).await.map_err(|error| unavailable(&error))?;
-        let mut grants = Vec::new();
+        let (mut grants, before) = (Vec::new(), self.custody.load_full());
         for document in self.keyrings.documents(GRANTS).await.map_err(|error| unavailable(&error))? {
             let grant = Grant::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
-            grants.push((document.generation, grant));
+            let since = before.as_ref().and_then(|before| self.first_seen(before, &grant));
+            grants.push(Known { generation: document.generation, grant, since });
         }
         let settings = self.keyrings.document(SETTINGS).await.map_err(|error| unavailable(&error))?;
         let (counters_generation, counters) = match counters {
@@ -90,7 +103,6 @@ impl Service {
             None => (0, BTreeMap::new()),
         };
         Ok(Custody {
-            epoch,
             roster,
             separation,
             counters,
@@ -102,10 +114,25 @@ impl Service {
         })
     }
 
+    /// Since when this process knows a grant: a clock that never jumps counts from there.
+    fn first_seen(&self, before: &Custody, grant: &Grant) -> Option<(Mono, Duration)> {
+        if let Some(known) = before.grants.iter().find(|known| known.grant.ceremony == grant.ceremony) {
+            return known.since;
+        }
+        let lived = self.keyrings.time()?.wall.0.saturating_sub(grant.since);
+        Some((self.clock.mono(), Duration::from_micros(lived)))
+    }
+
     /// Every roster, oldest first.
     pub(super) async fn rosters(&self) -> Result<Vec<Document>, Refusal> {
         self.keyrings.documents(ROSTERS).await.map_err(|error| unavailable(&error))
     }
+}
+
+/// What the document of approved settings says.
+pub(super) fn settings_body(digest: &str, by: &str, known: Option<&Guarded>) -> String {
+    let known = known.map(|known| json!(known.all())).unwrap_or_default();
+    json!({ "by": by, "known": known, "schema": 1, "settings": digest }).to_string()
 }
 
 /// A sealed document that does not say what it should: a defect, or a newer keyward's.

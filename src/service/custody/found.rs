@@ -1,19 +1,22 @@
 //! How does custody begin? Everybody on the first roster signs its digest; one change puts it into the store, and from then
 //! on one person changes no keys.
 
+use serde_json::json;
+
 use crate::audit::Event;
 use crate::clock::Wall;
 use crate::control::custody::{FoundingSignature, NewMember};
 use crate::identity::sshsig::SshKey;
-use crate::keyring::documents::{DocumentWrite, Leave, SETTINGS, roster_name};
+use crate::keyring::documents::{DocumentWrite, GENESIS, Leave, SETTINGS, digest, roster_name};
 use crate::names::PrincipalName;
 use crate::policy::approval;
-use crate::policy::roster::{Credential, Member, Roster, acknowledged};
+use crate::policy::roster::{Credential, Member, Roster};
 use crate::policy::separation::Separation;
 use crate::policy::Permit;
 
 use super::super::data::{refused, unavailable};
 use super::super::{Code, Refusal, Service};
+use super::desk::settings_body;
 use super::view::{CustodyAnswer, DraftView};
 use super::Asked;
 
@@ -28,7 +31,7 @@ impl Service {
         let members = members.into_iter().map(|member| self.member(member, now)).collect::<Result<Vec<_>, _>>()?;
         let roster = self.first_roster(members, separation)?;
         check(separation.check_genesis(&roster))?;
-        let keyrings = self.keyrings_there().await?;
+        let keyrings = self.keyrings_there()?;
         Ok(CustodyAnswer::Draft(DraftView::of_roster(&roster, keyrings)))
     }
 
@@ -54,23 +57,22 @@ impl Service {
         let namespace = approval::namespace(!roster.is_rehearsal());
         approval::verify_founding(&roster, &signed, namespace)
             .map_err(|problems| Refusal::because(Code::NotApproved, problems.join("; ")))?;
-        let keyrings = self.keyrings_there().await?;
-        let policy = self.policy.load_full();
-        let authority = policy.founding(permit).map_err(|denial| refused(&denial, account))?;
-        let digest = hex::encode(roster.digest());
+        let keyrings = self.keyrings_there()?;
+        let authority = self.policy.load().founding(permit).map_err(|denial| refused(&denial, account))?;
+        let roster_digest = hex::encode(roster.digest());
         let facts = vec![
             ("authority", authority.code().to_owned()),
             ("keyrings", keyrings.to_string()),
-            ("roster", digest),
+            ("roster", roster_digest),
             ("separation", hex::encode(separation.digest())),
         ];
         let writes = vec![
             DocumentWrite { name: roster_name(1), expect: 0, body: roster.canonical() },
-            DocumentWrite { name: SETTINGS.to_owned(), expect: 0, body: self.approved_settings(&policy, "genesis") },
+            DocumentWrite { name: SETTINGS.to_owned(), expect: 0, body: settings_body(&hex::encode(self.custody_settings.guarded.digest()), "genesis", Some(&self.custody_settings.guarded)) },
+            DocumentWrite { name: GENESIS.to_owned(), expect: 0, body: signed_by(&signed)? },
         ];
         let leave = Leave::Authority(&authority);
         self.write_documents(writes, leave, (Event::CustodyFounded, facts), (asker, account)).await?;
-        self.founded_by(&signed).await;
         self.show_custody().await
     }
 
@@ -80,7 +82,7 @@ impl Service {
         }
         let missing = "write policies/separation.toml and name it in [custody] separation";
         let separation = self.custody_settings.separation.as_deref();
-        separation.ok_or_else(|| Refusal::because(Code::NotFounded, missing))
+        separation.ok_or_else(|| Refusal::because(Code::NoCustody, missing))
     }
 
     fn first_roster(&self, mut members: Vec<Member>, separation: &Separation) -> Result<Roster, Refusal> {
@@ -131,7 +133,7 @@ impl Service {
             person: name,
             since: now,
             recertify_by: self.recertify_by(now),
-            acknowledgement: acknowledged(&acknowledgement),
+            acknowledgement: digest(&[&acknowledgement]),
             credentials,
         })
     }
@@ -146,9 +148,16 @@ impl Service {
         self.keyrings.time().map(|time| time.wall).ok_or_else(|| Code::Unavailable.into())
     }
 
-    async fn keyrings_there(&self) -> Result<usize, Refusal> {
-        self.keyrings.count().await.map_err(|error| unavailable(&error))
+    fn keyrings_there(&self) -> Result<usize, Refusal> {
+        self.keyrings.count().map_err(|error| unavailable(&error))
     }
+}
+
+/// The founding signatures, for whoever verifies minutes.
+fn signed_by(signed: &[(PrincipalName, String)]) -> Result<String, Refusal> {
+    let all: Vec<_> =
+        signed.iter().map(|(person, signature)| json!({ "person": person.to_string(), "signature": signature })).collect();
+    serde_json::to_string(&all).map_err(|_| Code::Internal.into())
 }
 
 /// All problems at once.

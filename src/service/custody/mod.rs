@@ -19,10 +19,11 @@ use std::sync::Arc;
 use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
 use crate::clock::Deadline;
 use crate::control::custody::CustodyVerb;
+use crate::control::guarded::Guarded;
 use crate::keyring::documents::{DocumentWrite, Leave, Written};
 use crate::keyring::{ApplyError, Environment};
 use crate::policy::separation::Separation;
-use crate::policy::{Action, Permit};
+use crate::policy::Action;
 
 use super::account::Account;
 use super::change::change_refused;
@@ -40,8 +41,8 @@ pub struct CustodySettings {
     pub environment: Environment,
     /// A file that is there while the machine's clock is synchronised.
     pub clock_check: Option<PathBuf>,
-    /// The digest of the guarded settings that this sidecar runs with.
-    pub guarded: [u8; 32],
+    /// The guarded settings that this sidecar runs with.
+    pub guarded: Guarded,
 }
 
 impl CustodySettings {
@@ -191,10 +192,7 @@ type Asked<'a, 'b, 'c> = (&'a Asker<'b>, &'c mut Account);
 /// Why nothing can be asked of custody.
 fn unfounded() -> Refusal {
     Refusal::because(
-        Code::NotFounded,
+        Code::NoCustody,
         "there are no custodians yet: `keyward custody found` holds the genesis, with [custody] separation configured",
     )
 }
-
-#[expect(dead_code, reason = "a permit that was asked for stands behind every verb")]
-const fn permitted(_permit: &Permit) {}

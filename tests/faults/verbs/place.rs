@@ -219,7 +219,7 @@ impl Sidecar {
         let (surface, uid) = if data { (Surface::DataSocket, SERVICE) } else { (Surface::Control, OPERATOR) };
         let call = Call {
             surface,
-            credentials: Credentials::Peer { uid, gid: uid },
+            credentials: Credentials::Peer { uid, gid: uid, exe: None },
             request: RequestId::from_random([1; 16]),
             deadline: Deadline(self.clock.mono().plus(Duration::from_secs(5))),
             operation: Ok(operation),
@@ -359,8 +359,10 @@ fn authenticator() -> Authenticator {
         kind,
         uids: vec![uid],
         token_sha256: vec![],
+        spiffe: vec![],
+        jwt: vec![],
     };
-    Authenticator::new(&identity::Settings { principals: PRINCIPALS.map(known).into() }).unwrap()
+    Authenticator::new(&identity::Settings { principals: PRINCIPALS.map(known).into(), jwt: vec![] }).unwrap()
 }
 
 /// Everything is permitted.

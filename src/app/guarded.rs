@@ -1,0 +1,71 @@
+//! Which of the settings in force are guarded? Where people decide them by a ceremony, a start with others is refused.
+
+use std::path::Path;
+
+use crate::config::Config;
+use crate::control::guarded::Guarded;
+use crate::crypto::sha256;
+use crate::kek;
+use crate::policy::Policy;
+use crate::policy::separation::Separation;
+
+/// The guarded settings of a configuration with what it names.
+pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy: &Policy) -> Guarded {
+    let mut guarded = Guarded::default();
+    guarded.note("environment", config.environment.name());
+    guarded.note("policy", hex::encode(policy.digest()));
+    guarded.note("custody.separation", separation.map_or_else(|| "-".to_owned(), |rules| hex::encode(rules.digest())));
+    guarded.note("audit.durability", format!("{:?}", config.audit.durability));
+    guarded.note("audit.refusals_per_second", config.audit.refusals_per_second);
+    let keys = &config.keyring;
+    for (name, time) in [
+        ("cache.ttl", keys.cache_ttl),
+        ("cache.offline_max", keys.offline_max),
+        ("cache.store_offline_max", keys.store_offline_max),
+        ("rotation.data_key_period", keys.data_key_period),
+        ("rotation.hard_limit", keys.hard_limit),
+        ("rotation.kek_period", keys.kek_period),
+    ] {
+        guarded.note(name, format!("{}s", time.as_secs()));
+    }
+    let server = &config.server;
+    guarded.note("listen.data", server.data_socket.display());
+    guarded.note("listen.data_mode", format!("{:04o}", server.data_socket_mode));
+    guarded.note("listen.tcp", server.data_tcp.map_or_else(|| "off".to_owned(), |at| at.to_string()));
+    guarded.note("listen.control", server.control_socket.display());
+    guarded.note("listen.control_mode", format!("{:04o}", server.control_socket_mode));
+    for (role, settings) in roles(config) {
+        kek(&mut guarded, role, settings);
+    }
+    guarded
+}
+
+fn roles(config: &Config) -> impl Iterator<Item = (&'static str, &kek::Settings)> {
+    let retiring = config.keks.retiring.iter().map(|kek| ("retiring", kek));
+    std::iter::once(("primary", &config.keks.primary)).chain(config.keks.escrow.iter().map(|kek| ("escrow", kek))).chain(retiring)
+}
+
+fn kek(guarded: &mut Guarded, role: &str, settings: &kek::Settings) {
+    let name = settings.name();
+    guarded.note(format!("kek.{name}.role"), role);
+    match settings {
+        kek::Settings::Software(_) => guarded.note(format!("kek.{name}.type"), "software"),
+        kek::Settings::Transit(transit) => {
+            guarded.note(format!("kek.{name}.type"), "transit");
+            guarded.note(format!("kek.{name}.address"), format!("{:?}", transit.address));
+        }
+        kek::Settings::Pkcs11(token) => {
+            guarded.note(format!("kek.{name}.type"), "pkcs11");
+            if let Some(module) = &token.module {
+                guarded.note(format!("kek.{name}.module"), module.display());
+                guarded.note(format!("kek.{name}.module_digest"), file_digest(module));
+            }
+            guarded.note(format!("kek.{name}.profile"), format!("{:?}", token.profile));
+            guarded.note(format!("kek.{name}.key_label"), &token.key_label);
+        }
+    }
+}
+
+fn file_digest(path: &Path) -> String {
+    std::fs::read(path).map_or_else(|_| "unreadable".to_owned(), |bytes| hex::encode(sha256(&[&bytes])))
+}

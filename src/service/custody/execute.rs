@@ -1,0 +1,207 @@
+//! How is what was decided carried out? Everything is looked at again and every signature verified again; what comes of it
+//! is a quorum, which is spent in the same transaction as the effect. If we stop before the commit nothing has happened and
+//! the ceremony is still ready; after it, both have.
+
+use std::sync::Mutex;
+
+use crate::audit::Event;
+use crate::ceremony::machine::{Ceremony, Event as Step, Outcome};
+use crate::control::custody::{Effect, effect};
+use crate::identity::sshsig::SshKey;
+use crate::keyring::PartitionName;
+use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, SETTINGS, kek_name, roster_name};
+use crate::names::PrincipalName;
+use crate::policy::roster::{Credential, Member, Revocation, Roster};
+use crate::policy::{Authority, Permit, Quorum, Spends};
+
+use super::super::account::Account;
+use super::super::data::refused;
+use super::super::{Answer, Asker, Code, Refusal, Service};
+use super::course::rejected;
+use super::desk::Custody;
+use super::found::check;
+use super::propose::facts_of;
+use super::revoke::{next, without};
+
+/// What an effect is, as documents say it.
+pub(super) struct Deed {
+    event: Event,
+    writes: Vec<DocumentWrite>,
+    facts: Vec<(&'static str, String)>,
+}
+
+impl Service {
+    pub(super) async fn execute(
+        &self,
+        id: &str,
+        permit: Permit,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let custody = self.custody().await?;
+        let (generation, ceremony) = self.ceremony(id).await?;
+        let facts = facts_of(ceremony.proposal());
+        account.facts.extend(facts.iter().filter(|(name, _)| *name != "keyring").cloned());
+        let (quorum, spent) = self.decided_upon(&custody, &ceremony, asker, account).await?;
+        let people: Vec<&str> = quorum.people().iter().map(PrincipalName::as_str).collect();
+        account.facts.push(("people", people.join(",")));
+        let proposal = ceremony.proposal();
+        let effect = effect(proposal.action.name(), &proposal.parameters);
+        let effect = effect.map_err(|why| Refusal::because(Code::MalformedRequest, why))?;
+        let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
+        let spends = Spends { ceremony: id.to_owned(), name, generation, body };
+        let authority = self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
+        if let Some(deed) = self.deed(&effect, &custody, &spent)? {
+            account.facts.push(("authority", authority.code().to_owned()));
+            let leave = Leave::Authority(&authority);
+            self.write_documents(deed.writes, leave, (deed.event, deed.facts), (asker, account)).await?;
+        } else {
+            self.carry_out(effect, authority, asker, account).await?;
+        }
+        self.look_at(id).await.map(|answer| Answer::Custody(Box::new(answer)))
+    }
+
+    /// The quorum, if there is one now, and the ceremony as it will be once it is spent.
+    async fn decided_upon(
+        &self,
+        custody: &Custody,
+        ceremony: &Ceremony,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<(Quorum, Ceremony), Refusal> {
+        let around = self.around(custody, ceremony).await?;
+        let counter = |fingerprint: &str| custody.counter(fingerprint);
+        let world = around.world(custody, &counter);
+        let by = asker.principal.name().clone();
+        let start = Step::Start { by, intent: self.log.head().size };
+        let begun = ceremony.step(start, &world).map_err(|why| rejected(&why, account))?;
+        let quorum = begun.quorum(&world, asker.deadline).map_err(|why| rejected(&why, account))?;
+        let finish = Step::Finish { outcome: Outcome::Executed, why: None };
+        let spent = begun.step(finish, &world).map_err(|why| rejected(&why, account))?;
+        Ok((quorum, spent))
+    }
+
+    /// The same verbs as before there were custodians, under the quorum's authority.
+    async fn carry_out(
+        &self,
+        effect: Effect,
+        authority: Authority,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let Asker { principal, request, deadline, policy, .. } = asker;
+        let sworn = Mutex::new(Some(authority));
+        let asker = Asker { principal, request, deadline: *deadline, policy, sworn };
+        match effect {
+            Effect::Create(create) => self.create_keyring(create, &asker, account).await,
+            Effect::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
+            Effect::Configure(configure) => self.configure(configure, &asker, account).await,
+            Effect::Step(step) => self.step(step, &asker, account).await,
+            Effect::Lookup(lookup) => self.lookup(lookup, &asker, account).await,
+            Effect::Shred { keyring, partition, reason } => {
+                account.keyring(&keyring);
+                self.shred_named(keyring, (PartitionName(partition), None), reason, &asker, account).await
+            }
+            Effect::RetireKek { kek, version, reason } => {
+                self.retire_kek((kek, version), reason, &asker, account).await
+            }
+            Effect::AdmitKek { .. }
+            | Effect::Enrol { .. }
+            | Effect::Remove { .. }
+            | Effect::Recertify(_)
+            | Effect::Settings(_)
+            | Effect::Grant { .. } => Err(Code::Internal.into()),
+        }
+    }
+
+    /// What documents say of an effect; None of one that changes keys.
+    fn deed(&self, effect: &Effect, custody: &Custody, ceremony: &Ceremony) -> Result<Option<Deed>, Refusal> {
+        let id = ceremony.proposal().ceremony.to_string();
+        Ok(Some(match effect {
+            Effect::AdmitKek { kek, version } => {
+                let body = format!("{{\"ceremony\":\"{id}\",\"schema\":1}}");
+                let write = DocumentWrite { name: kek_name(kek, *version), expect: 0, body };
+                let facts = vec![("kek", kek.to_string()), ("kek_key_version", version.to_string())];
+                Deed { event: Event::KekApproved, writes: vec![write], facts }
+            }
+            Effect::Enrol { person, keys, acknowledgement } => {
+                let next = self.enrolled(custody, &id, person, keys, *acknowledgement)?;
+                roster_deed(Event::CustodianEnrolled, person, &next)
+            }
+            Effect::Remove { person, reason } => {
+                let by = ceremony.proposal().initiator.clone();
+                let revocation = Revocation { at: self.wall()?, reason: reason.clone(), by };
+                let none = || Refusal::because(Code::NoSuchKey, format!("{person} has no key that still counts"));
+                let next = without(&custody.roster, person, None, &revocation).ok_or_else(none)?;
+                let next = Roster { made_by: id, ..next };
+                roster_deed(Event::CustodianRemoved, person, &next)
+            }
+            Effect::Recertify(person) => {
+                let mut next = next(&custody.roster, &id);
+                let until = self.recertify_by(self.wall()?);
+                let none = || Refusal::because(Code::NoSuchKey, format!("{person} is not on the roster"));
+                let member = next.members.iter_mut().find(|member| member.person == *person).ok_or_else(none)?;
+                member.recertify_by = until;
+                roster_deed(Event::CustodianRecertified, person, &next)
+            }
+            Effect::Settings(digest) => {
+                let body = super::desk::settings_body(&hex::encode(digest), &id, None);
+                let expect = custody.settings_generation;
+                let write = DocumentWrite { name: SETTINGS.to_owned(), expect, body };
+                let facts = vec![("settings", hex::encode(digest))];
+                Deed { event: Event::SettingsApproved, writes: vec![write], facts }
+            }
+            Effect::Grant { .. } => self.granted(custody, ceremony)?,
+            _ => return Ok(None),
+        }))
+    }
+
+    /// The roster with a person, or with further keys of one.
+    fn enrolled(
+        &self,
+        custody: &Custody,
+        id: &str,
+        person: &PrincipalName,
+        keys: &[String],
+        acknowledgement: [u8; 32],
+    ) -> Result<Roster, Refusal> {
+        let now = self.wall()?;
+        let read = |line: &String| {
+            let wrong = |error| Refusal::because(Code::MalformedRequest, format!("a key of {person}: {error}"));
+            Ok(Credential { key: SshKey::parse(line).map_err(wrong)?, enrolled: now, revoked: None })
+        };
+        let credentials = keys.iter().map(read).collect::<Result<Vec<_>, Refusal>>()?;
+        let mut next = next(&custody.roster, id);
+        let recertify_by = self.recertify_by(now);
+        match next.members.iter_mut().find(|member| member.person == *person) {
+            Some(member) => {
+                member.credentials.extend(credentials);
+                (member.acknowledgement, member.recertify_by) = (acknowledgement, recertify_by);
+            }
+            None => {
+                let person = person.clone();
+                next.members.push(Member { person, since: now, recertify_by, acknowledgement, credentials });
+            }
+        }
+        next.members.sort_by(|one, other| one.person.cmp(&other.person));
+        next.separation = custody.separation.digest();
+        check(custody.separation.check_roster(&next))?;
+        Ok(next)
+    }
+}
+
+fn roster_deed(event: Event, person: &PrincipalName, next: &Roster) -> Deed {
+    let write = DocumentWrite { name: roster_name(next.generation), expect: 0, body: next.canonical() };
+    let facts = vec![("person", person.to_string()), ("roster", hex::encode(next.digest()))];
+    Deed { event, writes: vec![write], facts }
+}
+
+impl Deed {
+    pub(super) const fn new(
+        event: Event,
+        writes: Vec<DocumentWrite>,
+        facts: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self { event, writes, facts }
+    }
+}
