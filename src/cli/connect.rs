@@ -88,7 +88,9 @@ pub(super) fn problem(value: &Value) -> Failure {
     let text = |key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default();
     let code = text("code");
     let exit = match code {
-        "denied" | "unauthenticated" | "purpose_missing" => Exit::Denied,
+        "denied" | "unauthenticated" | "purpose_missing" | "ceremony_required" | "not_approved" | "separation" => {
+            Exit::Denied
+        }
         "unavailable" | "deadline_exceeded" | "rate_limited" => Exit::Unavailable,
         "key_damaged" => Exit::Finding,
         "policy_refused" => Exit::Config,

@@ -18,25 +18,32 @@ macro_rules! eprint {
 mod audit;
 mod backup;
 mod bench;
+mod ceremony;
 mod check;
 mod connect;
+mod consent;
+mod custody;
 mod demo;
 mod dev;
 mod document;
 mod drill;
 mod failure;
+mod grant;
 mod hsm;
 mod init;
 mod kek;
 mod keyring;
+mod moment;
 mod out;
 mod partition;
 mod policy;
 mod probe;
 mod progress;
+mod rehearsal;
 mod rewrap;
 mod rewrap_values;
 mod serve;
+mod sign;
 mod store;
 mod value;
 
@@ -90,6 +97,18 @@ enum Command {
     /// Seal, open, rewrap and explain whole FHIR documents
     #[command(subcommand)]
     Document(document::Document),
+    /// Who the custodians are: their genesis, the roster, and the end of a key
+    #[command(subcommand)]
+    Custody(Box<custody::Custody>),
+    /// What several people decide together: propose, approve, carry out, verify
+    #[command(subcommand)]
+    Ceremony(Box<ceremony::Ceremony>),
+    /// Time-bound exceptions: list, end and review them
+    #[command(subcommand)]
+    Grant(Box<grant::Grant>),
+    /// Move the clock of a rehearsal
+    #[command(subcommand)]
+    Rehearsal(rehearsal::Rehearsal),
     /// Check and test policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -153,6 +172,10 @@ impl Command {
             Self::Open(open) => open.run(),
             Self::Rewrap(rewrap) => rewrap.run(),
             Self::Document(document) => document.run(),
+            Self::Custody(custody) => custody.run(),
+            Self::Ceremony(ceremony) => ceremony.run(),
+            Self::Grant(grant) => grant.run(),
+            Self::Rehearsal(rehearsal) => rehearsal.run(),
             Self::Policy(policy) => policy.run(),
             Self::Audit(audit) => audit.run(),
             Self::Backup(backup) => backup.run(),
