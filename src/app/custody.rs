@@ -1,12 +1,17 @@
 //! What does custody rest on beside the store? The separation file, and the digest of the settings that custodians guard.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::clock::{RehearsalClock, SharedClock};
 use crate::config::Config;
 use crate::policy::Policy;
 use crate::policy::separation::{Separation, SeparationError};
-use crate::service::CustodySettings;
+use crate::server::health::{Board, Part, State};
+use crate::service::{CustodyHealth, CustodySettings, Service};
+use crate::telemetry::Metrics;
 
 /// Why the rules of separation cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -53,8 +58,48 @@ pub(super) fn separation(config: &Config) -> Result<Option<Arc<Separation>>, Sep
     if problems.is_empty() { Ok(Some(rules)) } else { Err(SeparationRefused::Principals { path, problems }) }
 }
 
-pub(super) fn settings(config: &Config, separation: Option<Arc<Separation>>, policy: &Policy) -> CustodySettings {
+pub(super) fn settings(
+    config: &Config,
+    separation: Option<Arc<Separation>>,
+    policy: &Policy,
+    rehearsal: Option<Arc<RehearsalClock>>,
+) -> CustodySettings {
     let guarded = super::guarded::settings(config, separation.as_deref(), policy);
     let clock_check = config.custody.clock_check.clone();
-    CustodySettings { separation, environment: config.environment, clock_check, guarded }
+    CustodySettings { separation, environment: config.environment, clock_check, guarded, rehearsal }
+}
+
+/// Shows how custody stands, and records that grants came to their end.
+pub(super) async fn watch(service: Arc<Service>, board: Arc<Board>, clock: SharedClock, metrics: Arc<Metrics>) {
+    let mut in_force = BTreeSet::new();
+    loop {
+        match service.custody_health().await {
+            Ok(Some(health)) => {
+                for ended in in_force.difference(&health.in_force) {
+                    service.note_ended(ended).await;
+                }
+                metrics.custody.margin.set(health.margin);
+                metrics.custody.grants.set(i64::try_from(health.grants).unwrap_or(i64::MAX));
+                metrics.custody.overdue_reviews.set(i64::try_from(health.overdue_reviews).unwrap_or(i64::MAX));
+                board.post(&part(&health));
+                in_force = health.in_force;
+            }
+            Ok(None) => {}
+            Err(refusal) => tracing::debug!(detail = refusal.detail.as_deref().unwrap_or_default(), "custody"),
+        }
+        clock.sleep_until(clock.mono().plus(EVERY)).await;
+    }
+}
+
+/// A grant ends within so long of its end in the log; it opens nothing from its end on.
+const EVERY: Duration = Duration::from_secs(2);
+
+fn part(health: &CustodyHealth) -> Part {
+    let (state, text) = if health.words.is_empty() {
+        let CustodyHealth { margin, grants, .. } = health;
+        (State::Ok, format!("custodians beyond the largest quorum: {margin}; grants in force: {grants}"))
+    } else {
+        (State::Degraded, health.words.join("; "))
+    };
+    Part { name: "custody".to_owned(), state, text }
 }

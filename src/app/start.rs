@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::audit::{self, Dangling, Event, Log};
-use crate::clock::SharedClock;
+use crate::clock::{RehearsalClock, SharedClock};
 use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
@@ -142,6 +142,8 @@ fn policy_source(config: &Config) -> PolicySource {
 impl App {
     /// Builds and starts the parts. The KEK may be away: the sidecar lives, is not ready, and goes on trying.
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
+        let rehearsal = config.custody.rehearsal_clock.then(RehearsalClock::new);
+        let clock = rehearsal.clone().map_or(clock, |rehearsal| rehearsal as SharedClock);
         let disk = Disk::real();
         let lock = disk.lock_exclusive(&config.state.lock())?;
         CutShort::check(&config.state)?;
@@ -161,7 +163,7 @@ impl App {
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let revocation = bound(&config);
-        let custody = custody_settings(&config, separation, &policy);
+        let custody = custody_settings(&config, separation, &policy, rehearsal);
         let policies = policy_source(&config);
         let (kept, log_kept) = (keyrings.clone(), log.clone());
         let parts = Parts { authenticator, policy, policies, keyrings: kept, log: log_kept, revocation, custody };
@@ -200,6 +202,7 @@ impl App {
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics };
         upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
+        jobs.spawn(super::custody::watch(service.clone(), board.clone(), clock.clone(), metrics.clone()));
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }
@@ -254,6 +257,11 @@ async fn open(
             tracing::error!(%error, "the store is refused");
             return refuse(&service, &keyrings, "store_refused").await;
         }
+    }
+    if let Err(why) = service.check_custody().await {
+        tracing::error!(%why, "the settings are refused");
+        keyrings.shut(&why);
+        return note(&service, Event::SidecarRefused, vec![("error", "guarded_settings".to_owned())]).await;
     }
     let mut left = service.reconcile(dangling).await;
     while let Err(error) = service.note(Event::SidecarReady, ready_facts(&keyrings)).await {

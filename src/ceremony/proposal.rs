@@ -348,6 +348,3 @@ pub const MOST_BYTES: usize = 32 * 1024;
 const CROCKFORD: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 /// 9999-01-01 in seconds: later times have more digits in decisions.
 const YEAR_9999: u64 = 253_370_764_800;
-
-#[cfg(test)]
-mod tests;

@@ -116,6 +116,8 @@ pub enum CustodyVerb {
         /// A code.
         reason: String,
     },
+    /// The clock of a rehearsal goes forward by so many seconds.
+    Advance(u64),
     /// Grants.
     Grants,
     /// A grant ends before its time.

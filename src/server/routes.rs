@@ -131,6 +131,7 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/ceremonies/{a}/execute", Node::Custody(CustodyPath::Execute)),
     ("/v1/ceremonies/{a}/minutes", Node::Custody(CustodyPath::Minutes)),
     ("/v1/custodians/{a}/revoke", Node::Custody(CustodyPath::Revoke)),
+    ("/v1/rehearsal/advance", Node::Custody(CustodyPath::Advance)),
     ("/v1/grants", Node::Custody(CustodyPath::Grants)),
     ("/v1/grants/{a}/end", Node::Custody(CustodyPath::EndGrant)),
     ("/v1/grants/{a}/review", Node::Custody(CustodyPath::Review)),

@@ -220,6 +220,8 @@ pub struct Metrics {
     pub lives: Lives,
     /// What callers are believed by.
     pub trust: Trust,
+    /// How custody stands.
+    pub custody: super::custody::Custody,
 }
 
 impl Metrics {
@@ -254,6 +256,7 @@ impl Metrics {
             lifetimes: Lifetimes::new(r)?,
             lives: Lives::new(r)?,
             trust: Trust::new(r)?,
+            custody: super::custody::Custody::new(r)?,
             registry,
         })
     }

@@ -1,6 +1,7 @@
 //! What does keyward tell operators about itself? The names of all metrics, and the subscriber of its log lines.
 //! This module never sees a patient, a record, a name of a caller or a value: every label comes from a closed list or the configuration.
 
+mod custody;
 mod keks;
 mod lifetimes;
 mod lives;

@@ -133,6 +133,10 @@ fn every_shipped_example_passes_its_own_table_from_the_command_line() {
         assert_eq!((code, said.as_str()), (Some(0), ""), "{name}");
         assert!(shown.starts_with("table tests: ") && shown.ends_with(" cases, 0 failed\n"), "{shown}");
     }
+    let five: Vec<String> = examples.iter().skip(2).map(|name| ours(&format!("policies/{name}.cedar"))).collect();
+    let together: Vec<&str> = ["policy", "test"].into_iter().chain(five.iter().map(String::as_str)).collect();
+    let (code, shown, said) = run(&together);
+    assert_eq!((code, said.as_str()), (Some(0), ""), "the five may lie beside each other: {shown}");
     let (code, shown, said) =
         run(&["policy", "test", &ours("policies/least-privilege.cedar"), &ours("policies/development.cedar")]);
     assert_eq!(code, Some(1), "their permissions add up: {shown}{said}");

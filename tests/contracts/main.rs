@@ -1,4 +1,7 @@
 //! One suite a trait, run against every implementation.
+#[path = "../support/ceremonies.rs"]
+mod ceremonies;
+mod ceremony;
 #[path = "../support/custodians.rs"]
 mod custodians;
 mod custody;

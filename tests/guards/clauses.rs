@@ -105,8 +105,8 @@ fn named(source: &Source) -> BTreeSet<String> {
     found
 }
 
-/// The envelope, the log, the fields and paths of documents.
-const FAMILIES: &[&str] = &["ENV", "LOG", "FLD"];
+/// The envelope, the log, the fields and paths of documents, ceremonies.
+const FAMILIES: &[&str] = &["ENV", "LOG", "FLD", "CER"];
 
 #[test]
 fn clauses_in_the_names_of_tests_are_read() {

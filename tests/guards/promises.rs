@@ -33,6 +33,7 @@ const PAGES: &[&str] = &[
     "docs/rotation.md",
     "docs/identity.md",
     "docs/keys.md",
+    "docs/policy.md",
     "docs/partitions.md",
     "docs/postgresql.md",
     "docs/exit-codes.md",

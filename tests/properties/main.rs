@@ -1,4 +1,7 @@
 //! Properties that hold for any input.
+#[path = "../support/ceremonies.rs"]
+mod ceremonies;
+mod ceremony;
 #[path = "../support/custodians.rs"]
 mod custodians;
 mod custody;

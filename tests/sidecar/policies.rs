@@ -183,3 +183,26 @@ fn who_may_not_reload_policies_is_denied() {
     assert_eq!(post(&setup.data(), "/v1/policy/reload", "{}").0, 404, "no data listener has it");
     assert_eq!(post(&setup.control(), "/v1/policy/reload", "{\"file\":\"x\"}").0, 400);
 }
+
+#[test]
+fn a_value_stays_where_it_is_if_a_grant_may_let_its_mover_read_it() {
+    let granted = "context has grant && context.grant == \"break-glass\"";
+    let named = "context.fields has path && context.fields.path == \"name\"";
+    for (rule, code) in [(format!("{granted} && {named}"), 403), (granted.to_owned(), 200)] {
+        let setup = Setup::new();
+        let policy = format!(
+            "permit (principal == Operator::\"operator\", action, resource);
+             permit (principal == Service::\"demo\", action in [Action::\"seal\", Action::\"rewrap\"], resource);
+             permit (principal == Service::\"demo\", action == Action::\"open\", resource) when {{ {rule} }};"
+        );
+        write(&setup, &policy);
+        setup.edit_config(|text| text.replace("[policy]\n", "[policy]\ncontext_keys = [\"path\"]\n"));
+        let _serving = setup.serve();
+        setup.keyring();
+        let place = |path: &str| json!({ "resource": "Patient/1", "path": path });
+        let sealed = post(&setup.data(), SEAL, &json!({ "context": place("note"), "text": "Ada" }).to_string()).1;
+        let moving = json!({ "sealed": sealed["sealed"], "context": place("note"), "new_context": place("name") });
+        let (status, told) = post(&setup.data(), "/v1/rewrap", &moving.to_string());
+        assert_eq!(status, code, "{rule}: {told}");
+    }
+}

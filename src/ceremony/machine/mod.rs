@@ -356,7 +356,7 @@ impl Ceremony {
             return Err(Rejection::TooManyDecisions);
         }
         if !(had && self.met.is_some()) {
-            self.met = self.tally(world).is_met().then(|| Moment { wall: at, counted: world.counted });
+            self.met = self.tally(world).is_met().then_some(Moment { wall: at, counted: world.counted });
         }
         Ok(())
     }
@@ -417,6 +417,11 @@ impl Ceremony {
     /// Who carries it out, and since when.
     pub const fn executing(&self) -> Option<&Executing> {
         self.executing.as_ref()
+    }
+
+    /// The same with this end, for whoever cannot see again what ended it.
+    pub(in crate::ceremony) fn ended(self, end: End) -> Self {
+        Self { end: Some(end), ..self }
     }
 
     /// What became of it.

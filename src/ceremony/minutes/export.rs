@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::clock::Wall;
 use crate::names::PrincipalName;
 use crate::policy::approval::{namespace, verify_founding};
-use crate::policy::roster::Roster;
+use crate::policy::roster::{Credential, Roster};
 use crate::policy::separation::Separation;
 
 #[derive(Deserialize)]
@@ -65,6 +66,14 @@ impl Export {
     /// The separation of duties with this digest.
     pub(super) fn separation(&self, digest: &str) -> Option<&Separation> {
         self.separations.iter().map(Arc::as_ref).find(|one| hex::encode(one.digest()) == digest)
+    }
+
+    /// Whether a key was revoked by then, in whichever generation that stands.
+    pub(super) fn is_revoked(&self, fingerprint: &str, at: Wall) -> bool {
+        let members = self.rosters.iter().flat_map(|roster| &roster.members);
+        let mut credentials = members.flat_map(|member| &member.credentials);
+        let ended = |one: &Credential| one.revoked.as_ref().is_some_and(|revoked| revoked.at <= at);
+        credentials.any(|one| ended(one) && one.key.fingerprint() == fingerprint)
     }
 
     /// What everybody who was there at genesis read aloud.

@@ -64,7 +64,7 @@ impl<'a> Scene<'a> {
                 Ok(played.step(Event::Observe, &self.world(end.at, u64::MAX)).map_err(|why| why.to_string())?)
             }
             // What had changed is named by its end; the change itself is no part of these minutes.
-            Ended::Superseded => Ok(self.ceremony.clone()),
+            Ended::Superseded => Ok(played.ended(end.clone())),
             Ended::Executed | Ended::Failed | Ended::Aborted | Ended::Withdrawn | Ended::Denied => Ok(played),
         }
     }

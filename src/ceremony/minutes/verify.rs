@@ -126,6 +126,12 @@ fn by_roster(report: &mut Report, minutes: &Minutes, ceremony: &Ceremony, export
     report.add("history", played);
     let words = "people, keys, groups and lines are as the roster has them";
     report.add("people", same(minutes.core.people == again.people, words));
+    let revoked = again.people.iter().find(|one| export.is_revoked(&one.fingerprint, Wall(one.at)));
+    let found = match revoked {
+        Some(one) => Err(format!("the key {} of {} was revoked before it signed", one.fingerprint, one.person)),
+        None => Ok("no key that signed was revoked by then, as later generations have it".to_owned()),
+    };
+    report.add("revoked", found);
     report.add("steps", steps(&minutes.core, ceremony));
 }
 

@@ -35,6 +35,8 @@ pub enum CustodyPath {
     Minutes,
     /// The end of somebody's keys.
     Revoke,
+    /// A rehearsal's clock.
+    Advance,
     /// Grants.
     Grants,
     /// The end of a grant.
@@ -54,6 +56,7 @@ impl CustodyPath {
             | Self::Propose
             | Self::Decide
             | Self::Execute
+            | Self::Advance
             | Self::Revoke
             | Self::EndGrant
             | Self::Review => "POST",
@@ -67,7 +70,7 @@ impl CustodyPath {
             Self::DraftGenesis | Self::Found => Verb::CustodyFound,
             Self::Draft | Self::Propose => Verb::CeremonyPropose,
             Self::Decide | Self::Review => Verb::CeremonyDecide,
-            Self::Execute => Verb::CeremonyExecute,
+            Self::Execute | Self::Advance => Verb::CeremonyExecute,
             Self::Revoke => Verb::CustodianRevoke,
             Self::EndGrant => Verb::GrantEnd,
         }
@@ -126,6 +129,12 @@ struct Revoking {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Advancing {
+    seconds: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Nothing {}
 
 /// Reads what a path with a body asks.
@@ -145,6 +154,7 @@ pub fn parse_custody(path: CustodyPath, name: &str, body: &[u8]) -> Result<Custo
         CustodyPath::Decide => CustodyVerb::Decide { ceremony: name, signed: read(body)? },
         CustodyPath::Review => CustodyVerb::Review { ceremony: name, signed: read(body)? },
         CustodyPath::Execute => read::<Nothing>(body).map(|Nothing {}| CustodyVerb::Execute(name))?,
+        CustodyPath::Advance => CustodyVerb::Advance(read::<Advancing>(body)?.seconds),
         CustodyPath::EndGrant => read::<Nothing>(body).map(|Nothing {}| CustodyVerb::EndGrant(name))?,
         CustodyPath::Revoke => {
             let Revoking { fingerprint, reason } = read(body)?;

@@ -51,6 +51,12 @@ impl Custody {
         settings.get("settings").and_then(serde_json::Value::as_str).unwrap_or_default().to_owned()
     }
 
+    /// The approved settings by name, where they are known.
+    pub(super) fn settings_known(&self) -> BTreeMap<String, String> {
+        let settings: serde_json::Value = serde_json::from_str(&self.settings).unwrap_or_default();
+        settings.get("known").and_then(|known| serde_json::from_value(known.clone()).ok()).unwrap_or_default()
+    }
+
     /// The last counter of a key.
     pub(super) fn counter(&self, fingerprint: &str) -> Option<u32> {
         self.counters.get(fingerprint).copied()

@@ -73,6 +73,8 @@ impl Service {
         ];
         let leave = Leave::Authority(&authority);
         self.write_documents(writes, leave, (Event::CustodyFounded, facts), (asker, account)).await?;
+        // The set in force is among what was approved.
+        self.set_approved_policy(Some(self.policy_digest()));
         self.show_custody().await
     }
 

@@ -12,6 +12,10 @@ impl Service {
     pub(super) async fn show_custody(&self) -> Result<CustodyAnswer, Refusal> {
         let custody = self.custody_now().await?;
         let rules = self.custody_settings.separation.as_deref();
+        let duties = match &custody {
+            Some(custody) => self.duties(custody).await?,
+            None => Vec::new(),
+        };
         let (roster, margin, problems) = match (&custody, rules) {
             (Some(custody), Some(rules)) => {
                 let mut problems = rules.check_roster(&custody.roster);
@@ -27,7 +31,7 @@ impl Service {
             roster,
             separation: rules.map(|rules| hex::encode(rules.digest())),
             margin,
-            duties: Vec::new(),
+            duties,
             problems,
         })))
     }

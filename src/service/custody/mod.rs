@@ -4,10 +4,12 @@
 
 mod course;
 mod desk;
+mod duties;
 mod execute;
 mod facts;
 mod found;
 mod grants;
+mod health;
 mod minutes;
 mod propose;
 mod revoke;
@@ -17,7 +19,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, RehearsalClock};
 use crate::control::custody::CustodyVerb;
 use crate::control::guarded::Guarded;
 use crate::keyring::documents::{DocumentWrite, Leave, Written};
@@ -30,6 +32,7 @@ use super::change::change_refused;
 use super::{Answer, Asker, Code, Refusal, Service};
 
 pub use desk::Custody;
+pub use health::CustodyHealth;
 pub use view::CustodyAnswer;
 
 /// What custody rests on beside the store.
@@ -43,6 +46,8 @@ pub struct CustodySettings {
     pub clock_check: Option<PathBuf>,
     /// The guarded settings that this sidecar runs with.
     pub guarded: Guarded,
+    /// The clock that is moved by hand, of a rehearsal.
+    pub rehearsal: Option<Arc<RehearsalClock>>,
 }
 
 impl CustodySettings {
@@ -84,6 +89,7 @@ impl Service {
             CustodyVerb::Revoke { person, fingerprint, reason } => {
                 self.revoke((&person, fingerprint.as_deref(), &reason), &permit, (asker, account)).await
             }
+            CustodyVerb::Advance(seconds) => self.advance(seconds),
             CustodyVerb::Grants => self.list_grants().await,
             CustodyVerb::EndGrant(id) => self.end_grant(&id, &permit, (asker, account)).await,
             CustodyVerb::Review { ceremony, signed } => {
@@ -91,6 +97,17 @@ impl Service {
             }
         };
         answer.map(|answer| Answer::Custody(Box::new(answer)))
+    }
+
+    /// Moves the clock of a rehearsal forward.
+    fn advance(&self, seconds: u64) -> Result<CustodyAnswer, Refusal> {
+        let none = "only a rehearsal's clock is moved: [custody] clock = \"rehearsal\" in a development store";
+        let clock = self.custody_settings.rehearsal.as_ref().ok_or_else(|| Refusal::because(Code::NotFound, none))?;
+        if seconds > FAR {
+            return Err(Refusal::because(Code::MalformedRequest, "a clock is moved by 400 days at most"));
+        }
+        let ahead = clock.advance(std::time::Duration::from_secs(seconds));
+        Ok(CustodyAnswer::Text(serde_json::json!({ "ahead_seconds": ahead.as_secs() })))
     }
 
     /// Intent, documents; the outcome is the record of the request.
@@ -160,7 +177,7 @@ const fn action_of(verb: &CustodyVerb) -> Action {
         CustodyVerb::DraftGenesis(_) | CustodyVerb::Found { .. } => Action::CustodyFound,
         CustodyVerb::Draft(_) | CustodyVerb::Propose { .. } => Action::CeremonyPropose,
         CustodyVerb::Decide { .. } | CustodyVerb::Review { .. } => Action::CeremonyDecide,
-        CustodyVerb::Execute(_) => Action::CeremonyExecute,
+        CustodyVerb::Execute(_) | CustodyVerb::Advance(_) => Action::CeremonyExecute,
         CustodyVerb::Revoke { .. } => Action::CustodianRevoke,
         CustodyVerb::EndGrant(_) => Action::GrantEnd,
     }
@@ -176,6 +193,7 @@ pub(super) const fn event_of(verb: &CustodyVerb) -> Event {
         | CustodyVerb::Look(_)
         | CustodyVerb::Minutes(_)
         | CustodyVerb::Draft(_)
+        | CustodyVerb::Advance(_)
         | CustodyVerb::Grants => Event::CeremonyRead,
         CustodyVerb::Found { .. } => Event::CustodyFounded,
         CustodyVerb::Propose { .. } => Event::CeremonyProposed,
@@ -186,6 +204,9 @@ pub(super) const fn event_of(verb: &CustodyVerb) -> Event {
         CustodyVerb::Review { .. } => Event::GrantReviewed,
     }
 }
+
+/// In seconds.
+const FAR: u64 = 400 * 86_400;
 
 type Asked<'a, 'b, 'c> = (&'a Asker<'b>, &'c mut Account);
 
