@@ -6,12 +6,13 @@
 #   cargo build && sudo examples/ceremony/run.sh [target/debug/keyward]
 #
 # Needs root (to become those users), and the Debian packages softhsm2, openssh-client, jq and util-linux.
-set -euo pipefail
+set -Eeuo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 given=${1:-$here/../../target/debug/keyward}
 
-declare -A UIDS=([alice]=64101 [bob]=64102 [carol]=64103 [dave]=64104 [rosa]=64105 [victor]=64106 [audrey]=64107
-  [oscar]=64108 [dan]=64109 [portal]=64110 [emergency]=64111 [root]=0)
+# Those who sign borrow accounts that the machine has: ssh-keygen serves nobody without an entry in passwd.
+SIGNERS=(alice bob carol dave rosa victor dan)
+declare -A UIDS=([audrey]=64101 [oscar]=64102 [portal]=64103 [emergency]=64104 [root]=0)
 SOFTHSM=/usr/lib/softhsm/libsofthsm2.so
 PATH=$PATH:/usr/sbin:/sbin
 dir="" server="" agent="" told=""
@@ -20,6 +21,7 @@ main() {
   need
   dir=$(mktemp -d /tmp/keyward-ceremony.XXXXXX)
   trap leave EXIT
+  trap 'surprise "$BASH_COMMAND (line $LINENO) ended with $?"' ERR
   prepare
   genesis
   refused_alone
@@ -41,6 +43,10 @@ need() {
     command -v "$tool" >/dev/null || die "$tool is missing: apt-get install softhsm2 openssh-client jq util-linux"
   done
   [[ -e $SOFTHSM ]] || die "$SOFTHSM is missing: apt-get install softhsm2"
+  local accounts at
+  mapfile -t accounts < <(getent passwd | cut -d: -f3 | grep -vx 0 | sort -nu)
+  ((${#accounts[@]} >= ${#SIGNERS[@]})) || die "this machine has fewer than ${#SIGNERS[@]} accounts beside root"
+  for at in "${!SIGNERS[@]}"; do UIDS[${SIGNERS[at]}]=${accounts[at]}; done
 }
 
 # --- the scenes
@@ -115,10 +121,10 @@ CONFIG
 
 people() {
   local person kind
-  for person in alice bob carol dave rosa victor audrey oscar dan portal emergency; do
+  for person in "${SIGNERS[@]}"; do
     install -d -m 700 -o "${UIDS[$person]}" -g "${UIDS[$person]}" "$dir/people/$person"
   done
-  for person in alice bob carol dave rosa victor dan; do
+  for person in "${SIGNERS[@]}"; do
     kind=ed25519
     [[ $person == carol ]] && kind=ecdsa
     as "$person" ssh-keygen -q -t "$kind" -N "" -C "$person" -f "$(key "$person")"
@@ -142,10 +148,10 @@ genesis() {
     --member rosa:rosa.pub --member victor:victor.pub --out roster.json
   show alice custody sign roster.json --as alice --key alice.pub --yes
   for person in bob rosa victor; do
-    ours_as "$person" custody sign roster.json --as "$person" --key "$(key "$person")" --yes
+    quietly "$person" custody sign roster.json --as "$person" --key "$(key "$person")" --yes
   done
   note "carol trusts no new tool with her key: she signs three lines by ssh-keygen alone"
-  ours_as carol custody sign roster.json --as carol --print 2>/dev/null >carol.txt
+  quietly carol custody sign roster.json --as carol --print 2>/dev/null >carol.txt
   as carol ssh-keygen -q -Y sign -n keyward-rehearsal -f "$(key carol)" carol.txt
   local signatures=(--signature alice=alice.sig --signature bob=bob.sig --signature rosa=rosa.sig
     --signature victor=victor.sig)
@@ -175,15 +181,15 @@ keyring() {
     --set subject_key=patient)
   show alice ceremony show "$id"
   # Who proposes does not approve, and everybody signs in their own name with their own key.
-  refused not_approved alice ceremony approve "$id" --as alice --key alice.pub --yes
-  refused not_approved bob ceremony approve "$id" --as carol --key "$(key bob)" --yes
-  refused not_approved dan_through_bob ceremony approve "$id" --as bob --key "$dir/people/dan/key" --yes
+  refused not_approved:initiator_approves alice ceremony approve "$id" --as alice --key alice.pub --yes
+  refused not_approved:wrong_person bob ceremony approve "$id" --as carol --key "$(key bob)" --yes
+  refused not_approved:unknown_key dan_through_bob ceremony approve "$id" --as bob --key "$dir/people/dan/key" --yes
   refused unauthenticated dan ceremony approve "$id" --as bob --key "$dir/people/dan/key" --yes
-  refused not_approved oscar ceremony execute "$id"
+  refused ceremony_state:not_ready oscar ceremony execute "$id"
   refused denied audrey ceremony execute "$id"
   show bob ceremony approve "$id" --as bob --key "$(key bob)" --yes
   show oscar ceremony execute "$id"
-  refused ceremony_state oscar ceremony execute "$id"
+  refused ceremony_state:spent oscar ceremony execute "$id"
   old=$(seal "Ada Lovelace")
   opens "Ada Lovelace" portal TREAT "$old"
 }
@@ -332,7 +338,10 @@ quietly() {
     as bob "$dir/keyward" "${arguments[@]}" --socket "$dir/run/control.sock"
     return
   fi
-  as "$who" "$dir/keyward" "$@" --socket "$dir/run/control.sock"
+  local socket=(--socket "$dir/run/control.sock")
+  # Signing a roster asks no sidecar.
+  if [[ $1 == custody && $2 == sign ]]; then socket=(); fi
+  as "$who" "$dir/keyward" "$@" "${socket[@]}"
 }
 
 # What a person does, and what comes of it.
@@ -341,19 +350,19 @@ show() {
   quietly "$@" 2>&1 | indent
 }
 
-# What a person tries, and the code that it is refused with.
+# What a person tries, and the code that it is refused with: CODE, or CODE:WHY.
 refused() {
-  local code=$1 status=0
+  local code=${1%%:*} why=${1#*:} status=0
   shift
   command_line "$@"
   told=$(quietly "$@" 2>&1) || status=$?
   if ((status == 0)); then surprise "this was not refused: $told"; fi
   [[ $told == *"($code)"* ]] || surprise "this was to be refused as $code: $told"
+  [[ $why == "$code" || $told == *"[$why]"* ]] || surprise "this was to be refused for $why: $told"
   grep -E '^(error|hint):' <<<"$told" | indent
 }
 
-# keyward without a sidecar, as a person or as the one who runs it.
-ours_as() { as "$1" "$dir/keyward" "${@:2}"; }
+# keyward without a sidecar, as somebody far away or as the one who runs it.
 offline() { as audrey "$dir/keyward" "$@"; }
 ours() {
   command_line root "$@"
@@ -454,7 +463,7 @@ die() {
 
 surprise() {
   printf 'SURPRISE: %s\n' "$*" >&2
-  if [[ -e $dir/serve.log ]]; then tail -20 "$dir/serve.log" >&2; fi
+  if ((BASH_SUBSHELL == 0)) && [[ -e $dir/serve.log ]]; then tail -20 "$dir/serve.log" >&2; fi
   exit 1
 }
 

@@ -2,13 +2,14 @@
 //! moved by hand, which no production store has.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::json;
 
 use super::connect::{Listener, Target, block_on};
 use super::failure::Failure;
-use super::moment::{Span, shown};
+use super::moment::Span;
 
 /// Move the clock of a rehearsal.
 #[derive(Debug, Subcommand)]
@@ -32,11 +33,15 @@ impl Rehearsal {
             let mut sidecar = target.connect(Listener::Control).await?;
             let body = json!({ "seconds": by.0.as_secs() });
             let answer = sidecar.ask("POST", "/v1/rehearsal/advance", Some(&body)).await?;
-            match answer["now"].as_u64() {
-                Some(now) => println!("the sidecar's clock shows {}", shown(now)),
-                None => println!("the sidecar's clock was moved forward by {} s", by.0.as_secs()),
-            }
+            let ahead = Duration::from_secs(answer["ahead_seconds"].as_u64().unwrap_or_default());
+            println!("the sidecar's clock is {} ahead of this machine's", words(ahead));
             Ok(ExitCode::SUCCESS)
         })
     }
+}
+
+fn words(span: Duration) -> String {
+    let minutes = span.as_secs() / 60;
+    let (days, hours, minutes) = (minutes / 1_440, minutes / 60 % 24, minutes % 60);
+    format!("{days} d {hours} h {minutes} min")
 }

@@ -50,7 +50,8 @@ impl Service {
         let effect = effect.map_err(|why| Refusal::because(Code::MalformedRequest, why))?;
         let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
         let spends = Spends { ceremony: id.to_owned(), name, generation, body };
-        let authority = self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
+        let authority =
+            self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
         if let Some(deed) = self.deed(&effect, &custody, &spent)? {
             account.facts.push(("authority", authority.code().to_owned()));
             let leave = Leave::Authority(&authority);
@@ -197,11 +198,7 @@ fn roster_deed(event: Event, person: &PrincipalName, next: &Roster) -> Deed {
 }
 
 impl Deed {
-    pub(super) const fn new(
-        event: Event,
-        writes: Vec<DocumentWrite>,
-        facts: Vec<(&'static str, String)>,
-    ) -> Self {
+    pub(super) const fn new(event: Event, writes: Vec<DocumentWrite>, facts: Vec<(&'static str, String)>) -> Self {
         Self { event, writes, facts }
     }
 }

@@ -24,8 +24,8 @@ use crate::control::custody::CustodyVerb;
 use crate::control::guarded::Guarded;
 use crate::keyring::documents::{DocumentWrite, Leave, Written};
 use crate::keyring::{ApplyError, Environment};
-use crate::policy::separation::Separation;
 use crate::policy::Action;
+use crate::policy::separation::Separation;
 
 use super::account::Account;
 use super::change::change_refused;
