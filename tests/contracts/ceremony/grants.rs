@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use keyward::ceremony::grant::{Kind, Lived};
-use keyward::ceremony::{Action, Grant, GrantError};
+use keyward::ceremony::{Action, Grant, GrantError, State};
 use keyward::clock::Wall;
 use keyward::policy::approval::{Desk, Word};
 
-use crate::ceremonies::{BREAK, HOUR, NOW, Stage, token};
+use crate::ceremonies::{BREAK, HOUR, NOW, SHIPPED, Stage, token};
 
 fn broken(stage: &mut Stage) -> Grant {
     let it = stage.propose(Action::BreakGlassOpen, BREAK, "rosa");
@@ -68,4 +68,18 @@ fn cer_17_a_broken_glass_is_reviewed_once_by_a_reviewer_who_had_no_part_in_it() 
     let reviewed = review(Word::Review, "victor").unwrap();
     assert!(!reviewed.needs_review() && !reviewed.is_overdue(Wall(NOW + 99 * HOUR)));
     assert_eq!(Grant::parse(&reviewed.body()).unwrap(), reviewed);
+}
+
+#[test]
+fn a_responder_alone_breaks_the_glass_only_where_the_file_says_so() {
+    let alone = SHIPPED.replace("approvals = 1           # 1 where", "approvals = 0           # 1 where");
+    for (file, state) in [(SHIPPED, State::Proposed), (&alone, State::Ready)] {
+        let mut stage = Stage::with(file, "production");
+        let it = stage.propose(Action::BreakGlassOpen, BREAK, "rosa");
+        assert_eq!(stage.state(&it), state);
+        assert_eq!(stage.start(&it).is_ok(), state == State::Ready);
+    }
+    let mut stage = Stage::with(&alone, "production");
+    let by_kim = stage.proposal(Action::BreakGlassOpen, BREAK, "kim");
+    assert_eq!(stage.open(by_kim).unwrap_err().code(), "may_not_propose");
 }

@@ -124,6 +124,8 @@ fn people_are_counted_and_not_keys_and_nobody_judges_their_own_matter() {
     let (text, signature) = stage.signed(it.proposal(), Word::Approve, "alice", &token("alice"));
     assert_eq!(code(stage.take(&once, &text, &signature)), "approval_replayed");
     assert_eq!(code(stage.decide_with(&once, Word::Propose, "bob", &file("bob"))), "wrong_word");
+    let (text, signature) = stage.signed(it.proposal(), Word::Propose, "kim", &token("kim"));
+    assert_eq!(code(stage.take(&once, &text, &signature)), "approval_replayed");
     let by_alice = stage.propose(Action::KeyResume, RESUME, "alice");
     assert_eq!(code(stage.decide(&by_alice, Word::Approve, "alice")), "initiator_approves");
     for person in ["kim", "victor"] {
