@@ -224,8 +224,11 @@ destruction() {
   decided keyring.rotate schedule --set keyring=patients --set trigger=schedule
   [[ $(active) != "$version" ]] || surprise "the keyring was not rotated"
   new=$(seal "Grace Hopper")
-  note "at tier 3 a key counts that was enrolled for a day"
+  note "at tier 3 a key counts that was enrolled for a day, and no version is destroyed by which values were opened in a month"
   show alice rehearsal advance 25h
+  # The use of keys is counted in the store now and then, and counts as of then.
+  eventually last_opened "$version"
+  show alice rehearsal advance 31d
   statement=$(echo -n "no value of this version is left in the database" | sha256sum | cut -d' ' -f1)
   id=$(propose alice key.destroy --reason retired --ticket OPS-1200 --set keyring=patients --set version="$version" \
     --set reason=retired --set after_days=7 --set statement="$statement")
@@ -403,6 +406,11 @@ decided() {
 
 active() {
   quietly oscar keyring show patients --json | jq -er '[.versions[] | select(.state == "active")][0].id'
+}
+
+last_opened() {
+  quietly oscar keyring inventory --json |
+    jq -e --arg id "$1" '.keyrings[].versions[] | select(.id == $id) | .last_opened'
 }
 
 seal() {
