@@ -34,10 +34,31 @@ pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy:
     guarded.note("listen.tcp", server.data_tcp.map_or_else(|| "off".to_owned(), |at| at.to_string()));
     guarded.note("listen.control", server.control_socket.display());
     guarded.note("listen.control_mode", format!("{:04o}", server.control_socket_mode));
+    callers(&mut guarded, config);
     for (role, settings) in roles(config) {
         kek(&mut guarded, role, settings);
     }
     guarded
+}
+
+/// By what callers are believed. The files behind it are rotated by others, as certificates are.
+fn callers(guarded: &mut Guarded, config: &Config) {
+    if let Some(tls) = &config.server.tls {
+        let address = |at: Option<std::net::SocketAddr>| at.map_or_else(|| "off".to_owned(), |at| at.to_string());
+        guarded.note("listen.tls.data", address(tls.data));
+        guarded.note("listen.tls.control", address(tls.control));
+        guarded.note("listen.tls.trust_bundle", tls.trust_bundle.display());
+        guarded.note("listen.tls.trust_domain", &tls.trust_domain);
+    }
+    for provider in &config.identity.jwt {
+        let (name, issuer) = (&provider.name, &provider.issuer);
+        guarded.note(format!("jwt.{name}.issuer"), issuer);
+        guarded.note(format!("jwt.{name}.audience"), format!("{:?}", provider.audience));
+        guarded.note(format!("jwt.{name}.algorithms"), format!("{:?}", provider.algorithms));
+        guarded.note(format!("jwt.{name}.keys"), format!("{:?}", provider.keys));
+        guarded.note(format!("jwt.{name}.stale_for"), format!("{}s", provider.stale_for.as_secs()));
+        guarded.note(format!("jwt.{name}.clock_skew"), format!("{}s", provider.skew.as_secs()));
+    }
 }
 
 fn roles(config: &Config) -> impl Iterator<Item = (&'static str, &kek::Settings)> {

@@ -65,6 +65,7 @@ events! {
     CeremonyProposed = "ceremony.proposed", Control;
     CeremonyDecided = "ceremony.decided", Control;
     CeremonyExecuted = "ceremony.executed", Control;
+    CeremonyMinuted = "ceremony.minuted", Control;
     SettingsApproved = "settings.approved", Control;
     KekApproved = "kek.approved", Control;
     GrantGiven = "grant.given", Control;
@@ -184,6 +185,7 @@ pub const FACTS: &[&str] = &[
     "lookup_version",
     "lost_events",
     "mended",
+    "minutes",
     "module_digest",
     "moved",
     "moved_to",

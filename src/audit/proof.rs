@@ -3,7 +3,7 @@
 
 use super::log::Log;
 use super::note::{Checkpoint, NoteError};
-use super::tree::{Hash, leaf, node};
+use super::tree::{Hash, leaf};
 use super::{ReadError, history};
 
 /// Records with their paths to one signed root.
@@ -13,8 +13,10 @@ pub struct Proofs {
     pub note: String,
     /// What it says.
     pub checkpoint: Checkpoint,
-    /// Index, canonical record, and the path from the leaf up, each in the order asked for.
+    /// Index, canonical record, and the path from the leaf up, in the order of the log.
     pub records: Vec<(u64, String, Vec<Hash>)>,
+    /// From the tree of the size asked from to that of the checkpoint (RFC 9162, section 2.1.4.1).
+    pub consistency: Vec<Hash>,
 }
 
 /// Why there are no proofs.
@@ -40,30 +42,33 @@ impl Log {
         self.inner.board.synced()
     }
 
-    /// Proves records by the newest checkpoint. Reads the whole log up to it: call it where blocking is allowed.
-    pub fn prove(&self, indexes: &[u64]) -> Result<Proofs, ProofError> {
+    /// Proves the records from an index on that are meant, by the newest checkpoint, and that the tree which had that size
+    /// has only grown since. Reads the whole log up to the checkpoint: call it where blocking is allowed.
+    pub fn prove_since(&self, from: u64, meant: &dyn Fn(&str) -> bool) -> Result<Proofs, ProofError> {
         let path = self.inner.dir.join(history::NEWEST);
         let note = std::fs::read_to_string(path).map_err(ProofError::Checkpoint)?;
         let checkpoint = self.verifier_key().open(&note)?;
-        if let Some(late) = indexes.iter().find(|index| **index >= checkpoint.size) {
-            return Err(ProofError::NotCovered(*late));
+        if from > checkpoint.size {
+            return Err(ProofError::NotCovered(from));
         }
-        let (mut leaves, mut records, mut from) = (Vec::new(), Vec::new(), 0);
-        while from < checkpoint.size {
-            let page = self.read(from, PAGE)?;
+        let (mut leaves, mut records, mut next) = (Vec::new(), Vec::new(), 0);
+        while next < checkpoint.size {
+            let page = self.read(next, PAGE)?;
             let Some((last, _)) = page.last() else { break };
-            from = last.saturating_add(1);
+            next = last.saturating_add(1);
             for (index, record) in page.into_iter().take_while(|(index, _)| *index < checkpoint.size) {
                 leaves.push(leaf(&record));
-                if indexes.contains(&index) {
-                    records.push((index, String::from_utf8_lossy(&record).into_owned(), Vec::new()));
+                let text = String::from_utf8_lossy(&record);
+                if index >= from && meant(&text) {
+                    records.push((index, text.into_owned(), Vec::new()));
                 }
             }
         }
         for (index, _, path) in &mut records {
             *path = inclusion(&leaves, usize::try_from(*index).unwrap_or(usize::MAX));
         }
-        Ok(Proofs { note, checkpoint, records })
+        let consistency = grown(&leaves, usize::try_from(from).unwrap_or(usize::MAX));
+        Ok(Proofs { note, checkpoint, records, consistency })
     }
 }
 
@@ -83,6 +88,26 @@ fn inclusion(leaves: &[Hash], at: usize) -> Vec<Hash> {
     path
 }
 
+/// `PROOF(m, D[n])` of RFC 9162, section 2.1.4.1; nothing where there is nothing to prove.
+fn grown(leaves: &[Hash], from: usize) -> Vec<Hash> {
+    if from == 0 || from >= leaves.len() { Vec::new() } else { subproof(from, leaves, true) }
+}
+
+fn subproof(from: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
+    if from == leaves.len() {
+        return if whole { Vec::new() } else { vec![root(leaves)] };
+    }
+    let half = leaves.len().next_power_of_two() / 2;
+    let (left, right) = leaves.split_at(half);
+    let (mut proof, beside) = if from <= half {
+        (subproof(from, left, whole), root(right))
+    } else {
+        (subproof(from - half, right, false), root(left))
+    };
+    proof.push(beside);
+    proof
+}
+
 fn root(leaves: &[Hash]) -> Hash {
     let mut tree = super::tree::Tree::default();
     leaves.iter().for_each(|leaf| tree.push(*leaf));
@@ -90,7 +115,8 @@ fn root(leaves: &[Hash]) -> Hash {
 }
 
 /// The root that a path leads to from a leaf.
-pub fn climb(mut hash: Hash, at: u64, size: u64, path: &[Hash]) -> Option<Hash> {
+#[cfg(test)]
+pub(super) fn climb(mut hash: Hash, at: u64, size: u64, path: &[Hash]) -> Option<Hash> {
     // RFC 9162, section 2.1.3.2.
     let (mut at, mut last) = (at, size.checked_sub(1)?);
     if at > last {
@@ -101,13 +127,13 @@ pub fn climb(mut hash: Hash, at: u64, size: u64, path: &[Hash]) -> Option<Hash> 
             return None;
         }
         if at % 2 == 1 || at == last {
-            hash = node(beside, &hash);
+            hash = super::tree::node(beside, &hash);
             while at % 2 == 0 && at != 0 {
                 at /= 2;
                 last /= 2;
             }
         } else {
-            hash = node(&hash, beside);
+            hash = super::tree::node(&hash, beside);
         }
         at /= 2;
         last /= 2;

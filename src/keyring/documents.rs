@@ -151,6 +151,8 @@ impl Leave<'_> {
 /// What people may say without a quorum: take part in ceremonies, and take away (a key, a grant) at once.
 fn may_say(action: Action, write: &DocumentWrite) -> bool {
     match action {
+        // A review is a decision too; what it is about was there before.
+        Action::CeremonyDecide if write.name.starts_with(GRANTS) => write.expect > 0,
         Action::CeremonyPropose | Action::CeremonyDecide | Action::CeremonyExecute => {
             write.name.starts_with(CEREMONIES) || write.name == COUNTERS
         }

@@ -2,10 +2,16 @@
 
 use serde_json::{Value, json};
 
+use crate::audit::Event;
+use crate::ceremony::machine::Ceremony;
+use crate::ceremony::minutes::{LogProof, Minutes, ProvenRecord, Step};
+use crate::clock::Deadline;
 use crate::keyring::documents::GENESIS;
+use crate::policy::roster::Roster;
 
 use super::super::data::unavailable;
 use super::super::{Code, Refusal, Service};
+use super::desk::broken;
 use super::view::{CustodyAnswer, CustodyView, RosterView};
 
 impl Service {
@@ -52,8 +58,85 @@ impl Service {
         })))
     }
 
+    /// The minutes of a ceremony, with the proof that the log holds its records.
     pub(super) async fn minutes(&self, id: &str) -> Result<CustodyAnswer, Refusal> {
-        let (_, _ceremony) = self.ceremony(id).await?;
-        Err(Refusal::because(Code::Unavailable, "minutes are not written yet"))
+        let custody = self.custody().await?;
+        let (_, ceremony) = self.ceremony(id).await?;
+        let then = self.roster_then(&ceremony.proposal().preconditions.roster).await?;
+        if hex::encode(custody.separation.digest()) != ceremony.proposal().preconditions.separation {
+            let why = "the separation file has changed since: verify with the minutes that were written then";
+            return Err(Refusal::because(Code::CeremonyState, why));
+        }
+        let steps = steps_of(&ceremony);
+        let minutes = Minutes::new(&ceremony, steps, &then, &custody.separation, None);
+        let told = self.tell(id, &minutes).await?;
+        let proof = self.proof(&ceremony, id, told).await?;
+        let text = minutes.with_log(proof).canonical();
+        serde_json::from_str(&text).map(CustodyAnswer::Text).map_err(|_| Code::Internal.into())
     }
+
+    /// The roster with this digest.
+    async fn roster_then(&self, digest: &str) -> Result<Roster, Refusal> {
+        for document in self.rosters().await? {
+            let roster = Roster::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
+            if hex::encode(roster.digest()) == digest {
+                return Ok(roster);
+            }
+        }
+        Err(Refusal::because(Code::KeyDamaged, "the roster that the proposal names is not there"))
+    }
+
+    /// A record that names the digest of the minutes: from then on nothing in them can be changed.
+    async fn tell(&self, id: &str, minutes: &Minutes) -> Result<u64, Refusal> {
+        let facts = vec![("ceremony", id.to_owned()), ("minutes", hex::encode(minutes.digest()))];
+        let by = Deadline(self.clock.mono().plus(super::super::APPEND_TIME));
+        let record = super::super::account::own(Event::CeremonyMinuted, facts, self.policy.load().digest());
+        let unrecorded = |_| Refusal::because(Code::Unavailable, super::super::NO_RECORD);
+        let index = self.log.head().size;
+        self.log.append(record, (), by).await.map_err(unrecorded)?.into_outcome();
+        Ok(index)
+    }
+
+    /// The log's records of a ceremony, and the way from the tree that the proposal names to one that the log signed.
+    async fn proof(&self, ceremony: &Ceremony, id: &str, told: u64) -> Result<LogProof, Refusal> {
+        let wanted = self.log.head().size.max(told.saturating_add(1));
+        let mut covered = self.log.checkpointed();
+        let by = self.clock.mono().plus(COVERED);
+        tokio::select! {
+            _covered = covered.wait_for(|size| *size >= wanted) => {}
+            () = self.clock.sleep_until(by) => {}
+        }
+        let (log, from) = (self.log.clone(), ceremony.proposal().log.size);
+        let needle = format!("\"ceremony\":\"{id}\"");
+        let read = move || log.prove_since(from, &|record: &str| record.contains(&needle));
+        let failed = |why: String| Refusal::because(Code::Unavailable, why);
+        let proofs = tokio::task::spawn_blocking(read).await.map_err(|_| Code::Internal)?;
+        let proofs = proofs.map_err(|error| failed(error.to_string()))?;
+        let hashes = |path: &[[u8; 32]]| path.iter().map(hex::encode).collect::<Vec<_>>();
+        Ok(LogProof {
+            key: self.log.verifier_key().to_text(),
+            checkpoint: proofs.note,
+            consistency: hashes(&proofs.consistency),
+            records: proofs
+                .records
+                .into_iter()
+                .map(|(index, record, path)| ProvenRecord { index, record, path: hashes(&path) })
+                .collect(),
+        })
+    }
+}
+
+/// How long a checkpoint is waited for: one is made each second.
+const COVERED: std::time::Duration = std::time::Duration::from_secs(4);
+
+/// What was done, as the ceremony says it: the effect is one transaction.
+fn steps_of(ceremony: &Ceremony) -> Vec<Step> {
+    let Some(end) = ceremony.end().filter(|_| ceremony.executing().is_some()) else { return Vec::new() };
+    let result = if end.why.is_none() { "done" } else { "failed" };
+    vec![Step {
+        name: ceremony.proposal().action.name().to_owned(),
+        at: end.at,
+        result: result.to_owned(),
+        output: end.why.clone().unwrap_or_default(),
+    }]
 }

@@ -18,7 +18,7 @@ mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audit::{Event, IntentReceipt, Outcome, Record, Source};
+use crate::audit::{Event, IntentReceipt, Outcome, Record};
 use crate::clock::{Deadline, RehearsalClock};
 use crate::control::custody::CustodyVerb;
 use crate::control::guarded::Guarded;
@@ -106,8 +106,13 @@ impl Service {
         if seconds > FAR {
             return Err(Refusal::because(Code::MalformedRequest, "a clock is moved by 400 days at most"));
         }
-        let ahead = clock.advance(std::time::Duration::from_secs(seconds));
-        Ok(CustodyAnswer::Text(serde_json::json!({ "ahead_seconds": ahead.as_secs() })))
+        // After the answer: whatever is under way when time passes is out of time.
+        let (clock, pause) = (Arc::clone(clock), self.clock.sleep_until(self.clock.mono().plus(BREATH)));
+        tokio::spawn(async move {
+            pause.await;
+            clock.advance(std::time::Duration::from_secs(seconds));
+        });
+        Ok(CustodyAnswer::Text(serde_json::json!({ "advanced_seconds": seconds })))
     }
 
     /// Intent, documents; the outcome is the record of the request.
@@ -121,6 +126,8 @@ impl Service {
         let (event, facts) = what;
         let intent = self.intend_documents(event, &facts, asker, account).await?;
         account.happens(event);
+        // A record names nothing twice: what is written is what it is about.
+        account.facts.retain(|(known, _)| !facts.iter().any(|(name, _)| name == known));
         account.facts.extend(facts);
         let written = self.keyrings.write(writes, leave, intent).await;
         if matches!(written, Err(ApplyError::Unsettled(_))) {
@@ -143,7 +150,7 @@ impl Service {
             outcome: Outcome::Intent,
             reason: None,
             actor: account.actor(),
-            source: Source::ControlSocket,
+            source: super::account::source_of(account.surface),
             request: Some(asker.request.clone()),
             purpose: None,
             groups: Vec::new(),
@@ -204,6 +211,9 @@ pub(super) const fn event_of(verb: &CustodyVerb) -> Event {
         CustodyVerb::Review { .. } => Event::GrantReviewed,
     }
 }
+
+/// Long enough for an answer to leave.
+const BREATH: std::time::Duration = std::time::Duration::from_millis(250);
 
 /// In seconds.
 const FAR: u64 = 400 * 86_400;
