@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::audit::{Event, Group, Outcome, Record};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
-    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionName, PartitionStep,
-    PartitionsApplied, RevocationBound, Shredded,
+    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionName,
+    PartitionStep, PartitionsApplied, RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
 use crate::policy::{Action, Authority, Permit};

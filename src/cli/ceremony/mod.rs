@@ -2,6 +2,7 @@
 //! here, from the one text of the proposal: a sidecar that lies is noticed before anything is signed.
 
 mod decide;
+mod minutes;
 mod pen;
 mod print;
 mod propose;
@@ -38,6 +39,10 @@ pub(super) enum Ceremony {
     Withdraw(decide::Decide),
     /// Carry out what enough people have approved, once
     Execute(Show),
+    /// Print what happened, to be kept and verified without us
+    Minutes(minutes::Take),
+    /// Verify minutes offline: every digest, signature, rule and proof in them
+    Verify(minutes::Verify),
     /// Print changes as they come, until the ceremony is over or for ever
     Watch(watch::Watch),
 }
@@ -78,6 +83,8 @@ impl Ceremony {
             Self::Deny(decide) => decide.run(Word::Deny),
             Self::Withdraw(decide) => decide.run(Word::Withdraw),
             Self::Execute(show) => show.execute(),
+            Self::Minutes(minutes) => minutes.run(),
+            Self::Verify(verify) => verify.run(),
             Self::Watch(watch) => watch.run(),
         }
     }

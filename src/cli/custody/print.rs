@@ -82,7 +82,7 @@ fn members(members: &Value) -> Table {
 
 fn key(key: &Value) -> String {
     let text = |name: &str| key[name].as_str().unwrap_or("-");
-    let place = if key["hardware"] == true { "in a token" } else { "in a file" };
+    let place = if key["hardware"] == true { "in a token" } else { "in software" };
     let end = if key["revoked"].is_null() { String::new() } else { ", REVOKED".to_owned() };
     format!("{} {} {place}{end}", text("fingerprint"), text("algorithm"))
 }

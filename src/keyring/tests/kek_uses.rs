@@ -39,7 +39,7 @@ async fn a_rewrapping_begins_the_period_of_the_new_version_and_a_retirement_ends
     let step = rewrap::step(Arc::clone(&keyrings.inner), 50, None, far).await.unwrap();
     assert_eq!((step.stopped, step.report.rewrapped), (None, 3));
     assert_eq!(keyrings.kek_uses()[1].since, world.clock.wall());
-    retire::retire(&keyrings.inner, 51, "primary".parse().unwrap(), Some(1)).await.unwrap();
+    retire::retire(&keyrings.inner, 51, ("primary".parse().unwrap(), Some(1)), None).await.unwrap();
     assert_eq!(seen(&keyrings), [(2, true, world.clock.wall(), Period::Within)]);
 }
 

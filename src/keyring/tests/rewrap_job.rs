@@ -181,13 +181,13 @@ async fn a_sidecar_that_is_behind_stores_no_key_under_a_retired_version() {
     let two = Keyrings::open(world.store().await, keks, world.shared_clock(), world.settings.clone());
     two.admit().await.unwrap();
     assert_eq!(world.rotate("kek"), 2);
-    let retire = |version| retire::retire(&one.inner, 60, "primary".parse().unwrap(), version);
+    let retire = |version| retire::retire(&one.inner, 60, ("primary".parse().unwrap(), version), None);
     assert_eq!(retire(Some(1)).await.unwrap(), Retirement::Needed(4));
     assert!(job(&one, 50).await.unwrap().is_complete());
     for version in [Some(2), Some(7), None] {
         assert_eq!(retire(version).await.unwrap(), Retirement::Wraps(2));
     }
-    let foreign = retire::retire(&one.inner, 61, "primry".parse().unwrap(), Some(1)).await.unwrap_err();
+    let foreign = retire::retire(&one.inner, 61, ("primry".parse().unwrap(), Some(1)), None).await.unwrap_err();
     assert!(matches!(foreign, ApplyError::Unknown(_)), "{foreign:?}");
     assert!(matches!(retire(Some(1)).await.unwrap(), Retirement::Done(report) if report.keys == 4));
     let changes = one.head().unwrap().changes;
@@ -209,7 +209,7 @@ async fn one_edited_keyring_holds_up_neither_a_list_nor_a_rewrapping_and_is_name
     assert!(keyrings.damage().unwrap().contains("k0002"));
     let survey = keyrings.wraps().await.unwrap();
     assert_eq!((survey.damaged.as_slice(), survey.is_complete()), (&["default/k0002".to_owned()][..], false));
-    let retired = retire::retire(&keyrings.inner, 51, "primary".parse().unwrap(), Some(1)).await.unwrap_err();
+    let retired = retire::retire(&keyrings.inner, 51, ("primary".parse().unwrap(), Some(1)), None).await.unwrap_err();
     assert!(retired.to_string().contains("k0002"), "{retired}");
     names.remove(2);
     let listed = keyrings.list(&world.permit(Action::KeyringList, "any"), None, 100).await.unwrap();
