@@ -144,6 +144,7 @@ impl World {
             keyring: Some(&keyring),
             pairs: &[],
             purpose: (action == Action::Open).then_some(Purpose::Treatment),
+            grant: None,
             request: &RequestId::from_random([1; 16]),
             deadline: self.soon(),
             now: self.clock.wall(),

@@ -42,6 +42,12 @@ pub enum SeparationRefused {
     },
 }
 
+/// The clock that counts, and the handle of a rehearsal's.
+pub(super) fn clock(config: &Config, clock: SharedClock) -> (SharedClock, Option<Arc<RehearsalClock>>) {
+    let rehearsal = config.custody.rehearsal_clock.then(RehearsalClock::new);
+    (rehearsal.clone().map_or(clock, |rehearsal| rehearsal as SharedClock), rehearsal)
+}
+
 /// Reads the rules, and holds those who are configured against them.
 pub(super) fn separation(config: &Config) -> Result<Option<Arc<Separation>>, SeparationRefused> {
     let Some(path) = config.custody.separation.clone() else { return Ok(None) };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::audit::{self, Dangling, Event, Log};
-use crate::clock::{RehearsalClock, SharedClock};
+use crate::clock::SharedClock;
 use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
 use crate::identity::{self, Authenticator};
@@ -142,8 +142,7 @@ fn policy_source(config: &Config) -> PolicySource {
 impl App {
     /// Builds and starts the parts. The KEK may be away: the sidecar lives, is not ready, and goes on trying.
     pub async fn start(config: Config, clock: SharedClock) -> Result<Self, StartError> {
-        let rehearsal = config.custody.rehearsal_clock.then(RehearsalClock::new);
-        let clock = rehearsal.clone().map_or(clock, |rehearsal| rehearsal as SharedClock);
+        let (clock, rehearsal) = super::custody::clock(&config, clock);
         let disk = Disk::real();
         let lock = disk.lock_exclusive(&config.state.lock())?;
         CutShort::check(&config.state)?;
@@ -162,11 +161,11 @@ impl App {
             Err(error) => return Err(refused_start(error, &log, &clock, &policy).await),
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
-        let revocation = bound(&config);
         let custody = custody_settings(&config, separation, &policy, rehearsal);
-        let policies = policy_source(&config);
-        let (kept, log_kept) = (keyrings.clone(), log.clone());
-        let parts = Parts { authenticator, policy, policies, keyrings: kept, log: log_kept, revocation, custody };
+        let (policies, revocation, for_requests) = (policy_source(&config), bound(&config), keyrings.clone());
+        let for_records = log.clone();
+        let parts =
+            Parts { authenticator, policy, policies, keyrings: for_requests, log: for_records, revocation, custody };
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
@@ -200,9 +199,8 @@ impl App {
         jobs.spawn(board::refresh(watched));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
-        let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics };
+        let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics, board: &board };
         upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
-        jobs.spawn(super::custody::watch(service.clone(), board.clone(), clock.clone(), metrics.clone()));
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
         Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
     }

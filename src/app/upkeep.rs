@@ -11,6 +11,7 @@ use crate::audit::{Event, Log};
 use crate::clock::SharedClock;
 use crate::config::Config;
 use crate::keyring::{Keyrings, RevocationBound, STORE_POLL};
+use crate::server::health::Board;
 use crate::service::Service;
 use crate::store;
 use crate::telemetry::Metrics;
@@ -24,6 +25,7 @@ pub(super) struct Upkeep<'a> {
     pub(super) log: &'a Log,
     pub(super) clock: &'a SharedClock,
     pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) board: &'a Arc<Board>,
 }
 
 impl Upkeep<'_> {
@@ -35,7 +37,8 @@ impl Upkeep<'_> {
         keyrings: &Arc<Keyrings>,
         opened: watch::Receiver<bool>,
     ) {
-        let Self { config, log, clock, metrics } = *self;
+        let Self { config, log, clock, metrics, board } = *self;
+        jobs.spawn(super::custody::watch(service.clone(), board.clone(), clock.clone(), metrics.clone()));
         jobs.spawn(jobs::sweep(keyrings.clone(), clock.clone()));
         jobs.spawn(jobs::follow(keyrings.clone(), clock.clone(), poll(config)));
         jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));

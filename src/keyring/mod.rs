@@ -9,6 +9,7 @@ mod aging;
 mod bodies;
 mod cache;
 mod change;
+mod custody;
 mod damage;
 mod directory;
 pub mod documents;
@@ -59,7 +60,7 @@ use self::partition::{PartitionCache, Partitions};
 use self::pseudonym::Pseudonyms;
 use self::rings::Ring;
 use self::seal::RowSealer;
-use crate::clock::{SharedClock, Wall};
+use crate::clock::SharedClock;
 use crate::names::{KekName, KeyVersionId, KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 use crate::store::{MirrorState, Opened, Reader, Writer};
@@ -67,6 +68,7 @@ use crate::store::{MirrorState, Opened, Reader, Writer};
 pub use crate::crypto::Suite;
 pub use aging::{Aged, Aging, Elsewhere};
 pub use cache::CacheStats;
+pub use custody::Time;
 pub use drill::{CanaryKey, Proof, Standing, ends_at, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
 pub use followers::{Follower, Following};
@@ -175,16 +177,6 @@ impl Change {
         }
     }
 
-    /// Whether one authorised person may do it where custodians are: it suspends, it takes back a destruction, it carries
-    /// out what was decided and has waited, or it moves what is there without taking anything away.
-    pub const fn is_safe(&self) -> bool {
-        match self {
-            Self::Step { step, .. } => matches!(step, Step::Suspend | Step::CancelDestroy | Step::Destroy),
-            Self::Partitions(change) => matches!(change.step, PartitionStep::Rewrap(_)),
-            Self::Create { .. } | Self::Rotate { .. } | Self::Lookup(_) | Self::Configure { .. } => false,
-        }
-    }
-
     /// What policy calls it, for a version that is in this state.
     pub const fn action(&self, from: KeyState) -> Action {
         match self {
@@ -196,17 +188,6 @@ impl Change {
             Self::Step { step, .. } => step.action(from),
         }
     }
-}
-
-/// The time, as far as this sidecar may believe it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Time {
-    /// UTC, never earlier than the newest change.
-    pub wall: Wall,
-    /// Microseconds that the fleet has counted: no clock that steps shortens them.
-    pub counted: u64,
-    /// Whether the wall clock has gone as fast as the boot-time clock.
-    pub steady: bool,
 }
 
 /// What a change did.
@@ -426,24 +407,6 @@ impl Keyrings {
             return KeyringHealth::Open;
         }
         KeyringHealth::Waiting(self.inner.reason())
-    }
-
-    /// Whether custodians are there, so that one person changes no keys any more; None until admitted.
-    pub fn in_custody(&self) -> Option<bool> {
-        self.inner.opened().ok().map(|open| open.in_custody())
-    }
-
-    /// How many keyrings there are.
-    pub fn count(&self) -> Result<usize, UnlockError> {
-        let open = self.inner.opened()?;
-        Ok(open.directory().names().filter(|name| documents::is_keyring(name)).count())
-    }
-
-    /// The time by which waits of custodians are counted; None until admitted.
-    pub fn time(&self) -> Option<Time> {
-        let now = self.inner.now(&*self.inner.opened().ok()?);
-        let steady = now.certainty == life::Certainty::Steady;
-        Some(Time { wall: now.wall, counted: now.counted.0, steady })
     }
 
     /// Where the chain of changes ends; None until admitted.

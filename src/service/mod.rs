@@ -286,12 +286,7 @@ impl Service {
     async fn perform(&self, operation: Operation, asker: Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
         let deadline = asker.deadline;
         if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
-            // Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
-            self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
-            // Grants may have changed. Where custody cannot be read there are none, and everything else goes on.
-            if let Err(refusal) = self.custody_now().await {
-                tracing::warn!(detail = refusal.detail.as_deref().unwrap_or_default(), "custody cannot be read");
-            }
+            self.ready_for_data().await?;
         }
         match operation {
             Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {
@@ -343,6 +338,16 @@ impl Service {
             Operation::ReloadPolicy => self.reload_policy(&asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
+    }
+
+    /// Before policy: what it would say of keyrings that nobody can see yet is a refusal that a caller believes.
+    async fn ready_for_data(&self) -> Result<(), Refusal> {
+        self.keyrings.ready().map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
+        // Grants may have changed. Where custody cannot be read there are none, and everything else goes on.
+        if let Err(refusal) = self.custody_now().await {
+            tracing::warn!(detail = refusal.detail.as_deref().unwrap_or_default(), "custody cannot be read");
+        }
+        Ok(())
     }
 
     /// Ends data work whose deadline has passed; what it held is dropped and zeroised. Changes to keys are not ended

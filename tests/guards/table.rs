@@ -167,6 +167,12 @@ const APP: &[&str] = &[
 /// Values that act (keys, permits, the log) must never stand here.
 pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "operations"),
+    // What is asked of custody: texts that people signed, handed on.
+    ("server", "control::custody::CustodyVerb"),
+    ("server", "control::custody::DraftProposal"),
+    ("server", "control::custody::FoundingSignature"),
+    ("server", "control::custody::NewMember"),
+    ("server", "control::custody::SignedDecision"),
     ("server", "control::AskLookup"),
     ("server", "control::ConfigureKeyring"),
     ("server", "control::CreateKeyring"),

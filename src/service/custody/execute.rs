@@ -58,7 +58,8 @@ impl Service {
         let (quorum, spent) = self.decided_upon(&custody, &ceremony, intent.index(), asker, account).await?;
         let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
         let spends = Spends { ceremony: id.to_owned(), name, generation, body };
-        let authority = self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
+        let authority =
+            self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
         let Asker { principal, request, deadline, policy, .. } = asker;
         let (sworn, intent) = (Mutex::new(Some(authority)), Mutex::new(Some(intent)));
         let asker = Asker { principal, request, deadline: *deadline, policy, sworn, intent };
@@ -99,12 +100,7 @@ impl Service {
     }
 
     /// The same verbs as before there were custodians, under the quorum's authority.
-    async fn carry_out(
-        &self,
-        effect: Effect,
-        asker: &Asker<'_>,
-        account: &mut Account,
-    ) -> Result<Answer, Refusal> {
+    async fn carry_out(&self, effect: Effect, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
         match effect {
             Effect::Create(create) => self.create_keyring(create, asker, account).await,
             Effect::Rotate(rotate) => self.rotate(rotate, asker, account).await,
@@ -115,9 +111,7 @@ impl Service {
                 account.keyring(&keyring);
                 self.shred_named(keyring, (PartitionName(partition), None), reason, asker, account).await
             }
-            Effect::RetireKek { kek, version, reason } => {
-                self.retire_kek((kek, version), reason, asker, account).await
-            }
+            Effect::RetireKek { kek, version, reason } => self.retire_kek((kek, version), reason, asker, account).await,
             Effect::AdmitKek { .. }
             | Effect::Enrol { .. }
             | Effect::Remove { .. }
@@ -231,11 +225,7 @@ fn roster_deed(event: Event, person: &PrincipalName, next: &Roster) -> Deed {
 }
 
 impl Deed {
-    pub(super) const fn new(
-        event: Event,
-        writes: Vec<DocumentWrite>,
-        facts: Vec<(&'static str, String)>,
-    ) -> Self {
+    pub(super) const fn new(event: Event, writes: Vec<DocumentWrite>, facts: Vec<(&'static str, String)>) -> Self {
         Self { event, writes, facts }
     }
 }

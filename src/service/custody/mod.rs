@@ -24,9 +24,9 @@ use crate::control::custody::CustodyVerb;
 use crate::control::guarded::Guarded;
 use crate::keyring::documents::{DocumentWrite, Leave, Written};
 use crate::keyring::{ApplyError, Environment};
-use crate::policy::separation::Separation;
 use crate::names::{KeyVersionId, KeyringName};
 use crate::policy::Action;
+use crate::policy::separation::Separation;
 
 use super::account::Account;
 use super::change::change_refused;
@@ -157,7 +157,10 @@ impl Service {
             source: super::account::source_of(account.surface),
             request: Some(asker.request.clone()),
             purpose: None,
-            groups: of.map(|(keyring, version)| Group { keyring, version, done: 0, failed: Vec::new() }).into_iter().collect(),
+            groups: of
+                .map(|(keyring, version)| Group { keyring, version, done: 0, failed: Vec::new() })
+                .into_iter()
+                .collect(),
             orphans: Vec::new(),
             subjects: Vec::new(),
             items_digest: None,

@@ -182,7 +182,7 @@ impl Place {
 
     /// Writes the policy files, which the start does not look at.
     pub fn write_policy(&self, text: &str) {
-        std::fs::write(self.path("set.cedar"), text).unwrap();
+        Disk::real().write_atomic(&self.path("set.cedar"), text.as_bytes(), 0o600).unwrap();
     }
 
     fn policies(&self) -> PolicySource {
