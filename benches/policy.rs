@@ -61,6 +61,7 @@ fn decide(criterion: &mut Criterion) {
         keyring: Some(&keyring),
         pairs: &[("patient", "4f1c2a90")],
         purpose: Some(Purpose::Treatment),
+        grant: None,
         request: &request,
         deadline: Deadline(Mono(2_000_000_000)),
         now: Wall(1_780_315_200_000_000),
