@@ -63,9 +63,7 @@ fn callers(guarded: &mut Guarded, config: &Config) {
 
 fn roles(config: &Config) -> impl Iterator<Item = (&'static str, &kek::Settings)> {
     let retiring = config.keks.retiring.iter().map(|kek| ("retiring", kek));
-    std::iter::once(("primary", &config.keks.primary))
-        .chain(config.keks.escrow.iter().map(|kek| ("escrow", kek)))
-        .chain(retiring)
+    std::iter::once(("primary", &config.keks.primary)).chain(config.keks.escrow.iter().map(|kek| ("escrow", kek))).chain(retiring)
 }
 
 fn kek(guarded: &mut Guarded, role: &str, settings: &kek::Settings) {

@@ -2,10 +2,10 @@
 
 use crate::keyring::Environment;
 
-use super::CustodyFiles;
 use super::problems::Found;
 use super::raw::{RawConfig, RawCustody};
 use super::sections::absolute;
+use super::CustodyFiles;
 
 pub(super) fn custody(raw: &RawConfig, environment: Option<Environment>, found: &mut Found) -> Option<CustodyFiles> {
     let RawCustody { separation, clock_check, clock } = &raw.custody;
@@ -29,8 +29,7 @@ pub(super) fn custody(raw: &RawConfig, environment: Option<Environment>, found: 
             "name the file that is there while it is, /run/systemd/timesync/synchronized say",
         );
     }
-    let path =
-        |name: &str, text: &Option<String>, found: &mut Found| text.as_ref().map(|text| absolute(name, text, found));
+    let path = |name: &str, text: &Option<String>, found: &mut Found| text.as_ref().map(|text| absolute(name, text, found));
     let separation = path("custody.separation", separation, found);
     let clock_check = path("custody.clock_check", clock_check, found);
     Some(CustodyFiles { separation, clock_check, rehearsal_clock })

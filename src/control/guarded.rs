@@ -34,14 +34,9 @@ impl Guarded {
     /// What differs from settings that were approved: `name: approved -> found`.
     pub fn differences(&self, approved: &BTreeMap<String, String>) -> Vec<String> {
         let names: std::collections::BTreeSet<&String> = self.0.keys().chain(approved.keys()).collect();
-        let of =
-            |map: &BTreeMap<String, String>, name: &String| map.get(name).cloned().unwrap_or_else(|| "-".to_owned());
+        let of = |map: &BTreeMap<String, String>, name: &String| map.get(name).cloned().unwrap_or_else(|| "-".to_owned());
         let differs = |name: &&&String| self.0.get(**name) != approved.get(**name);
-        names
-            .iter()
-            .filter(differs)
-            .map(|name| format!("{name}: {} -> {}", of(approved, name), of(&self.0, name)))
-            .collect()
+        names.iter().filter(differs).map(|name| format!("{name}: {} -> {}", of(approved, name), of(&self.0, name))).collect()
     }
 }
 

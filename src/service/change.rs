@@ -212,7 +212,10 @@ impl Service {
             request,
             policy: account.policy,
         };
-        let intent = self.intend(&asked, authority, &asks, asker.deadline).await?;
+        let intent = match asker.intent() {
+            Some(intent) => intent,
+            None => self.intend(&asked, authority, &asks, asker.deadline).await?,
+        };
         account.intent = Some(intent.index());
         account.intended = true;
         account.happens(asked.event);

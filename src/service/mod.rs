@@ -19,11 +19,11 @@ mod rewrap;
 mod wraps;
 
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 
-use crate::audit::{Admission, AppendError, Event, Log};
+use crate::audit::{Admission, AppendError, Event, IntentReceipt, Log};
 use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::{Keyrings, RevocationBound};
@@ -265,6 +265,7 @@ impl Service {
                     request: &call.request,
                     deadline,
                     sworn: Mutex::default(),
+                    intent: Mutex::default(),
                 };
                 self.perform(operation, asker, &mut account).await // 3 to 5
             }
@@ -421,6 +422,15 @@ struct Asker<'a> {
     deadline: Deadline,
     /// In whose name, where custodians decided it together: spent with the first change.
     sworn: Mutex<Option<Authority>>,
+    /// The intent of it, which is recorded before the authority is spent.
+    intent: Mutex<Option<IntentReceipt>>,
+}
+
+impl Asker<'_> {
+    /// The intent that was recorded already.
+    fn intent(&self) -> Option<IntentReceipt> {
+        self.intent.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// What a caller hears when the log is the reason; the paths and codes are for the operator.

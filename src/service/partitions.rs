@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::audit::{Event, Group, Outcome, Record};
 use crate::clock::{Deadline, Wall};
 use crate::keyring::{
-    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionName,
-    PartitionStep, PartitionsApplied, RevocationBound, Shredded,
+    Applied, ApplyError, Change, Following, NewPartition, PARTITION_BATCH, PartitionChange, PartitionName, PartitionStep,
+    PartitionsApplied, RevocationBound, Shredded,
 };
 use crate::names::{KeyringName, StoreId};
 use crate::policy::{Action, Authority, Permit};
@@ -211,10 +211,14 @@ impl Service {
             intent: None,
             facts,
         };
-        let intent = self.log.intent(record, by).await.map_err(|error| {
+        let unrecorded = |error| {
             tracing::error!(%error, "the audit log did not take an intent");
             Refusal::because(Code::Unavailable, super::NO_RECORD)
-        })?;
+        };
+        let intent = match asker.intent() {
+            Some(intent) => intent,
+            None => self.log.intent(record, by).await.map_err(unrecorded)?,
+        };
         account.intent = Some(intent.index());
         account.intended = true;
         let applied = self.keyrings.apply(&change, authority, intent).await;

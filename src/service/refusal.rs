@@ -218,12 +218,18 @@ impl Code {
             Self::CeremonyRequired => {
                 "propose it: `keyward ceremony propose`; suspending, ending a grant and revoking a credential need one person only"
             }
-            Self::NoCustody => "hold the genesis first: `keyward custody found`",
+            Self::NoCustody => {
+                "hold the genesis first: `keyward custody found`"
+            }
             Self::NotApproved => {
                 "the detail says whose signature it is and what to do; sign what `keyward ceremony show` shows, with an enrolled key"
             }
-            Self::Separation => "choose other people, or change the rules by a ceremony",
-            Self::CeremonyState => "look at it: `keyward ceremony show`; what has ended is proposed anew",
+            Self::Separation => {
+                "choose other people, or change the rules by a ceremony"
+            }
+            Self::CeremonyState => {
+                "look at it: `keyward ceremony show`; what has ended is proposed anew"
+            }
             Self::RateLimited => "wait as Retry-After says",
             Self::KeyDamaged => {
                 "trying again does not help: tell whoever keeps the keys; readiness names what was edited"

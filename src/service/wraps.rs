@@ -98,12 +98,16 @@ impl Service {
             return Err(Code::CeremonyRequired.into());
         }
         facts.push(("authority", authority.code().to_owned()));
-        let intent = intent(event, account, asker, facts.clone());
+        let record = intent(event, account, asker, facts.clone());
         let by = Deadline(self.clock.mono().plus(super::APPEND_TIME)).max(asker.deadline);
-        let intent = self.log.intent(intent, by).await.map_err(|error| {
+        let unrecorded = |error| {
             tracing::error!(%error, "the audit log did not take an intent");
             Refusal::because(Code::Unavailable, super::NO_RECORD)
-        })?;
+        };
+        let intent = match asker.intent() {
+            Some(intent) => intent,
+            None => self.log.intent(record, by).await.map_err(unrecorded)?,
+        };
         account.intent = Some(intent.index());
         account.intended = true;
         account.happens(event);

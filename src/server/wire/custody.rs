@@ -177,10 +177,7 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
         // The library's own words repeat what it found: only the place is told.
         let (line, column) = (error.inner().line(), error.inner().column());
         let place = format!("{}, at line {line} column {column}", error.path());
-        Refusal::because(
-            Code::MalformedRequest,
-            format!("a field is missing, unknown, double or of another type: {place}"),
-        )
+        Refusal::because(Code::MalformedRequest, format!("a field is missing, unknown, double or of another type: {place}"))
     })?;
     let after = |_| Refusal::because(Code::MalformedRequest, "there is something after the object");
     reader.end().map_err(after)?;

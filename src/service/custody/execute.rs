@@ -2,7 +2,7 @@
 //! is a quorum, which is spent in the same transaction as the effect. If we stop before the commit nothing has happened and
 //! the ceremony is still ready; after it, both have.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use crate::audit::Event;
 use crate::ceremony::machine::{Ceremony, Event as Step, Outcome};
@@ -10,13 +10,15 @@ use crate::control::custody::{Effect, effect};
 use crate::identity::sshsig::SshKey;
 use crate::keyring::PartitionName;
 use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, SETTINGS, kek_name, roster_name};
-use crate::names::PrincipalName;
+use crate::names::{KeyVersionId, KeyringName, PrincipalName};
 use crate::policy::roster::{Credential, Member, Revocation, Roster};
-use crate::policy::{Authority, Permit, Quorum, Spends};
+use crate::policy::{Permit, Quorum, Spends};
 
 use super::super::account::Account;
+use super::super::change::event_of;
 use super::super::data::refused;
 use super::super::{Answer, Asker, Code, Refusal, Service};
+use super::Asked;
 use super::course::rejected;
 use super::desk::Custody;
 use super::found::check;
@@ -42,24 +44,37 @@ impl Service {
         let (generation, ceremony) = self.ceremony(id).await?;
         let facts = facts_of(ceremony.proposal());
         account.facts.extend(facts.iter().filter(|(name, _)| *name != "keyring").cloned());
-        let (quorum, spent) = self.decided_upon(&custody, &ceremony, asker, account).await?;
-        let people: Vec<&str> = quorum.people().iter().map(PrincipalName::as_str).collect();
-        account.facts.push(("people", people.join(",")));
         let proposal = ceremony.proposal();
         let effect = effect(proposal.action.name(), &proposal.parameters);
         let effect = effect.map_err(|why| Refusal::because(Code::MalformedRequest, why))?;
+        // Whether it may begin at all: what may not is refused before anything is recorded as intended.
+        let (quorum, _) = self.decided_upon(&custody, &ceremony, 0, asker, account).await?;
+        let people: Vec<&str> = quorum.people().iter().map(PrincipalName::as_str).collect();
+        account.facts.push(("people", people.join(",")));
+        let facts = account.facts.clone();
+        let (event, of) = about(&effect);
+        let intent = self.intend_documents(event, &facts, of, (asker, account)).await?;
+        account.happens(event);
+        let (quorum, spent) = self.decided_upon(&custody, &ceremony, intent.index(), asker, account).await?;
         let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
         let spends = Spends { ceremony: id.to_owned(), name, generation, body };
-        let authority =
-            self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
-        if let Some(deed) = self.deed(&effect, &custody, &spent)? {
-            account.facts.push(("authority", authority.code().to_owned()));
-            let leave = Leave::Authority(&authority);
-            self.write_documents(deed.writes, leave, (deed.event, deed.facts), (asker, account)).await?;
-        } else {
-            self.carry_out(effect, authority, asker, account).await?;
+        let authority = self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
+        let Asker { principal, request, deadline, policy, .. } = asker;
+        let (sworn, intent) = (Mutex::new(Some(authority)), Mutex::new(Some(intent)));
+        let asker = Asker { principal, request, deadline: *deadline, policy, sworn, intent };
+        match self.deed(&effect, &custody, &spent)? {
+            Some(deed) => self.document(deed, (&asker, account)).await?,
+            None => drop(self.carry_out(effect, &asker, account).await?),
         }
         self.look_at(id).await.map(|answer| Answer::Custody(Box::new(answer)))
+    }
+
+    async fn document(&self, deed: Deed, asked: Asked<'_, '_, '_>) -> Result<(), Refusal> {
+        let sworn = asked.0.sworn.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let authority = sworn.ok_or(Code::Internal)?;
+        asked.1.facts.push(("authority", authority.code().to_owned()));
+        let leave = Leave::Authority(&authority);
+        self.write_documents(deed.writes, leave, (deed.event, deed.facts), asked).await.map(drop)
     }
 
     /// The quorum, if there is one now, and the ceremony as it will be once it is spent.
@@ -67,6 +82,7 @@ impl Service {
         &self,
         custody: &Custody,
         ceremony: &Ceremony,
+        intent: u64,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<(Quorum, Ceremony), Refusal> {
@@ -74,7 +90,7 @@ impl Service {
         let counter = |fingerprint: &str| custody.counter(fingerprint);
         let world = around.world(custody, &counter);
         let by = asker.principal.name().clone();
-        let start = Step::Start { by, intent: self.log.head().size };
+        let start = Step::Start { by, intent };
         let begun = ceremony.step(start, &world).map_err(|why| rejected(&why, account))?;
         let quorum = begun.quorum(&world, asker.deadline).map_err(|why| rejected(&why, account))?;
         let finish = Step::Finish { outcome: Outcome::Executed, why: None };
@@ -86,25 +102,21 @@ impl Service {
     async fn carry_out(
         &self,
         effect: Effect,
-        authority: Authority,
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
-        let Asker { principal, request, deadline, policy, .. } = asker;
-        let sworn = Mutex::new(Some(authority));
-        let asker = Asker { principal, request, deadline: *deadline, policy, sworn };
         match effect {
-            Effect::Create(create) => self.create_keyring(create, &asker, account).await,
-            Effect::Rotate(rotate) => self.rotate(rotate, &asker, account).await,
-            Effect::Configure(configure) => self.configure(configure, &asker, account).await,
-            Effect::Step(step) => self.step(step, &asker, account).await,
-            Effect::Lookup(lookup) => self.lookup(lookup, &asker, account).await,
+            Effect::Create(create) => self.create_keyring(create, asker, account).await,
+            Effect::Rotate(rotate) => self.rotate(rotate, asker, account).await,
+            Effect::Configure(configure) => self.configure(configure, asker, account).await,
+            Effect::Step(step) => self.step(step, asker, account).await,
+            Effect::Lookup(lookup) => self.lookup(lookup, asker, account).await,
             Effect::Shred { keyring, partition, reason } => {
                 account.keyring(&keyring);
-                self.shred_named(keyring, (PartitionName(partition), None), reason, &asker, account).await
+                self.shred_named(keyring, (PartitionName(partition), None), reason, asker, account).await
             }
             Effect::RetireKek { kek, version, reason } => {
-                self.retire_kek((kek, version), reason, &asker, account).await
+                self.retire_kek((kek, version), reason, asker, account).await
             }
             Effect::AdmitKek { .. }
             | Effect::Enrol { .. }
@@ -191,6 +203,27 @@ impl Service {
     }
 }
 
+/// Under which event an effect is recorded, and of which keyring.
+fn about(effect: &Effect) -> (Event, Option<(KeyringName, Option<KeyVersionId>)>) {
+    let of = |keyring: &KeyringName| Some((keyring.clone(), None));
+    match effect {
+        Effect::Create(create) => (Event::KeyCreated, of(&create.name)),
+        Effect::Rotate(rotate) => (Event::KeyRotated, of(&rotate.keyring)),
+        Effect::Configure(configure) => (Event::KeyringConfigured, of(&configure.keyring)),
+        Effect::Step(step) => (event_of(step.step), Some((step.keyring.clone(), Some(step.version)))),
+        Effect::Lookup(lookup) => (super::super::lookups::event_of(lookup.verb), of(&lookup.keyring)),
+        Effect::Shred { keyring, .. } => (Event::PartitionShredded, of(keyring)),
+        Effect::AdmitKek { .. } => (Event::KekApproved, None),
+        Effect::RetireKek { .. } => (Event::KekRetired, None),
+        Effect::Enrol { .. } => (Event::CustodianEnrolled, None),
+        Effect::Remove { .. } => (Event::CustodianRemoved, None),
+        Effect::Recertify(_) => (Event::CustodianRecertified, None),
+        Effect::Settings(_) => (Event::SettingsApproved, None),
+        Effect::Grant { break_glass: true, .. } => (Event::GrantBroken, None),
+        Effect::Grant { break_glass: false, .. } => (Event::GrantGiven, None),
+    }
+}
+
 fn roster_deed(event: Event, person: &PrincipalName, next: &Roster) -> Deed {
     let write = DocumentWrite { name: roster_name(next.generation), expect: 0, body: next.canonical() };
     let facts = vec![("person", person.to_string()), ("roster", hex::encode(next.digest()))];
@@ -198,7 +231,11 @@ fn roster_deed(event: Event, person: &PrincipalName, next: &Roster) -> Deed {
 }
 
 impl Deed {
-    pub(super) const fn new(event: Event, writes: Vec<DocumentWrite>, facts: Vec<(&'static str, String)>) -> Self {
+    pub(super) const fn new(
+        event: Event,
+        writes: Vec<DocumentWrite>,
+        facts: Vec<(&'static str, String)>,
+    ) -> Self {
         Self { event, writes, facts }
     }
 }

@@ -46,12 +46,7 @@ fn digest_of(view: &KeyringView) -> String {
     let lookups: Vec<String> = view
         .lookups
         .iter()
-        .flat_map(|lookup| {
-            lookup
-                .versions
-                .iter()
-                .map(move |one| format!("{}:{}={}", lookup.name, one.number, one.version.state.name()))
-        })
+        .flat_map(|lookup| lookup.versions.iter().map(move |one| format!("{}:{}={}", lookup.name, one.number, one.version.state.name())))
         .collect();
     let text = format!("{}\n{}\n{}\n{:?}", view.name, versions.join(","), lookups.join(","), view.limits);
     hex::encode(crate::keyring::documents::digest(&["keyward/target/v1\0", &text]))

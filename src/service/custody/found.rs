@@ -9,16 +9,16 @@ use crate::control::custody::{FoundingSignature, NewMember};
 use crate::identity::sshsig::SshKey;
 use crate::keyring::documents::{DocumentWrite, GENESIS, Leave, SETTINGS, digest, roster_name};
 use crate::names::PrincipalName;
-use crate::policy::Permit;
 use crate::policy::approval;
 use crate::policy::roster::{Credential, Member, Roster};
 use crate::policy::separation::Separation;
+use crate::policy::Permit;
 
 use super::super::data::{refused, unavailable};
 use super::super::{Code, Refusal, Service};
-use super::Asked;
 use super::desk::settings_body;
 use super::view::{CustodyAnswer, DraftView};
+use super::Asked;
 
 /// How long a drafted roster can be signed: the people are in one room, and fetching a token takes a day at most.
 const SIGNED_WITHIN: u64 = 24 * 3_600 * 1_000_000;
@@ -68,15 +68,7 @@ impl Service {
         ];
         let writes = vec![
             DocumentWrite { name: roster_name(1), expect: 0, body: roster.canonical() },
-            DocumentWrite {
-                name: SETTINGS.to_owned(),
-                expect: 0,
-                body: settings_body(
-                    &hex::encode(self.custody_settings.guarded.digest()),
-                    "genesis",
-                    Some(&self.custody_settings.guarded),
-                ),
-            },
+            DocumentWrite { name: SETTINGS.to_owned(), expect: 0, body: settings_body(&hex::encode(self.custody_settings.guarded.digest()), "genesis", Some(&self.custody_settings.guarded)) },
             DocumentWrite { name: GENESIS.to_owned(), expect: 0, body: signed_by(&signed)? },
         ];
         let leave = Leave::Authority(&authority);
@@ -165,10 +157,8 @@ impl Service {
 
 /// The founding signatures, for whoever verifies minutes.
 fn signed_by(signed: &[(PrincipalName, String)]) -> Result<String, Refusal> {
-    let all: Vec<_> = signed
-        .iter()
-        .map(|(person, signature)| json!({ "person": person.to_string(), "signature": signature }))
-        .collect();
+    let all: Vec<_> =
+        signed.iter().map(|(person, signature)| json!({ "person": person.to_string(), "signature": signature })).collect();
     serde_json::to_string(&all).map_err(|_| Code::Internal.into())
 }
 

@@ -37,9 +37,7 @@ impl Service {
             words.push("the clock is not synchronised: no wait of a ceremony elapses".to_owned());
         }
         let late = custody.roster.active().filter(|member| member.recertify_by <= now);
-        words.extend(
-            late.map(|member| format!("{} is to be recertified since {}", member.person, time(member.recertify_by))),
-        );
+        words.extend(late.map(|member| format!("{} is to be recertified since {}", member.person, time(member.recertify_by))));
         let overdue: Vec<_> = custody.grants.iter().filter(|known| known.grant.is_overdue(now)).collect();
         words.extend(overdue.iter().map(|known| {
             let due = known.grant.review.as_ref().map_or(0, |review| review.due);
@@ -74,8 +72,7 @@ impl Service {
         if self.keyrings.in_custody() != Some(true) {
             return Ok(());
         }
-        let refused =
-            |refusal: Refusal| refusal.detail.map_or_else(|| refusal.code.title().to_owned(), |why| why.to_string());
+        let refused = |refusal: Refusal| refusal.detail.map_or_else(|| refusal.code.title().to_owned(), |why| why.to_string());
         let custody = self.custody().await.map_err(refused)?;
         let running = &self.custody_settings.guarded;
         if custody.settings_digest() == hex::encode(running.digest()) {

@@ -18,14 +18,15 @@ mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audit::{Event, IntentReceipt, Outcome, Record};
+use crate::audit::{Event, Group, IntentReceipt, Outcome, Record};
 use crate::clock::{Deadline, RehearsalClock};
 use crate::control::custody::CustodyVerb;
 use crate::control::guarded::Guarded;
 use crate::keyring::documents::{DocumentWrite, Leave, Written};
 use crate::keyring::{ApplyError, Environment};
-use crate::policy::Action;
 use crate::policy::separation::Separation;
+use crate::names::{KeyVersionId, KeyringName};
+use crate::policy::Action;
 
 use super::account::Account;
 use super::change::change_refused;
@@ -124,7 +125,10 @@ impl Service {
         (asker, account): (&Asker<'_>, &mut Account),
     ) -> Result<Written, Refusal> {
         let (event, facts) = what;
-        let intent = self.intend_documents(event, &facts, asker, account).await?;
+        let intent = match asker.intent() {
+            Some(intent) => intent,
+            None => self.intend_documents(event, &facts, None, (asker, account)).await?,
+        };
         account.happens(event);
         // A record names nothing twice: what is written is what it is about.
         account.facts.retain(|(known, _)| !facts.iter().any(|(name, _)| name == known));
@@ -142,8 +146,8 @@ impl Service {
         &self,
         event: Event,
         facts: &[(&'static str, String)],
-        asker: &Asker<'_>,
-        account: &mut Account,
+        of: Option<(KeyringName, Option<KeyVersionId>)>,
+        (asker, account): Asked<'_, '_, '_>,
     ) -> Result<IntentReceipt, Refusal> {
         let record = Record {
             event,
@@ -153,7 +157,7 @@ impl Service {
             source: super::account::source_of(account.surface),
             request: Some(asker.request.clone()),
             purpose: None,
-            groups: Vec::new(),
+            groups: of.map(|(keyring, version)| Group { keyring, version, done: 0, failed: Vec::new() }).into_iter().collect(),
             orphans: Vec::new(),
             subjects: Vec::new(),
             items_digest: None,

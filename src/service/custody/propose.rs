@@ -10,10 +10,10 @@ use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave};
 use crate::policy::Permit;
 
 use super::super::{Code, Refusal, Service};
-use super::Asked;
 use super::course::{counted, rejected};
 use super::desk::Custody;
 use super::view::{CustodyAnswer, ProposalView};
+use super::Asked;
 
 impl Service {
     /// The proposal that this would be. Nothing is kept of it.
@@ -102,8 +102,7 @@ impl Service {
 
     pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], Refusal> {
         let mut bytes = [0; N];
-        crate::keyring::documents::random(&mut bytes)
-            .map_err(|_| Refusal::because(Code::Unavailable, "no randomness"))?;
+        crate::keyring::documents::random(&mut bytes).map_err(|_| Refusal::because(Code::Unavailable, "no randomness"))?;
         Ok(bytes)
     }
 

@@ -8,8 +8,8 @@ use crate::policy::Permit;
 use crate::policy::roster::{Revocation, Roster};
 
 use super::super::{Code, Refusal, Service};
-use super::Asked;
 use super::view::CustodyAnswer;
+use super::Asked;
 
 impl Service {
     pub(super) async fn revoke(

@@ -219,17 +219,13 @@ impl MemberView {
             since: time(member.since),
             recertify_by: time(member.recertify_by),
             active: member.is_active(),
-            keys: member
-                .credentials
-                .iter()
-                .map(|held| KeyView {
-                    fingerprint: held.key.fingerprint(),
-                    algorithm: held.key.algorithm(),
-                    hardware: held.key.is_in_token(),
-                    enrolled: time(held.enrolled),
-                    revoked: held.revoked.as_ref().map(|revoked| time(revoked.at)),
-                })
-                .collect(),
+            keys: member.credentials.iter().map(|held| KeyView {
+                fingerprint: held.key.fingerprint(),
+                algorithm: held.key.algorithm(),
+                hardware: held.key.is_in_token(),
+                enrolled: time(held.enrolled),
+                revoked: held.revoked.as_ref().map(|revoked| time(revoked.at)),
+            }).collect(),
         }
     }
 }
