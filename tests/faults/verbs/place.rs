@@ -18,7 +18,8 @@ use keyward::names::{Context, KeyVersionId, Purpose, RequestId};
 use keyward::policy::{self, Policy};
 use keyward::secret::SecretBytes;
 use keyward::service::{
-    Answer, Call, Form, KeyringView, Open, OpenItem, Operation, Parts, PolicySource, Seal, SealItem, Service, Surface,
+    Answer, Call, CustodySettings, Form, KeyringView, Open, OpenItem, Operation, Parts, PolicySource, Seal, SealItem,
+    Service, Surface,
 };
 use keyward::store::{self, Opened, Writer, sqlite};
 use keyward::telemetry::{Build, Metrics};
@@ -154,6 +155,13 @@ impl Place {
             keyrings: Arc::clone(&keyrings),
             log: log.clone(),
             revocation,
+            custody: CustodySettings {
+                separation: None,
+                environment: Environment::Development,
+                clock_check: None,
+                guarded: Default::default(),
+                rehearsal: None,
+            },
         };
         let metrics = Metrics::new(keyward::server::RESULTS, &Build { version: "0" }).unwrap();
         let service = Arc::new(Service::new(parts, self.shared_clock(), Arc::new(metrics)));
