@@ -259,14 +259,14 @@ broken_glass() {
   stays_shut emergency BTG "$new"
   id=$(propose rosa break-glass.open --reason unconscious --ticket ED-4711 --set principal=emergency --set keyring=patients \
     --set minutes=30 --set reason=unconscious --set ticket=ED-4711)
-  refused not_approved rosa ceremony approve "$id" --as rosa --key "$(key rosa)" --yes
+  refused not_approved:initiator_approves rosa ceremony approve "$id" --as rosa --key "$(key rosa)" --yes
   approve bob "$id"
   show oscar ceremony execute "$id"
   opens "Grace Hopper" emergency BTG "$new"
   stays_shut emergency TREAT "$new"
-  refused not_approved rosa grant review "$id" --as rosa --key "$(key rosa)" --verdict justified --yes
+  refused not_approved:review_does_not_count rosa grant review "$id" --as rosa --key "$(key rosa)" --verdict justified --yes
   show victor grant review "$id" --as victor --key "$(key victor)" --verdict justified --yes
-  refused not_approved victor grant review "$id" --as victor --key "$(key victor)" --verdict not-justified --yes
+  refused ceremony_state:already_reviewed victor grant review "$id" --as victor --key "$(key victor)" --verdict not-justified --yes
   show alice rehearsal advance 31m
   stays_shut emergency BTG "$new"
 }
