@@ -24,6 +24,7 @@ mod support;
 
 mod backup;
 mod bad_input;
+mod ceremony_example;
 mod documents;
 mod failover;
 mod identity;

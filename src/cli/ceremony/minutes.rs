@@ -76,7 +76,7 @@ impl Verify {
         let genesis = self.genesis.as_deref().map(digest).transpose()?;
         let key = self.log_key.as_deref().map(read).transpose()?;
         let now = (!self.any_time).then(|| SystemClock.wall());
-        let pinned = Pinned { genesis: genesis.as_deref(), log_key: key.as_deref(), now };
+        let pinned = Pinned { genesis: genesis.as_deref(), log_key: key.as_deref().map(str::trim), now };
         let report = verify(minutes.trim_end(), roster.trim_end(), &pinned);
         for check in &report.checks {
             println!("{:<6} {:<12} {}", if check.ok { "ok" } else { "FAILED" }, check.name, check.words);
