@@ -488,7 +488,8 @@ leave() {
   trap - EXIT
   cd /
   if [[ -n $server ]]; then kill "$server" 2>/dev/null || true; fi
-  if [[ -n $agent ]]; then kill "$agent" 2>/dev/null || true; fi
+  # The agent is a child of the shell that became alice: it goes by its place.
+  if [[ -n $agent ]]; then pkill -f -- "-a $dir/people/alice/agent" 2>/dev/null || true; fi
   wait || true
   rm -rf "$dir"
   exit "$code"
