@@ -134,7 +134,7 @@ people() {
     install -m 644 "$(key "$person").pub" "$dir/table/$person.pub"
   done
   # alice's key is in her agent and in no file any more.
-  as alice ssh-agent -D -a "$dir/people/alice/agent" >/dev/null &
+  (trap - ERR && as alice ssh-agent -D -a "$dir/people/alice/agent" >/dev/null 2>&1) &
   agent=$!
   eventually test -S "$dir/people/alice/agent"
   as alice ssh-add -q "$(key alice)"
@@ -485,10 +485,11 @@ surprise() {
 
 leave() {
   local code=$?
-  trap - EXIT
+  trap - EXIT ERR
   cd /
   if [[ -n $server ]]; then kill "$server" 2>/dev/null || true; fi
-  if [[ -n $agent ]]; then kill "$agent" 2>/dev/null || true; fi
+  # The agent is a child of the shell that became alice: it goes by its place.
+  if [[ -n $agent ]]; then pkill -f -- "-a $dir/people/alice/agent" 2>/dev/null || true; fi
   wait || true
   rm -rf "$dir"
   exit "$code"

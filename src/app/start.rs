@@ -176,13 +176,7 @@ impl App {
             return Err(StartError::OtherStoreKey);
         }
         let board = Board::new();
-        let deps = Deps {
-            service: service.clone(),
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-            board: board.clone(),
-            fresh_request_id: Arc::new(fresh_request_id),
-        };
+        let deps = deps(&service, &clock, &metrics, &board);
         let server = listen(&config, deps, &service, &keyrings).await?;
         let mut jobs = JoinSet::new();
         let warden =
@@ -216,6 +210,17 @@ async fn begin(
 ) -> Result<(Standing, store::Opened), StartError> {
     let keks = Standing::start(config, clock, disk, sink, metrics).await?;
     Ok((keks, store::attach(&config.store).await?))
+}
+
+/// What the listeners answer with.
+fn deps(service: &Arc<Service>, clock: &SharedClock, metrics: &Arc<Metrics>, board: &Arc<Board>) -> Deps {
+    Deps {
+        service: service.clone(),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        board: board.clone(),
+        fresh_request_id: Arc::new(fresh_request_id),
+    }
 }
 
 /// Opens the listeners; who cannot has been started and refused.
