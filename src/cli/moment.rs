@@ -75,13 +75,14 @@ pub(super) fn shown(seconds: u64) -> String {
 /// What `shown` writes, back in seconds.
 pub(super) fn instant(text: &str) -> Option<u64> {
     let (date, time) = text.strip_suffix('Z')?.split_once('T')?;
-    let [year, month, day] = numbers(date, '-')?;
-    let [hour, minute, second] = numbers(time.split('.').next()?, ':')?;
-    let ranges = (1970..=9999).contains(&year) && (1..=12).contains(&month) && (1..=31).contains(&day);
-    if !ranges || hour > 23 || minute > 59 || second > 59 {
+    let time = time.split('.').next()?;
+    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(time, ':')?);
+    if !(1970..=9999).contains(&year) || !(1..=12).contains(&month) || hour > 23 || minute > 59 || second > 59 {
         return None;
     }
-    Some(Wall::from_civil(year, month, day, hour * 3_600 + minute * 60 + second)?.0 / 1_000_000)
+    let seconds = Wall::from_civil(year, month, day, hour * 3_600 + minute * 60 + second)?.0 / 1_000_000;
+    // The 31st of February would be another day.
+    (shown(seconds) == format!("{date}T{time}Z")).then_some(seconds)
 }
 
 fn numbers(text: &str, separator: char) -> Option<[u64; 3]> {
@@ -109,7 +110,14 @@ mod tests {
         assert_eq!("2026-01-31T00:00:01Z".parse(), Ok(Until::At(1_769_817_601)));
         assert_eq!(shown(1_769_817_601), "2026-01-31T00:00:01Z");
         assert_eq!(instant("2026-01-31T00:00:01.250Z"), Some(1_769_817_601));
-        for wrong in ["2026-01-31T00:00:01", "2026-13-31T00:00:01Z", "2026-01-31T24:00:00Z", "T", "2026-01-31T"] {
+        for wrong in [
+            "2026-01-31T00:00:01",
+            "2026-13-31T00:00:01Z",
+            "2026-02-31T00:00:00Z",
+            "2026-01-31T24:00:00Z",
+            "T",
+            "2026-01-31T",
+        ] {
             assert!(wrong.parse::<Until>().is_err(), "{wrong}");
         }
     }

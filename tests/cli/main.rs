@@ -13,6 +13,7 @@
 mod support;
 
 mod configuration;
+mod custody;
 mod damage;
 mod first_steps;
 mod kek;
