@@ -53,7 +53,7 @@ impl Service {
         // Whether it may begin at all: what may not is refused before anything is recorded as intended.
         let (quorum, _) = self.decided_upon(&custody, &ceremony, 0, asker, account).await?;
         let people: Vec<&str> = quorum.people().iter().map(PrincipalName::as_str).collect();
-        account.facts.push(("people", people.join(",")));
+        account.facts.push(("people", named(&people)));
         let facts = account.facts.clone();
         let (event, of) = about(&effect);
         let intent = self.intend_documents(event, &facts, of, (asker, account)).await?;
@@ -199,6 +199,16 @@ impl Service {
         Ok(next)
     }
 }
+
+/// People by name, as many as a fact holds.
+fn named(people: &[&str]) -> String {
+    let mut text = people.join(",");
+    text.truncate(MOST_FACT);
+    text
+}
+
+/// Bytes of a fact; names are ASCII.
+const MOST_FACT: usize = 256;
 
 /// Under which event an effect is recorded, and of which keyring.
 fn about(effect: &Effect) -> (Event, Option<(KeyringName, Option<KeyVersionId>)>) {
