@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{KEYWARD, Setup};
 use crate::{ours, run, told};
 
-const SUBCOMMANDS: [&str; 20] = [
+const SUBCOMMANDS: [&str; 24] = [
     "demo",
     "dev",
     "init",
@@ -22,6 +22,10 @@ const SUBCOMMANDS: [&str; 20] = [
     "open",
     "rewrap",
     "document",
+    "custody",
+    "ceremony",
+    "grant",
+    "rehearsal",
     "policy",
     "audit",
     "backup",
@@ -41,8 +45,8 @@ fn help_lists_every_subcommand_with_a_line_and_hides_the_worker() {
         .filter(|(_, about)| !about.is_empty())
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names[..20], SUBCOMMANDS);
-    assert_eq!(names[20..], ["help"], "the worker is keyward's own business");
+    assert_eq!(names[..24], SUBCOMMANDS);
+    assert_eq!(names[24..], ["help"], "the worker is keyward's own business");
     for name in SUBCOMMANDS {
         let (code, help, _) = run(&[name, "--help"]);
         assert!(code == Some(0) && help.contains(&format!("Usage: keyward {name}")), "{help}");
