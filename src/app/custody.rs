@@ -5,12 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::audit::Event;
 use crate::clock::{RehearsalClock, SharedClock};
 use crate::config::Config;
+use crate::keyring::Keyrings;
 use crate::policy::Policy;
 use crate::policy::separation::{Separation, SeparationError};
 use crate::server::health::{Board, Part, State};
-use crate::service::{CustodyHealth, CustodySettings, Service};
+use crate::service::{CustodyHealth, CustodySettings, Service, Unfit};
 use crate::telemetry::Metrics;
 
 /// Why the rules of separation cannot be used.
@@ -101,11 +103,34 @@ pub(super) async fn watch(service: Arc<Service>, board: Arc<Board>, clock: Share
 const EVERY: Duration = Duration::from_secs(2);
 
 fn part(health: &CustodyHealth) -> Part {
-    let (state, text) = if health.words.is_empty() {
+    let (state, text) = if health.held {
+        (State::Failing, health.words.join("; "))
+    } else if health.words.is_empty() {
         let CustodyHealth { margin, grants, .. } = health;
         (State::Ok, format!("custodians beyond the largest quorum: {margin}; grants in force: {grants}"))
     } else {
         (State::Degraded, health.words.join("; "))
     };
     Part { name: "custody".to_owned(), state, text }
+}
+
+/// Waits until the sidecar runs with what the custodians approved; false where that cannot come about here.
+pub(super) async fn fit(service: &Service, keyrings: &Keyrings, clock: &SharedClock) -> bool {
+    let mut told = false;
+    loop {
+        let (why, ends) = match service.check_custody().await {
+            Ok(()) => return true,
+            Err(Unfit::Rules(why)) => (why, true),
+            Err(Unfit::Settings(why)) => (why, false),
+        };
+        if !std::mem::replace(&mut told, true) {
+            tracing::error!(%why, "the settings are refused");
+            super::note(service, Event::SidecarRefused, vec![("error", "guarded_settings".to_owned())]).await;
+        }
+        if ends {
+            keyrings.shut(&why);
+            return false;
+        }
+        clock.sleep_until(clock.mono().plus(EVERY)).await;
+    }
 }

@@ -169,6 +169,7 @@ impl App {
         let foreign = config.store_key_check.is_some_and(|check| hex::encode(check) != pinned.store_key_check);
         keyrings.pin(pinned);
         let service = Arc::new(Service::new(parts, clock.clone(), metrics.clone()));
+        service.hold();
         service.note(Event::SidecarStarted, started_facts(&config)).await?;
         if foreign {
             // The store key itself is compared with record 0 when it has been unwrapped.
@@ -261,10 +262,8 @@ async fn open(
             return refuse(&service, &keyrings, "store_refused").await;
         }
     }
-    if let Err(why) = service.check_custody().await {
-        tracing::error!(%why, "the settings are refused");
-        keyrings.shut(&why);
-        return note(&service, Event::SidecarRefused, vec![("error", "guarded_settings".to_owned())]).await;
+    if !super::custody::fit(&service, &keyrings, &clock).await {
+        return;
     }
     let mut left = service.reconcile(dangling).await;
     while let Err(error) = service.note(Event::SidecarReady, ready_facts(&keyrings)).await {

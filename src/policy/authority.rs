@@ -171,11 +171,11 @@ impl OnUse {
 pub(super) fn effect_of(action: &str) -> Option<Action> {
     Some(match action {
         "keyring.create" => Action::KeyringCreate,
-        "keyring.rotate" => Action::KeyringRotate,
+        "keyring.rotate" | "key.activate" => Action::KeyringRotate,
         "keyring.configure" => Action::KeyringConfigure,
         "lookup.create" | "lookup.rotate" => Action::LookupRotate,
         "key.suspend" => Action::KeySuspend,
-        "key.activate" | "key.resume" => Action::KeyResume,
+        "key.resume" => Action::KeyResume,
         "key.deactivate" | "lookup.retire" => Action::KeyDeactivate,
         "key.compromise" => Action::KeyCompromise,
         "key.destroy" => Action::KeyDestroy,

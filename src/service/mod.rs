@@ -47,7 +47,7 @@ pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::rewrap::{Rewrap, RewrapItem};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
-pub use custody::{CustodyAnswer, CustodyHealth, CustodySettings};
+pub use custody::{CustodyAnswer, CustodyHealth, CustodySettings, Unfit};
 pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
 pub use reload::{PolicyLoaded, PolicySource};
@@ -195,6 +195,8 @@ pub struct Service {
     custody: ArcSwapOption<custody::Custody>,
     /// After which change of documents.
     custody_epoch: AtomicU64,
+    /// Why nothing but ceremonies goes on.
+    held: ArcSwapOption<String>,
 }
 
 /// What a service answers with; `app` has built them.
@@ -233,6 +235,7 @@ impl Service {
             custody_settings,
             custody: ArcSwapOption::empty(),
             custody_epoch: AtomicU64::new(0),
+            held: ArcSwapOption::empty(),
         }
     }
 
@@ -288,6 +291,7 @@ impl Service {
         if matches!(operation, Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_)) {
             self.ready_for_data().await?;
         }
+        self.not_held(&operation)?;
         match operation {
             Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))
@@ -337,6 +341,16 @@ impl Service {
             Operation::Custody(verb) => self.custody_verb(verb, &asker, account).await,
             Operation::ReloadPolicy => self.reload_policy(&asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
+        }
+    }
+
+    /// A sidecar with other settings than the custodians approved lets them decide about that, and does nothing else.
+    fn not_held(&self, operation: &Operation) -> Result<(), Refusal> {
+        match self.held() {
+            Some(why) if !matches!(operation, Operation::Custody(_) | Operation::ReadAudit { .. }) => {
+                Err(Refusal::because(Code::Unavailable, why.to_string()))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -47,6 +47,9 @@ impl Service {
         let proposal = ceremony.proposal();
         let effect = effect(proposal.action.name(), &proposal.parameters);
         let effect = effect.map_err(|why| Refusal::because(Code::MalformedRequest, why))?;
+        if let Some(why) = self.held().filter(|_| !matches!(effect, Effect::Settings(_))) {
+            return Err(Refusal::because(Code::Unavailable, why.to_string()));
+        }
         // Whether it may begin at all: what may not is refused before anything is recorded as intended.
         let (quorum, _) = self.decided_upon(&custody, &ceremony, 0, asker, account).await?;
         let people: Vec<&str> = quorum.people().iter().map(PrincipalName::as_str).collect();

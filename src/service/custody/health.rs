@@ -2,6 +2,7 @@
 //! must be refused for.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::audit::Event;
 use crate::clock::Wall;
@@ -22,6 +23,8 @@ pub struct CustodyHealth {
     pub words: Vec<String>,
     /// The grants in force, by the ids of their ceremonies.
     pub in_force: BTreeSet<String>,
+    /// Whether nothing but ceremonies goes on.
+    pub held: bool,
 }
 
 impl Service {
@@ -33,6 +36,7 @@ impl Service {
         let (now, mono) = (moment.wall, self.clock.mono());
         let mut words = custody.separation.check_roster(&custody.roster);
         words.extend(custody.separation.check_margin(&custody.roster));
+        words.extend(self.held().map(|why| why.to_string()));
         if !synchronised {
             words.push("the clock is not synchronised: no wait of a ceremony elapses".to_owned());
         }
@@ -57,6 +61,7 @@ impl Service {
             overdue_reviews: overdue.len(),
             words,
             in_force,
+            held: self.held().is_some(),
         }))
     }
 
@@ -69,25 +74,51 @@ impl Service {
     }
 
     /// Whether this sidecar may serve a store that has custodians: with the rules, and with the settings that they
-    /// approved. The error says what differs.
-    pub async fn check_custody(&self) -> Result<(), String> {
+    /// approved. While it may not it is held: nothing but ceremonies goes on, so that the custodians can approve what is
+    /// there. Where the rules themselves are others than theirs nothing does, since those would count the approvals.
+    pub async fn check_custody(&self) -> Result<(), Unfit> {
         if self.keyrings.in_custody() != Some(true) {
+            self.held.store(None);
             return Ok(());
         }
-        let refused =
-            |refusal: Refusal| refusal.detail.map_or_else(|| refusal.code.title().to_owned(), |why| why.to_string());
+        let refused = |refusal: Refusal| {
+            Unfit::Rules(refusal.detail.map_or_else(|| refusal.code.title().to_owned(), |why| why.to_string()))
+        };
         let custody = self.custody().await.map_err(refused)?;
         let running = &self.custody_settings.guarded;
-        if custody.settings_digest() == hex::encode(running.digest()) {
+        let digest = hex::encode(running.digest());
+        if custody.settings_digest() == digest {
             self.set_approved_policy(Some(self.policy_digest()));
+            self.held.store(None);
             return Ok(());
         }
-        let differences = running.differences(&custody.settings_known());
-        let digest = hex::encode(running.digest());
-        Err(format!(
-            "the guarded settings are not those that the custodians approved ({}); put them back, or have a \
-             settings.change of {digest} approved first",
-            differences.join("; ")
-        ))
+        let differences = running.differences(&custody.settings_known()).join("; ");
+        let why = format!("the guarded settings are not those that the custodians approved ({differences})");
+        if custody.roster.separation != custody.separation.digest() {
+            return Err(Unfit::Rules(format!("{why}: put the separation file back that they approved")));
+        }
+        let why = format!("{why}: put them back, or have a settings.change with settings={digest} approved");
+        self.held.store(Some(Arc::new(why.clone())));
+        Err(Unfit::Settings(why))
     }
+
+    /// Nothing goes on before [`Self::check_custody`] has said that it may.
+    pub fn hold(&self) {
+        self.held.store(Some(Arc::new("what the custodians approved is being compared".to_owned())));
+    }
+
+    /// Why nothing but ceremonies goes on, if that is so. Before the keyrings are open that is theirs to say.
+    pub(in crate::service) fn held(&self) -> Option<Arc<String>> {
+        let held = self.held.load();
+        if held.is_none() || self.keyrings.in_custody().is_none() { None } else { held.clone() }
+    }
+}
+
+/// Why a sidecar may not serve.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unfit {
+    /// The rules are missing or others: nothing can be decided here.
+    Rules(String),
+    /// The settings are others: custodians may approve them here.
+    Settings(String),
 }

@@ -33,7 +33,7 @@ use super::change::change_refused;
 use super::{Answer, Asker, Code, Refusal, Service};
 
 pub use desk::Custody;
-pub use health::CustodyHealth;
+pub use health::{CustodyHealth, Unfit};
 pub use view::CustodyAnswer;
 
 /// What custody rests on beside the store.
