@@ -12,12 +12,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/ceremonies.rs"]
+mod ceremonies;
 mod configuration;
+#[path = "../support/custodians.rs"]
+mod custodians;
 mod custody;
 mod damage;
 mod first_steps;
 mod kek;
 mod keyring;
+mod lying;
 mod output;
 mod policy;
 mod probe;
