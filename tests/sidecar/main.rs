@@ -11,6 +11,8 @@
 )]
 #[path = "../support/authority.rs"]
 mod authority;
+#[path = "../support/custodians.rs"]
+mod custodians;
 #[path = "../support/issuer.rs"]
 mod issuer;
 #[path = "../support/openbao.rs"]
@@ -25,6 +27,7 @@ mod support;
 mod backup;
 mod bad_input;
 mod ceremony_example;
+mod custody;
 mod documents;
 mod failover;
 mod identity;
