@@ -106,3 +106,20 @@ fn a_ceremony_makes_a_keyring_once() {
     assert!(problem["code"].is_string(), "the same proposal does not begin anew: {problem}");
     assert_eq!(place.versions().len(), 1);
 }
+
+#[test]
+fn of_many_who_carry_it_out_at_the_same_moment_one_does() {
+    let place = Place::new();
+    place.keyring();
+    let ceremony = place.propose("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }));
+    place.approve(&ceremony, &["bob"]);
+    let answers: Vec<(u16, serde_json::Value)> = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..6).map(|_| scope.spawn(|| place.execute(&ceremony))).collect();
+        asking.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(answers.iter().filter(|(status, _)| *status == 200).count(), 1, "{answers:?}");
+    for (_, problem) in answers.iter().filter(|(status, _)| *status != 200) {
+        assert!(["ceremony_state", "conflict"].contains(&problem["code"].as_str().unwrap()), "{problem}");
+    }
+    assert_eq!((place.versions().len(), place.state(&ceremony).as_str()), (2, "executed"));
+}

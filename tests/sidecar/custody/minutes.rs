@@ -1,1 +1,86 @@
-//! To come.
+//! Minutes as a sidecar gives them, verified from what it gave and nothing else; and not any more after one character was
+//! changed.
+
+use keyward::ceremony::minutes::{Pinned, verify};
+use keyward::policy::approval::Word;
+use serde_json::json;
+
+use super::{Ceremony, Place, key};
+
+fn minutes(place: &Place, ceremony: &Ceremony) -> String {
+    place.text(&format!("/v1/ceremonies/{}/minutes", ceremony.id))
+}
+
+/// The text with another character at a place.
+fn flipped(text: &str, at: usize) -> String {
+    let mut bytes = text.as_bytes().to_vec();
+    bytes[at] = match bytes[at] {
+        b'0' => b'1',
+        b'a' => b'b',
+        b'A' => b'B',
+        digit if digit.is_ascii_digit() => b'0',
+        lower if lower.is_ascii_lowercase() => b'a',
+        upper if upper.is_ascii_uppercase() => b'A',
+        ascii if ascii.is_ascii() => b'x',
+        // The checkpoint's signature begins with a dash that is several bytes.
+        part => part,
+    };
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn minutes_verify_from_the_file_and_the_roster_alone() {
+    let place = Place::new();
+    let genesis = place.get("/v1/custody")["roster"]["digest"].as_str().unwrap().to_owned();
+    let created = place.keyring();
+    let enrolled = place.carry_out(
+        "custodian.enrol",
+        &json!({ "person": "dave", "key": key("dave").key().line(), "acknowledgement": "cd".repeat(32) }),
+        &["alice", "bob"],
+    );
+    let denied = place.propose("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }));
+    assert_eq!(place.hand_over(&denied, &denied.signed(Word::Deny, "carol")).0, 200);
+    let open = place.propose("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }));
+    let approved = place.propose("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }));
+    place.approve(&approved, &["dave"]);
+    let told: Vec<String> =
+        [&created, &enrolled, &denied, &open, &approved].map(|ceremony| minutes(&place, ceremony)).into();
+    let export = place.text("/v1/roster");
+    let pinned = Pinned { genesis: Some(&genesis), ..Pinned::default() };
+    for text in &told {
+        let report = verify(text, &export, &pinned);
+        assert!(report.is_ok(), "{:?}", report.checks);
+    }
+    let other = "ab".repeat(32);
+    let report = verify(&told[0], &export, &Pinned { genesis: Some(&other), ..Pinned::default() });
+    assert_eq!(report.failed(), ["genesis"]);
+    let report = verify(&told[0], &export, &Pinned { log_key: Some("another"), ..pinned });
+    assert_eq!(report.failed(), ["log_key"]);
+    // Minutes of one store say nothing about another's people.
+    let elsewhere = Place::new();
+    assert!(!verify(&told[0], &elsewhere.text("/v1/roster"), &Pinned::default()).is_ok());
+    let record = place.record("ceremony.minuted", "done");
+    assert_eq!(record["facts"]["ceremony"], approved.id.as_str(), "{record}");
+}
+
+#[test]
+fn one_changed_character_and_they_do_not_verify() {
+    let place = Place::new();
+    let ceremony = place.keyring();
+    let (text, export) = (minutes(&place, &ceremony), place.text("/v1/roster"));
+    let fine = |text: &str, export: &str| verify(text, export, &Pinned::default()).is_ok();
+    assert!(fine(&text, &export));
+    let mut unseen = Vec::new();
+    for (name, whole) in [("minutes", &text), ("export", &export)] {
+        // A step that is no divisor of anything in it.
+        for at in (0..whole.len()).step_by(whole.len() / 211 + 1) {
+            let changed = flipped(whole, at);
+            let believed = if name == "minutes" { fine(&changed, &export) } else { fine(&text, &changed) };
+            if changed != *whole && believed {
+                let around = &whole[at.saturating_sub(40)..(at + 40).min(whole.len())];
+                unseen.push(format!("{name} at {at}: {around}"));
+            }
+        }
+    }
+    assert!(unseen.is_empty(), "{}", unseen.join("\n"));
+}
