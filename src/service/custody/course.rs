@@ -83,6 +83,9 @@ impl Service {
         let (generation, ceremony) = self.ceremony(id).await?;
         let around = self.around(&custody, &ceremony).await?;
         let counter = |fingerprint: &str| custody.counter(fingerprint);
+        // Also a decision that is not believed is recorded with what it is about, and with whom its text names.
+        asked.1.facts.push(("ceremony", id.to_owned()));
+        asked.1.facts.extend(decided(&signed.decision));
         let step = Step::Decide { text: &signed.decision, signature: &signed.signature };
         let after = ceremony.step(step, &around.world(&custody, &counter));
         let after = after.map_err(|rejection| rejected(&rejection, asked.1))?;

@@ -107,6 +107,7 @@ impl Service {
     ) -> Result<CustodyAnswer, Refusal> {
         let custody = self.custody().await?;
         let known = find(&custody, id)?;
+        asked.1.facts.push(("ceremony", id.to_owned()));
         let ended = known.grant.end(permit.principal().clone(), "ended", self.wall()?);
         let ended = ended.map_err(|error| refused(&error, asked.1))?;
         let write = DocumentWrite { name: name_of(&ended), expect: known.generation, body: ended.body() };
@@ -124,6 +125,8 @@ impl Service {
     ) -> Result<CustodyAnswer, Refusal> {
         let custody = self.custody().await?;
         let known = find(&custody, id)?;
+        asked.1.facts.push(("ceremony", id.to_owned()));
+        asked.1.facts.extend(decided(&signed.decision));
         let reviewed = reviewed(&custody, &known.grant, signed, self.wall()?);
         let reviewed = reviewed.map_err(|error| refused(&error, asked.1))?;
         let mut facts = facts(&reviewed);

@@ -73,6 +73,8 @@ impl Service {
         let counter = |fingerprint: &str| custody.counter(fingerprint);
         let ceremony =
             Ceremony::propose(proposal, &signed.decision, &signed.signature, &around.world(&custody, &counter));
+        // A proposal that is not kept is recorded with what it was about.
+        asked.1.facts.extend(facts.iter().filter(|(name, _)| *name != "keyring").cloned());
         let ceremony = ceremony.map_err(|rejection| rejected(&rejection, asked.1))?;
         let mut writes = vec![DocumentWrite { name: format!("{CEREMONIES}{id}"), expect: 0, body: ceremony.body() }];
         writes.extend(counted(&custody, signed)?);
