@@ -3,7 +3,7 @@
 
 use keyward::ceremony::minutes::{Pinned, verify};
 use keyward::policy::approval::Word;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Ceremony, Place, key};
 
@@ -33,6 +33,8 @@ fn minutes_verify_from_the_file_and_the_roster_alone() {
     let place = Place::new();
     let genesis = place.get("/v1/custody")["roster"]["digest"].as_str().unwrap().to_owned();
     let created = place.keyring();
+    let refused = place.hand_over(&created, &created.signed(Word::Approve, "carol"));
+    place.refused(&refused, "ceremony_state", "spent");
     let enrolled = place.carry_out(
         "custodian.enrol",
         &json!({ "person": "dave", "key": key("dave").key().line(), "acknowledgement": "cd".repeat(32) }),
@@ -83,4 +85,35 @@ fn one_changed_character_and_they_do_not_verify() {
         }
     }
     assert!(unseen.is_empty(), "{}", unseen.join("\n"));
+}
+
+#[test]
+fn attempts_that_were_refused_make_no_minutes_longer() {
+    let place = Place::new();
+    let ceremony = place.propose("keyring.create", &json!({ "keyring": "patients" }));
+    for _ in 0..3 {
+        place.refused(&place.execute(&ceremony), "ceremony_state", "not_ready");
+        let foreign = ceremony.signed(Word::Approve, "dan");
+        place.refused(&place.hand_over(&ceremony, &foreign), "not_approved", "unknown_key");
+    }
+    place.approve(&ceremony, &["bob"]);
+    assert_eq!(place.execute(&ceremony).0, 200);
+    let text = minutes(&place, &ceremony);
+    let report = verify(&text, &place.text("/v1/roster"), &Pinned::default());
+    assert!(report.is_ok(), "{:?}", report.checks);
+    let told: Value = serde_json::from_str(&text).unwrap();
+    let records = told["log"]["records"].as_array().unwrap();
+    let records = records.iter().map(|one| serde_json::from_str::<Value>(one["record"].as_str().unwrap()).unwrap());
+    let of = |record: Value| format!("{} {}", record["event"].as_str().unwrap(), record["outcome"].as_str().unwrap());
+    let course: Vec<String> = records.map(of).collect();
+    let expected = [
+        "ceremony.proposed intent",
+        "ceremony.proposed done",
+        "ceremony.decided intent",
+        "ceremony.decided done",
+        "key.created intent",
+        "key.created done",
+        "ceremony.minuted done",
+    ];
+    assert_eq!(course, expected);
 }
