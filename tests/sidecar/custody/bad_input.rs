@@ -84,6 +84,10 @@ fn what_is_edited_or_signed_for_another_purpose_or_by_another_person_is_not_beli
     hand(&text, &signed, "digest_mismatch");
     let (text, signed) = signs(but(&ceremony, |it| it.person = "carol".parse().unwrap()), "bob");
     hand(&text, &signed, "wrong_person");
+    let record = place.record("data.denied", "refused");
+    let facts = &record["facts"];
+    assert_eq!((&facts["ceremony"], &facts["decision"]), (&json!(ceremony.id), &json!("approve")), "{record}");
+    assert_eq!((&facts["person"], &facts["why"]), (&json!("carol"), &json!("wrong_person")), "{record}");
     let (text, signed) = signs(but(&ceremony, |it| it.expires_s = ceremony.not_before - 3600), "bob");
     hand(&text, &signed, "approval_expired");
     let (text, signed) = signs(but(&ceremony, |it| it.expires_s = ceremony.not_before + 8 * DAY), "bob");

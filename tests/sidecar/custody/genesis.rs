@@ -14,12 +14,12 @@ fn genesis_needs_the_signature_of_everybody_on_the_roster_and_happens_once() {
     let found = |signatures: &[serde_json::Value]| {
         place.post("/v1/custody/genesis", &json!({ "roster": roster, "signatures": signatures }))
     };
-    for missing in 0..FOUNDERS.len() {
+    for (missing, person) in FOUNDERS.iter().enumerate() {
         let mut some = signatures.clone();
         some.remove(missing);
         let (status, problem) = found(&some);
         assert!(status >= 400 && problem["code"] == "not_approved", "{problem}");
-        assert!(problem["detail"].as_str().unwrap().contains(FOUNDERS[missing]), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(person), "{problem}");
     }
     // Somebody else's signature in the place of one's own.
     let mut borrowed = signatures.clone();

@@ -341,6 +341,7 @@ impl Place {
         let record = record.unwrap_or_else(|| panic!("no record of {problem}"));
         assert_eq!((&record["reason"], &record["facts"]["why"]), (&json!(code), &json!(why)), "{record}");
         assert_eq!(record["actor"]["name"], "alice", "{record}");
+        assert_eq!(record["facts"]["ceremony"].as_str().map(str::len), Some(26), "{record}");
     }
 }
 
