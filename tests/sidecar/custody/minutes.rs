@@ -117,3 +117,16 @@ fn attempts_that_were_refused_make_no_minutes_longer() {
     ];
     assert_eq!(course, expected);
 }
+
+#[test]
+fn reading_minutes_makes_them_no_longer() {
+    let place = Place::new();
+    let created = place.keyring();
+    let minuted = |text: &str| text.matches("ceremony.minuted").count();
+    for _ in 0..4 {
+        let told = minutes(&place, &created);
+        assert_eq!(minuted(&told), 1, "{told}");
+        let report = verify(&told, &place.text("/v1/roster"), &Pinned { genesis: None, log_key: None, now: None });
+        assert!(report.is_ok(), "{:?}", report.failed());
+    }
+}
