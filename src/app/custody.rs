@@ -81,6 +81,10 @@ pub(super) fn settings(
 pub(super) async fn watch(service: Arc<Service>, board: Arc<Board>, clock: SharedClock, metrics: Arc<Metrics>) {
     let mut in_force = BTreeSet::new();
     loop {
+        if let Ok(locks) = service.lock_words().await {
+            metrics.custody.locks.set(i64::try_from(locks.len()).unwrap_or(i64::MAX));
+            board.post(&locked(&locks));
+        }
         match service.custody_health().await {
             Ok(Some(health)) => {
                 for ended in in_force.difference(&health.in_force) {
@@ -101,6 +105,14 @@ pub(super) async fn watch(service: Arc<Service>, board: Arc<Board>, clock: Share
 
 /// A grant ends within so long of its end in the log; it opens nothing from its end on.
 const EVERY: Duration = Duration::from_secs(2);
+
+fn locked(locks: &[String]) -> Part {
+    let (state, text) = match locks {
+        [] => (State::Ok, "nothing is locked".to_owned()),
+        locks => (State::Degraded, locks.join("; ")),
+    };
+    Part { name: "locks".to_owned(), state, text }
+}
 
 fn part(health: &CustodyHealth) -> Part {
     let (state, text) = if health.held {

@@ -72,6 +72,8 @@ events! {
     GrantBroken = "grant.break_glass", Control;
     GrantEnded = "grant.ended", Control;
     GrantReviewed = "grant.reviewed", Control;
+    LockEngaged = "lock.engaged", Control;
+    LockReleased = "lock.released", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
     TlsReloaded = "tls.reloaded", Control;
@@ -181,6 +183,8 @@ pub const FACTS: &[&str] = &[
     "keys_opened",
     "limits",
     "listener",
+    "lock",
+    "lock_level",
     "lookup",
     "lookup_version",
     "lost_events",

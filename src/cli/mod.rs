@@ -33,6 +33,7 @@ mod hsm;
 mod init;
 mod kek;
 mod keyring;
+mod lock;
 mod moment;
 mod out;
 mod partition;
@@ -106,6 +107,9 @@ enum Command {
     /// Time-bound exceptions: list, end and review them
     #[command(subcommand)]
     Grant(Box<grant::Grant>),
+    /// Stop a principal, a keyring or the sidecar at once
+    #[command(subcommand)]
+    Lock(Box<lock::Lock>),
     /// Move the clock of a rehearsal
     #[command(subcommand)]
     Rehearsal(rehearsal::Rehearsal),
@@ -175,6 +179,7 @@ impl Command {
             Self::Custody(custody) => custody.run(),
             Self::Ceremony(ceremony) => ceremony.run(),
             Self::Grant(grant) => grant.run(),
+            Self::Lock(lock) => lock.run(),
             Self::Rehearsal(rehearsal) => rehearsal.run(),
             Self::Policy(policy) => policy.run(),
             Self::Audit(audit) => audit.run(),

@@ -9,6 +9,7 @@ use crate::keyring::life::{Reason, Statement, Step, Trigger};
 use crate::keyring::{Escrow, KeyLimits, Suite};
 use crate::names::{KekName, KeyVersionId, KeyringName, LookupName, PrincipalName, Purpose};
 
+use super::locks::{Level, Locked};
 use super::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 
 /// Parameters of a proposal, as its text has them.
@@ -122,6 +123,19 @@ pub enum CustodyVerb {
     Grants,
     /// A grant ends before its time.
     EndGrant(String),
+    /// Locks.
+    Locks,
+    /// Something stops at once: one person is enough.
+    Lock {
+        /// What.
+        what: Locked,
+        /// How far.
+        level: Level,
+        /// A code.
+        reason: String,
+    },
+    /// A lock is lifted, where there are no custodians.
+    Unlock(Locked),
     /// Somebody else looked at a use of break-glass.
     Review {
         /// Of which ceremony.
@@ -189,6 +203,8 @@ pub enum Effect {
     Recertify(PrincipalName),
     /// Other guarded settings.
     Settings([u8; 32]),
+    /// A lock is lifted.
+    Unlock(Locked),
     /// A time-bound exception.
     Grant {
         /// For whom.
@@ -237,6 +253,7 @@ pub fn effect(action: &str, given: &Parameters) -> Result<Effect, String> {
         "custodian.remove" => Effect::Remove { person: read.one("person")?, reason: read.text("reason")?.to_owned() },
         "custodian.recertify" => Effect::Recertify(read.one("person")?),
         "settings.change" => Effect::Settings(read.hexadecimal("settings")?),
+        "sidecar.unlock" => Effect::Unlock(Locked::of(read.some("principal")?, read.some("keyring")?)?),
         "grant.give" | "grant.extend" | "break-glass.open" => read.grant(action)?,
         key if key.starts_with("key.") => Effect::Step(read.step(key)?),
         other => return Err(format!("this keyward does not carry out {other}")),

@@ -3,6 +3,7 @@
 
 pub mod custody;
 pub mod guarded;
+pub mod locks;
 
 use crate::keyring::life::{MAX_WAIT_DAYS, MIN_WAIT_DAYS, Reason, Step, Trigger};
 use crate::keyring::{Change, Escrow, KeyLimits, LookupVersion, LookupView, Suite};

@@ -28,6 +28,8 @@ pub const ROSTERS: &str = "kw.roster/";
 pub const CEREMONIES: &str = "kw.ceremony/";
 /// Grants by the ids of their ceremonies.
 pub const GRANTS: &str = "kw.grant/";
+/// What is locked, by what it is.
+pub const LOCKS: &str = "kw.lock/";
 /// The guarded settings that were approved.
 pub const SETTINGS: &str = "kw.settings";
 /// What the founding members signed.
@@ -111,6 +113,10 @@ impl Keyrings {
         intent: IntentReceipt,
     ) -> Result<Written, ApplyError> {
         leave.covers(&writes)?;
+        // What one person may lift before there are custodians is theirs from then on.
+        if leave.lifts() && self.in_custody() != Some(false) {
+            return Err(ApplyError::NeedsQuorum);
+        }
         let (spends, deadline) = match leave {
             Leave::Permit(permit) => (None, permit.deadline()),
             Leave::Authority(authority) => (authority.spends().cloned(), authority.deadline()),
@@ -123,6 +129,10 @@ impl Keyrings {
 }
 
 impl Leave<'_> {
+    fn lifts(self) -> bool {
+        matches!(self, Self::Permit(permit) if permit.action() == Action::LockRelease)
+    }
+
     /// Whether these documents may be written by it, and are documents at all.
     fn covers(self, writes: &[DocumentWrite]) -> Result<(), ApplyError> {
         for write in writes {
@@ -135,7 +145,7 @@ impl Leave<'_> {
                     founding.permit().action() == Action::CustodyFound && founds(write)
                 }
                 Self::Authority(Authority::Quorum(_)) => {
-                    [ROSTERS, GRANTS, KEKS].iter().any(|folder| write.name.starts_with(folder))
+                    [ROSTERS, GRANTS, KEKS, LOCKS].iter().any(|folder| write.name.starts_with(folder))
                         || write.name == SETTINGS
                 }
                 Self::Authority(Authority::Standing(_) | Authority::OnUse(_) | Authority::Alone(_)) => false,
@@ -158,6 +168,8 @@ fn may_say(action: Action, write: &DocumentWrite) -> bool {
         }
         Action::CustodianRevoke => write.name.starts_with(ROSTERS) && write.expect == 0,
         Action::GrantEnd => write.name.starts_with(GRANTS) && write.expect > 0,
+        Action::LockEngage => write.name.starts_with(LOCKS),
+        Action::LockRelease => write.name.starts_with(LOCKS) && write.expect > 0,
         _ => false,
     }
 }

@@ -34,6 +34,8 @@ pub enum ItemError {
     Spent,
     /// The patient's own key was destroyed for good.
     Shredded,
+    /// A person or a rule has locked the keyring.
+    Locked,
     /// The wrapped key does not unwrap to what it was: the value is not to blame, an operator must act.
     KeyDamaged,
     /// The KEK, the store or the time did not suffice: retrying is right.

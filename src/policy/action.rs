@@ -61,6 +61,10 @@ pub enum Action {
     CustodianRevoke,
     /// End a grant before its time.
     GrantEnd,
+    /// Stop a principal, a keyring or the sidecar, at once.
+    LockEngage,
+    /// Lift such a lock while there are no custodians, who decide it together.
+    LockRelease,
     /// Put the policy files of the directory in force.
     PolicyReload,
 }
@@ -102,6 +106,8 @@ impl Action {
         Self::CustodyFound,
         Self::CustodianRevoke,
         Self::GrantEnd,
+        Self::LockEngage,
+        Self::LockRelease,
         Self::PolicyReload,
     ];
 
@@ -135,6 +141,8 @@ impl Action {
             Self::CustodyFound => "custodyFound",
             Self::CustodianRevoke => "custodianRevoke",
             Self::GrantEnd => "grantEnd",
+            Self::LockEngage => "lockEngage",
+            Self::LockRelease => "lockRelease",
             Self::PolicyReload => "policyReload",
         }
     }
@@ -168,6 +176,8 @@ impl Action {
             | Self::CustodyFound
             | Self::CustodianRevoke
             | Self::GrantEnd
+            | Self::LockEngage
+            | Self::LockRelease
             | Self::PolicyReload => Resource::Sidecar,
         }
     }
@@ -207,6 +217,8 @@ impl Action {
             | Self::CustodyFound
             | Self::CustodianRevoke
             | Self::GrantEnd
+            | Self::LockEngage
+            | Self::LockRelease
             | Self::PolicyReload => false,
         }
     }

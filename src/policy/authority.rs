@@ -186,6 +186,7 @@ pub(super) fn effect_of(action: &str) -> Option<Action> {
         | "custodian.remove"
         | "custodian.recertify"
         | "settings.change"
+        | "sidecar.unlock"
         | "grant.give"
         | "grant.extend"
         | "break-glass.open"

@@ -30,6 +30,7 @@ pub const fn of(code: Code) -> StatusCode {
         Code::TooLarge | Code::TooManyItems => StatusCode::PAYLOAD_TOO_LARGE,
         Code::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
         Code::CannotOpen | Code::NotText => StatusCode::UNPROCESSABLE_ENTITY,
+        Code::Locked => StatusCode::LOCKED,
         Code::RateLimited => StatusCode::TOO_MANY_REQUESTS,
         Code::Internal | Code::KeyDamaged => StatusCode::INTERNAL_SERVER_ERROR,
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,

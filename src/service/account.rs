@@ -279,7 +279,7 @@ pub(super) const fn source_of(surface: Surface) -> Source {
 fn outcome_of(answer: &Answer, nothing_done: bool) -> Outcome {
     match answer {
         Answer::Refused(refusal) => match refusal.code {
-            Code::Denied | Code::Unauthenticated | Code::PurposeMissing => Outcome::Denied,
+            Code::Denied | Code::Unauthenticated | Code::PurposeMissing | Code::Locked => Outcome::Denied,
             Code::Unavailable
             | Code::KeyDamaged
             | Code::DeadlineExceeded
@@ -310,6 +310,7 @@ pub(super) const fn reason_of(error: ItemError) -> &'static str {
         ItemError::Denied => "denied",
         ItemError::CannotOpen => "cannot_open",
         ItemError::KeyState(_) | ItemError::Spent | ItemError::Shredded => "key_state",
+        ItemError::Locked => "locked",
         ItemError::KeyDamaged => "key_damaged",
         ItemError::Unavailable => "unavailable",
         ItemError::NotText => "not_text",

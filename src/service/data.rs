@@ -12,14 +12,21 @@ use super::account::Account;
 use super::{Answer, Asker, Code, ItemError, Open, Opened, Refusal, Seal, Sealed, Service};
 
 impl Service {
-    pub(super) async fn seal(&self, seal: Seal, asker: &Asker<'_>, account: &mut Account) -> Result<Answer, Refusal> {
+    pub(super) async fn seal(
+        &self,
+        mut seal: Seal,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
         account.keyring(&seal.keyring);
         let found = self.keyrings.find(&seal.keyring).await;
         let view = found.map_err(|error| unavailable(&error))?.ok_or(Code::Denied)?;
         let contexts = || seal.items.iter().map(|item| item.as_ref().ok().map(|item| (&view, &item.context)));
         self.note_subjects(contexts(), account)?;
         let mut permitted = self.authorise(Action::Seal, None, contexts(), asker, account)?;
-        if permitted.is_empty() {
+        let nothing = permitted.is_empty();
+        permitted.retain(|one| self.passes(&one.permit, false, &one.places, &mut seal.items));
+        if nothing {
             // Every item is malformed: who may not seal here does not learn even that the keyring exists.
             permitted.push(self.bare_permit(&view.name, asker, account)?);
         }
@@ -63,11 +70,12 @@ impl Service {
             let asked = open.items.iter().any(Result::is_ok);
             if permitted.is_empty() && asked { Err(Code::Denied.into()) } else { Ok(permitted) }
         });
-        let permitted = permitted.inspect_err(|_| {
+        let mut permitted = permitted.inspect_err(|_| {
             for (view, version) in located.iter().flatten() {
                 account.item(&view.name, Some(*version), Some(ItemError::Denied));
             }
         })?;
+        permitted.retain(|one| self.passes(&one.permit, true, &one.places, &mut open.items));
         let permitted = self.with_exceptions(permitted, &located, asker, account);
         let results = open.execute(&self.keyrings, &permitted).await;
         for (at, result) in located.iter().zip(&results) {
@@ -248,6 +256,7 @@ pub(super) fn item_refusal(error: ItemError) -> Refusal {
         ItemError::Shredded => {
             Refusal::because(Code::KeyState, "the partition is shredded: its key is destroyed for good")
         }
+        ItemError::Locked => Code::Locked.into(),
         ItemError::KeyDamaged => Code::KeyDamaged.into(),
         ItemError::Unavailable => Code::Unavailable.into(),
         ItemError::NotText => Code::NotText.into(),

@@ -38,6 +38,7 @@ use reload::Reloading;
 pub use crate::control::custody::{
     CustodyVerb, DraftProposal, FoundingSignature, NewMember, Parameters, SignedDecision,
 };
+pub use crate::control::locks::{Level, Locked};
 pub use crate::control::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 pub use crate::keyring::{
     Escrow, Following, KekUse, KeyLimits, KeyState, KeyringView, RewrapReport, RewrapStep, Shredded, Suite, Tally,
@@ -195,6 +196,9 @@ pub struct Service {
     custody: ArcSwapOption<custody::Custody>,
     /// After which change of documents.
     custody_epoch: AtomicU64,
+    /// What is locked, as it was last read, and after which change of documents.
+    locks: ArcSwap<custody::Locks>,
+    locks_epoch: AtomicU64,
     /// Why nothing but ceremonies goes on.
     held: ArcSwapOption<String>,
 }
@@ -235,6 +239,8 @@ impl Service {
             custody_settings,
             custody: ArcSwapOption::empty(),
             custody_epoch: AtomicU64::new(0),
+            locks: ArcSwap::from_pointee(custody::Locks::default()),
+            locks_epoch: AtomicU64::new(0),
             held: ArcSwapOption::empty(),
         }
     }
@@ -292,6 +298,7 @@ impl Service {
             self.ready_for_data().await?;
         }
         self.not_held(&operation)?;
+        self.not_locked(&operation, &asker).await?;
         match operation {
             Operation::Seal(_) | Operation::Open(_) | Operation::Rewrap(_) if account.surface.is_control() => {
                 Err(Refusal::because(Code::NotFound, "data verbs are served on the data listener"))

@@ -61,6 +61,8 @@ pub enum Code {
     Separation,
     /// The ceremony is not, or no longer, where this can be done.
     CeremonyState,
+    /// A person or a rule has stopped it for now.
+    Locked,
     /// Too many requests, or too many refusals.
     RateLimited,
     /// What the store holds of a key or keyring was edited: trying again does not help.
@@ -104,6 +106,7 @@ impl Code {
         Self::NotApproved,
         Self::Separation,
         Self::CeremonyState,
+        Self::Locked,
         Self::RateLimited,
         Self::KeyDamaged,
         Self::Unavailable,
@@ -142,6 +145,7 @@ impl Code {
             Self::NotApproved => "not_approved",
             Self::Separation => "separation",
             Self::CeremonyState => "ceremony_state",
+            Self::Locked => "locked",
             Self::RateLimited => "rate_limited",
             Self::KeyDamaged => "key_damaged",
             Self::Unavailable => "unavailable",
@@ -181,6 +185,7 @@ impl Code {
             Self::NotApproved => "what was signed is not believed or not enough",
             Self::Separation => "the separation of duties does not allow this",
             Self::CeremonyState => "the ceremony is not where this can be done",
+            Self::Locked => "somebody has locked this",
             Self::RateLimited => "too many requests",
             Self::KeyDamaged => "what the store holds of the key was edited",
             Self::Unavailable => "keyward cannot answer now",
@@ -224,6 +229,9 @@ impl Code {
             }
             Self::Separation => "choose other people, or change the rules by a ceremony",
             Self::CeremonyState => "look at it: `keyward ceremony show`; what has ended is proposed anew",
+            Self::Locked => {
+                "nothing is lost, and trying again helps only when it is unlocked: `keyward lock list` says why it is locked"
+            }
             Self::RateLimited => "wait as Retry-After says",
             Self::KeyDamaged => {
                 "trying again does not help: tell whoever keeps the keys; readiness names what was edited"

@@ -36,11 +36,12 @@ impl Service {
         let located = self.locate(&mut rewrap.items, RewrapItem::version).await?;
         self.note_subjects(both_places(&located, &rewrap), account)?;
         account.items_digest = Some(operations::items_digest(rewrap.values()));
-        let permitted = self.authorise_rewrapping(&located, &rewrap, asker, account).await.inspect_err(|_| {
+        let mut permitted = self.authorise_rewrapping(&located, &rewrap, asker, account).await.inspect_err(|_| {
             for (view, version) in located.iter().flatten() {
                 account.item(&view.name, Some(*version), Some(ItemError::Denied));
             }
         })?;
+        permitted.retain(|one| self.passes(&one.permit, true, &one.places, &mut rewrap.items));
         let needs = rewrap.needs(&self.keyrings, &permitted).await;
         self.make_partitions(needs, asker, account).await?;
         let results = rewrap.execute(&self.keyrings, &permitted).await;

@@ -12,6 +12,8 @@ pub struct Custody {
     pub grants: IntGauge,
     /// Broken glasses that nobody reviewed in time.
     pub overdue_reviews: IntGauge,
+    /// Locks in force.
+    pub locks: IntGauge,
 }
 
 impl Custody {
@@ -23,6 +25,7 @@ impl Custody {
             margin: gauge("custody_margin", margin)?,
             grants: gauge("grants_in_force", "Grants in force, broken glasses among them.")?,
             overdue_reviews: gauge("reviews_overdue", overdue)?,
+            locks: gauge("locks_in_force", "Locks of principals, keyrings and the sidecar.")?,
         })
     }
 }

@@ -76,6 +76,8 @@ pub enum Verb {
     CustodianRevoke,
     /// End a grant.
     GrantEnd,
+    /// Lock something, or lift the lock.
+    Lock,
     /// Put the policy files in force.
     PolicyReload,
     /// Read the log.
@@ -118,6 +120,7 @@ impl Verb {
         Self::CeremonyExecute,
         Self::CustodianRevoke,
         Self::GrantEnd,
+        Self::Lock,
         Self::PolicyReload,
         Self::AuditRead,
         Self::None,
@@ -157,6 +160,7 @@ impl Verb {
             Self::CeremonyExecute => "ceremony_execute",
             Self::CustodianRevoke => "custodian_revoke",
             Self::GrantEnd => "grant_end",
+            Self::Lock => "lock",
             Self::PolicyReload => "policy_reload",
             Self::AuditRead => "audit_read",
             Self::None => "none",

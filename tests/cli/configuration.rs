@@ -167,6 +167,8 @@ ceremonyRead     custodian, auditor, operator
 custodyFound     custodian
 custodianRevoke  custodian
 grantEnd         custodian
+lockEngage       custodian, operator
+lockRelease      custodian
 policyReload     operator
 table tests: 134 cases, 0 failed
 ";

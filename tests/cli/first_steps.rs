@@ -25,6 +25,7 @@ const SUBCOMMANDS: [&str; 24] = [
     "custody",
     "ceremony",
     "grant",
+    "lock",
     "rehearsal",
     "policy",
     "audit",

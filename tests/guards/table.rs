@@ -173,6 +173,8 @@ pub const SEEN_THROUGH: &[(&str, &str)] = &[
     ("server", "control::custody::FoundingSignature"),
     ("server", "control::custody::NewMember"),
     ("server", "control::custody::SignedDecision"),
+    ("server", "control::locks::Level"),
+    ("server", "control::locks::Locked"),
     ("server", "control::AskLookup"),
     ("server", "control::ConfigureKeyring"),
     ("server", "control::CreateKeyring"),

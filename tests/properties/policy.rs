@@ -75,6 +75,8 @@ const fn on_keyring(action: Action) -> bool {
             | Action::CustodyFound
             | Action::CustodianRevoke
             | Action::GrantEnd
+            | Action::LockEngage
+            | Action::LockRelease
             | Action::PolicyReload
     )
 }
@@ -96,6 +98,8 @@ fn applies(kind: PrincipalKind, action: Action) -> bool {
         | Action::KeyDestroy
         | Action::KeysRewrap
         | Action::CeremonyExecute
+        | Action::LockEngage
+        | Action::LockRelease
         | Action::PolicyReload
         | Action::PartitionShred => matches!(kind, PrincipalKind::Custodian | PrincipalKind::Operator),
         Action::CeremonyPropose

@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::service::{
-    Code, CustodyAnswer, CustodyVerb, DraftProposal, FoundingSignature, NewMember, Operation, Refusal, SignedDecision,
+    Code, CustodyAnswer, CustodyVerb, DraftProposal, FoundingSignature, Level, Locked, NewMember, Operation, Refusal,
+    SignedDecision,
 };
 use crate::telemetry::Verb;
 
@@ -43,13 +44,19 @@ pub enum CustodyPath {
     EndGrant,
     /// A review of a grant.
     Review,
+    /// Locks.
+    Locks,
+    /// A lock.
+    Lock,
+    /// The end of a lock.
+    Unlock,
 }
 
 impl CustodyPath {
     /// The method that it is asked with.
     pub const fn method(self) -> &'static str {
         match self {
-            Self::Show | Self::Roster | Self::List | Self::Look | Self::Minutes | Self::Grants => "GET",
+            Self::Show | Self::Roster | Self::List | Self::Look | Self::Minutes | Self::Grants | Self::Locks => "GET",
             Self::DraftGenesis
             | Self::Found
             | Self::Draft
@@ -59,6 +66,8 @@ impl CustodyPath {
             | Self::Advance
             | Self::Revoke
             | Self::EndGrant
+            | Self::Lock
+            | Self::Unlock
             | Self::Review => "POST",
         }
     }
@@ -66,13 +75,16 @@ impl CustodyPath {
     /// What it is counted as.
     pub const fn verb(self) -> Verb {
         match self {
-            Self::Show | Self::Roster | Self::List | Self::Look | Self::Minutes | Self::Grants => Verb::CustodyRead,
+            Self::Show | Self::Roster | Self::List | Self::Look | Self::Minutes | Self::Grants | Self::Locks => {
+                Verb::CustodyRead
+            }
             Self::DraftGenesis | Self::Found => Verb::CustodyFound,
             Self::Draft | Self::Propose => Verb::CeremonyPropose,
             Self::Decide | Self::Review => Verb::CeremonyDecide,
             Self::Execute | Self::Advance => Verb::CeremonyExecute,
             Self::Revoke => Verb::CustodianRevoke,
             Self::EndGrant => Verb::GrantEnd,
+            Self::Lock | Self::Unlock => Verb::Lock,
         }
     }
 }
@@ -93,6 +105,7 @@ pub fn custody_without_body(path: CustodyPath, name: &str, query: Option<&str>) 
         CustodyPath::Look => CustodyVerb::Look(name()),
         CustodyPath::Minutes => CustodyVerb::Minutes(name()),
         CustodyPath::Grants => CustodyVerb::Grants,
+        CustodyPath::Locks => CustodyVerb::Locks,
         _ => return None,
     };
     Some(super::no_query(query).map(|()| Operation::Custody(verb)))
@@ -129,6 +142,20 @@ struct Revoking {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Locking {
+    lock: String,
+    level: Level,
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Unlocking {
+    lock: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Advancing {
     seconds: u64,
 }
@@ -161,13 +188,24 @@ pub fn parse_custody(path: CustodyPath, name: &str, body: &[u8]) -> Result<Custo
             let wrong = |_| Refusal::because(Code::MalformedRequest, "the path names no person");
             CustodyVerb::Revoke { person: name.parse().map_err(wrong)?, fingerprint, reason }
         }
+        CustodyPath::Lock => {
+            let Locking { lock, level, reason } = read(body)?;
+            CustodyVerb::Lock { what: locked(&lock)?, level, reason }
+        }
+        CustodyPath::Unlock => CustodyVerb::Unlock(locked(&read::<Unlocking>(body)?.lock)?),
         CustodyPath::Show
         | CustodyPath::Roster
         | CustodyPath::List
         | CustodyPath::Look
         | CustodyPath::Minutes
+        | CustodyPath::Locks
         | CustodyPath::Grants => return Err(Refusal::because(Code::MalformedRequest, "this route takes no body")),
     })
+}
+
+fn locked(text: &str) -> Result<Locked, Refusal> {
+    let wrong = "lock is sidecar, principal/NAME or keyring/TENANT/NAME";
+    Locked::parse(text).ok_or_else(|| Refusal::because(Code::MalformedRequest, wrong))
 }
 
 /// Nothing of custody is secret: an error may say where the text is wrong, in the field's name.

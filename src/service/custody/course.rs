@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::audit::Event;
 use crate::ceremony::machine::{Ceremony, Event as Step, Rejection, State, World};
-use crate::ceremony::proposal::Preconditions;
+use crate::ceremony::proposal::{Preconditions, Proposal};
 use crate::control::custody::SignedDecision;
 use crate::keyring::documents::{CEREMONIES, COUNTERS, DocumentWrite, Leave};
-use crate::names::KeyringName;
 use crate::policy::Permit;
 use crate::policy::approval::Decision;
 
@@ -48,17 +47,13 @@ impl Around {
 impl Service {
     /// The world as a ceremony about this keyring sees it.
     pub(super) async fn around(&self, custody: &Custody, ceremony: &Ceremony) -> Result<Around, Refusal> {
-        self.around_keyring(custody, ceremony.proposal().keyring().as_ref()).await
+        self.around_proposal(custody, ceremony.proposal()).await
     }
 
-    pub(super) async fn around_keyring(
-        &self,
-        custody: &Custody,
-        keyring: Option<&KeyringName>,
-    ) -> Result<Around, Refusal> {
+    pub(super) async fn around_proposal(&self, custody: &Custody, proposal: &Proposal) -> Result<Around, Refusal> {
         let time = self.keyrings.time().ok_or(Code::Unavailable)?;
         let synchronised = time.steady && self.custody_settings.clock_synchronised();
-        let now = self.preconditions(custody, keyring).await?;
+        let now = self.preconditions(custody, proposal.action, &proposal.parameters).await?;
         Ok(Around { now, time, synchronised })
     }
 

@@ -22,14 +22,15 @@ use super::Asked;
 use super::course::rejected;
 use super::desk::Custody;
 use super::found::check;
+use super::locks::Locks;
 use super::propose::facts_of;
 use super::revoke::{next, without};
 
 /// What an effect is, as documents say it.
 pub(super) struct Deed {
-    event: Event,
-    writes: Vec<DocumentWrite>,
-    facts: Vec<(&'static str, String)>,
+    pub(super) event: Event,
+    pub(super) writes: Vec<DocumentWrite>,
+    pub(super) facts: Vec<(&'static str, String)>,
 }
 
 impl Service {
@@ -66,7 +67,8 @@ impl Service {
         let Asker { principal, request, deadline, policy, .. } = asker;
         let (sworn, intent) = (Mutex::new(Some(authority)), Mutex::new(Some(intent)));
         let asker = Asker { principal, request, deadline: *deadline, policy, sworn, intent };
-        match self.deed(&effect, &custody, &spent)? {
+        let locks = self.locks_now().await?;
+        match self.deed(&effect, (&custody, &locks), &spent)? {
             Some(deed) => self.document(deed, (&asker, account)).await?,
             None => drop(self.carry_out(effect, &asker, account).await?),
         }
@@ -120,12 +122,18 @@ impl Service {
             | Effect::Remove { .. }
             | Effect::Recertify(_)
             | Effect::Settings(_)
+            | Effect::Unlock(_)
             | Effect::Grant { .. } => Err(Code::Internal.into()),
         }
     }
 
     /// What documents say of an effect; None of one that changes keys.
-    fn deed(&self, effect: &Effect, custody: &Custody, ceremony: &Ceremony) -> Result<Option<Deed>, Refusal> {
+    fn deed(
+        &self,
+        effect: &Effect,
+        (custody, locks): (&Custody, &Locks),
+        ceremony: &Ceremony,
+    ) -> Result<Option<Deed>, Refusal> {
         let id = ceremony.proposal().ceremony.to_string();
         Ok(Some(match effect {
             Effect::AdmitKek { kek, version } => {
@@ -161,13 +169,17 @@ impl Service {
                 let facts = vec![("settings", hex::encode(digest))];
                 Deed { event: Event::SettingsApproved, writes: vec![write], facts }
             }
+            Effect::Unlock(what) => {
+                let by = &ceremony.proposal().initiator;
+                self.lifted(locks, what, (by, Some(id)))?
+            }
             Effect::Grant { .. } => self.granted(custody, ceremony)?,
             _ => return Ok(None),
         }))
     }
 
     /// The roster with a person, or with further keys of one.
-    fn enrolled(
+    pub(super) fn enrolled(
         &self,
         custody: &Custody,
         id: &str,
@@ -226,6 +238,7 @@ fn about(effect: &Effect) -> (Event, Option<(KeyringName, Option<KeyVersionId>)>
         Effect::Remove { .. } => (Event::CustodianRemoved, None),
         Effect::Recertify(_) => (Event::CustodianRecertified, None),
         Effect::Settings(_) => (Event::SettingsApproved, None),
+        Effect::Unlock(_) => (Event::LockReleased, None),
         Effect::Grant { break_glass: true, .. } => (Event::GrantBroken, None),
         Effect::Grant { break_glass: false, .. } => (Event::GrantGiven, None),
     }

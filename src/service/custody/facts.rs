@@ -3,24 +3,29 @@
 
 use std::collections::BTreeMap;
 
+use crate::ceremony::action::{Action, Parameters};
 use crate::ceremony::proposal::Preconditions;
+use crate::control::custody::{Effect, effect};
 use crate::keyring::KeyringView;
-use crate::names::KeyringName;
 
 use super::super::data::unavailable;
 use super::super::{Refusal, Service};
 use super::desk::Custody;
 
 impl Service {
-    /// The preconditions as they are now, for a proposal about this keyring and these other targets.
+    /// The preconditions as they are now, for a proposal of this action about these things.
     pub(super) async fn preconditions(
         &self,
         custody: &Custody,
-        keyring: Option<&KeyringName>,
+        action: Action,
+        parameters: &Parameters,
     ) -> Result<Preconditions, Refusal> {
         let mut targets = BTreeMap::new();
-        if let Some(name) = keyring {
-            let view = self.keyrings.find(name).await.map_err(|error| unavailable(&error))?;
+        if let Ok(Effect::Unlock(what)) = effect(action.name(), parameters) {
+            let lock = self.locks_now().await?.digest(&what);
+            targets.insert(format!("lock:{what}"), lock.unwrap_or_else(absent));
+        } else if let Some(name) = action.keyring(parameters) {
+            let view = self.keyrings.find(&name).await.map_err(|error| unavailable(&error))?;
             targets.insert(format!("keyring:{name}"), view.map_or_else(absent, |view| digest_of(&view)));
         }
         Ok(Preconditions {

@@ -65,6 +65,11 @@ impl Service {
         }))
     }
 
+    /// What is locked, in words.
+    pub async fn lock_words(&self) -> Result<Vec<String>, Refusal> {
+        Ok(self.locks_now().await?.words())
+    }
+
     /// Records that a grant came to its end by itself.
     pub async fn note_ended(&self, ceremony: &str) {
         let facts = vec![("ceremony", ceremony.to_owned())];

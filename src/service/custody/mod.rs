@@ -10,6 +10,7 @@ mod facts;
 mod found;
 mod grants;
 mod health;
+mod locks;
 mod minutes;
 mod propose;
 mod revoke;
@@ -34,6 +35,7 @@ use super::{Answer, Asker, Code, Refusal, Service};
 
 pub use desk::Custody;
 pub use health::{CustodyHealth, Unfit};
+pub use locks::Locks;
 pub use view::CustodyAnswer;
 
 /// What custody rests on beside the store.
@@ -93,6 +95,11 @@ impl Service {
             CustodyVerb::Advance(seconds) => self.advance(seconds),
             CustodyVerb::Grants => self.list_grants().await,
             CustodyVerb::EndGrant(id) => self.end_grant(&id, &permit, (asker, account)).await,
+            CustodyVerb::Locks => self.list_locks().await,
+            CustodyVerb::Lock { what, level, reason } => {
+                self.engage(&what, (level, &reason), &permit, (asker, account)).await
+            }
+            CustodyVerb::Unlock(what) => self.release_lock(&what, &permit, (asker, account)).await,
             CustodyVerb::Review { ceremony, signed } => {
                 self.review(&ceremony, &signed, &permit, (asker, account)).await
             }
@@ -187,6 +194,7 @@ const fn action_of(verb: &CustodyVerb) -> Action {
         | CustodyVerb::List { .. }
         | CustodyVerb::Look(_)
         | CustodyVerb::Minutes(_)
+        | CustodyVerb::Locks
         | CustodyVerb::Grants => Action::CeremonyRead,
         CustodyVerb::DraftGenesis(_) | CustodyVerb::Found { .. } => Action::CustodyFound,
         CustodyVerb::Draft(_) | CustodyVerb::Propose { .. } => Action::CeremonyPropose,
@@ -194,6 +202,8 @@ const fn action_of(verb: &CustodyVerb) -> Action {
         CustodyVerb::Execute(_) | CustodyVerb::Advance(_) => Action::CeremonyExecute,
         CustodyVerb::Revoke { .. } => Action::CustodianRevoke,
         CustodyVerb::EndGrant(_) => Action::GrantEnd,
+        CustodyVerb::Lock { .. } => Action::LockEngage,
+        CustodyVerb::Unlock(_) => Action::LockRelease,
     }
 }
 
@@ -208,6 +218,7 @@ pub(super) const fn event_of(verb: &CustodyVerb) -> Event {
         | CustodyVerb::Minutes(_)
         | CustodyVerb::Draft(_)
         | CustodyVerb::Advance(_)
+        | CustodyVerb::Locks
         | CustodyVerb::Grants => Event::CeremonyRead,
         CustodyVerb::Found { .. } => Event::CustodyFounded,
         CustodyVerb::Propose { .. } => Event::CeremonyProposed,
@@ -215,6 +226,8 @@ pub(super) const fn event_of(verb: &CustodyVerb) -> Event {
         CustodyVerb::Execute(_) => Event::CeremonyExecuted,
         CustodyVerb::Revoke { .. } => Event::CustodianRevoked,
         CustodyVerb::EndGrant(_) => Event::GrantEnded,
+        CustodyVerb::Lock { .. } => Event::LockEngaged,
+        CustodyVerb::Unlock(_) => Event::LockReleased,
         CustodyVerb::Review { .. } => Event::GrantReviewed,
     }
 }

@@ -5,7 +5,7 @@ use crate::audit::Event;
 use crate::ceremony::action::Action as Deed;
 use crate::ceremony::machine::Ceremony;
 use crate::ceremony::proposal::{CeremonyId, Draft, LogHead, Proposal};
-use crate::control::custody::{DraftProposal, SignedDecision, effect};
+use crate::control::custody::{DraftProposal, Effect, SignedDecision, effect};
 use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave};
 use crate::policy::Permit;
 
@@ -24,9 +24,9 @@ impl Service {
         let deed: Deed = action.parse().map_err(|error| malformed(format!("{error}")))?;
         deed.check(&parameters).map_err(malformed)?;
         // What this keyward cannot carry out it does not let people sign.
-        effect(deed.name(), &parameters).map_err(malformed)?;
-        let keyring = deed.keyring(&parameters);
-        let preconditions = self.preconditions(&custody, keyring.as_ref()).await?;
+        let asked = effect(deed.name(), &parameters).map_err(malformed)?;
+        self.feasible(&custody, &asked).await?;
+        let preconditions = self.preconditions(&custody, deed, &parameters).await?;
         let draft = Draft {
             ceremony: CeremonyId::new(self.wall()?, self.random()?),
             action: deed,
@@ -69,7 +69,7 @@ impl Service {
         self.check_fresh(&proposal, &custody).await?;
         let id = proposal.ceremony.to_string();
         let facts = facts_of(&proposal);
-        let around = self.around_keyring(&custody, proposal.keyring().as_ref()).await?;
+        let around = self.around_proposal(&custody, &proposal).await?;
         let counter = |fingerprint: &str| custody.counter(fingerprint);
         let ceremony =
             Ceremony::propose(proposal, &signed.decision, &signed.signature, &around.world(&custody, &counter));
@@ -98,8 +98,22 @@ impl Service {
         proposal.check_rule(&custody.separation).or_else(|error| refuse(&error.to_string()))?;
         effect(proposal.action.name(), &proposal.parameters)
             .map_err(|why| Refusal::because(Code::MalformedRequest, why))?;
-        let current = self.preconditions(custody, proposal.keyring().as_ref()).await?;
+        let current = self.preconditions(custody, proposal.action, &proposal.parameters).await?;
         if current == proposal.preconditions { Ok(()) } else { refuse("what it rests on has changed since") }
+    }
+
+    /// What could not be carried out as things are nobody is asked to sign.
+    async fn feasible(&self, custody: &Custody, effect: &Effect) -> Result<(), Refusal> {
+        match effect {
+            Effect::Enrol { person, keys, acknowledgement } => {
+                self.enrolled(custody, "draft", person, keys, *acknowledgement).map(drop)
+            }
+            Effect::Unlock(what) => {
+                let none = || Refusal::because(Code::NoSuchKey, format!("{what} is not locked"));
+                self.locks_now().await?.digest(what).map(drop).ok_or_else(none)
+            }
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], Refusal> {

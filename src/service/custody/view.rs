@@ -32,6 +32,11 @@ pub enum CustodyAnswer {
         /// Those in force and those that ended.
         grants: Vec<GrantView>,
     },
+    /// Locks, by what they are of.
+    Locks {
+        /// Those in force and those that were lifted.
+        locks: Vec<LockView>,
+    },
     /// A document as it is, minutes or rosters.
     Text(Value),
 }
@@ -177,6 +182,20 @@ pub struct GrantView {
     pub ended: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub review: Option<ReviewView>,
+}
+
+/// A lock as it stands.
+#[derive(Debug, Serialize)]
+pub struct LockView {
+    pub lock: String,
+    pub level: &'static str,
+    pub by: String,
+    pub reason: String,
+    pub since: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub released: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

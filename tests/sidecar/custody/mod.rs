@@ -8,6 +8,7 @@ mod grants;
 mod guarded;
 mod killed;
 mod life;
+mod locks;
 mod minutes;
 
 use std::io::{Read, Write};
