@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{KEYWARD, Setup};
 use crate::{ours, run, told};
 
-const SUBCOMMANDS: [&str; 24] = [
+const SUBCOMMANDS: [&str; 25] = [
     "demo",
     "dev",
     "init",
