@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::config::Config;
+use crate::control::custody::SEPARATION;
 use crate::control::guarded::Guarded;
 use crate::crypto::sha256;
 use crate::kek;
@@ -14,7 +15,7 @@ pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy:
     let mut guarded = Guarded::default();
     guarded.note("environment", config.environment.name());
     guarded.note("policy", hex::encode(policy.digest()));
-    guarded.note("custody.separation", separation.map_or_else(|| "-".to_owned(), |rules| hex::encode(rules.digest())));
+    guarded.note(SEPARATION, separation.map_or_else(|| "-".to_owned(), |rules| hex::encode(rules.digest())));
     guarded.note("audit.durability", format!("{:?}", config.audit.durability));
     guarded.note("audit.refusals_per_second", config.audit.refusals_per_second);
     let keys = &config.keyring;

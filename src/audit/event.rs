@@ -67,6 +67,7 @@ events! {
     CeremonyExecuted = "ceremony.executed", Control;
     CeremonyMinuted = "ceremony.minuted", Control;
     SettingsApproved = "settings.approved", Control;
+    SettingsStricter = "settings.stricter", Control;
     KekApproved = "kek.approved", Control;
     GrantGiven = "grant.given", Control;
     GrantBroken = "grant.break_glass", Control;

@@ -2,13 +2,17 @@
 //! requests that one person made before there were custodians. This module never decides who may.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 
+use crate::ceremony::action::form::rules;
 use crate::keyring::life::{Reason, Statement, Step, Trigger};
 use crate::keyring::{Escrow, KeyLimits, Suite};
 use crate::names::{KekName, KeyVersionId, KeyringName, LookupName, PrincipalName, Purpose};
+use crate::policy::separation::Separation;
 
+use super::guarded::Changes;
 use super::locks::{Level, Locked};
 use super::{AskLookup, ConfigureKeyring, CreateKeyring, LookupVerb, RotateKeyring, StepKey};
 
@@ -145,6 +149,19 @@ pub enum CustodyVerb {
     },
 }
 
+/// Guarded settings as they are to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewSettings {
+    /// Their digest.
+    pub digest: [u8; 32],
+    /// What is different of them.
+    pub changes: Changes,
+    /// The separation of duties that comes with them.
+    pub rules: Option<Arc<Separation>>,
+    /// The version of an escrow that may wrap keys from then on.
+    pub admits: Option<(KekName, u32)>,
+}
+
 /// What a ceremony brings about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
@@ -202,7 +219,7 @@ pub enum Effect {
     /// A person still belongs there.
     Recertify(PrincipalName),
     /// Other guarded settings.
-    Settings([u8; 32]),
+    Settings(NewSettings),
     /// A lock is lifted.
     Unlock(Locked),
     /// A time-bound exception.
@@ -237,9 +254,7 @@ pub fn effect(action: &str, given: &Parameters) -> Result<Effect, String> {
             partition: read.hexadecimal("partition")?,
             reason: read.code("reason", Reason::given)?,
         },
-        "kek.rotate" | "escrow.change" => {
-            Effect::AdmitKek { kek: read.one("kek")?, version: read.number("to_version")? }
-        }
+        "kek.rotate" => Effect::AdmitKek { kek: read.one("kek")?, version: read.number("to_version")? },
         "kek.retire" => Effect::RetireKek {
             kek: read.one("kek")?,
             version: read.some("version")?,
@@ -252,13 +267,18 @@ pub fn effect(action: &str, given: &Parameters) -> Result<Effect, String> {
         },
         "custodian.remove" => Effect::Remove { person: read.one("person")?, reason: read.text("reason")?.to_owned() },
         "custodian.recertify" => Effect::Recertify(read.one("person")?),
-        "settings.change" => Effect::Settings(read.hexadecimal("settings")?),
+        "settings.change" | "escrow.change" | "sink.change" | "retention.change" => {
+            Effect::Settings(read.settings(action)?)
+        }
         "sidecar.unlock" => Effect::Unlock(Locked::of(read.some("principal")?, read.some("keyring")?)?),
         "grant.give" | "grant.extend" | "break-glass.open" => read.grant(action)?,
         key if key.starts_with("key.") => Effect::Step(read.step(key)?),
         other => return Err(format!("this keyward does not carry out {other}")),
     })
 }
+
+/// The guarded setting that holds the digest of the separation file.
+pub const SEPARATION: &str = "custody.separation";
 
 struct Read<'a>(&'a Parameters);
 
@@ -294,6 +314,35 @@ impl Read<'_> {
     fn words(&self, name: &str) -> Vec<String> {
         let text = self.0.get(name).map(String::as_str).unwrap_or_default();
         text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    }
+
+    fn settings(&self, action: &str) -> Result<NewSettings, String> {
+        let changes = Changes::parse(self.text("changes")?)?;
+        let about = match action {
+            "escrow.change" => format!("kek.{}.", self.text("kek")?),
+            "sink.change" => format!("sink.{}.", self.text("sink")?),
+            "retention.change" => "audit.retention".to_owned(),
+            _ => String::new(),
+        };
+        if let Some(other) = changes.names().find(|name| !name.starts_with(&about)) {
+            return Err(format!("{action} does not change {other}: that is a settings.change"));
+        }
+        let rules = self.0.get("rules").and_then(|text| rules(text));
+        let separation = rules.as_ref().map(|rules| hex::encode(rules.digest()));
+        if changes.names().any(|name| name == SEPARATION) && changes.value(SEPARATION) != separation.as_deref() {
+            return Err(format!("{SEPARATION} changes with the parameters separation and rules, and to nothing else"));
+        }
+        if separation.is_some() && changes.value(SEPARATION).is_none() {
+            return Err(format!("changes does not name {SEPARATION}"));
+        }
+        let admits = match (action, self.0.get("change").map(String::as_str)) {
+            ("escrow.change", Some("set")) => Some((self.one("kek")?, self.number("to_version")?)),
+            ("escrow.change", _) if self.0.contains_key("to_version") => {
+                return Err("an escrow that is removed has no to_version".to_owned());
+            }
+            _ => None,
+        };
+        Ok(NewSettings { digest: self.hexadecimal("settings")?, changes, rules, admits })
     }
 
     fn create(&self) -> Result<CreateKeyring, String> {

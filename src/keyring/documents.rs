@@ -28,6 +28,8 @@ pub const ROSTERS: &str = "kw.roster/";
 pub const CEREMONIES: &str = "kw.ceremony/";
 /// Grants by the ids of their ceremonies.
 pub const GRANTS: &str = "kw.grant/";
+/// Separations of duties, by their digests: none of them ever changed.
+pub const SEPARATIONS: &str = "kw.separation/";
 /// What is locked, by what it is.
 pub const LOCKS: &str = "kw.lock/";
 /// The guarded settings that were approved.
@@ -145,7 +147,7 @@ impl Leave<'_> {
                     founding.permit().action() == Action::CustodyFound && founds(write)
                 }
                 Self::Authority(Authority::Quorum(_)) => {
-                    [ROSTERS, GRANTS, KEKS, LOCKS].iter().any(|folder| write.name.starts_with(folder))
+                    [ROSTERS, GRANTS, KEKS, LOCKS, SEPARATIONS].iter().any(|folder| write.name.starts_with(folder))
                         || write.name == SETTINGS
                 }
                 Self::Authority(Authority::Standing(_) | Authority::OnUse(_) | Authority::Alone(_)) => false,
@@ -176,12 +178,18 @@ fn may_say(action: Action, write: &DocumentWrite) -> bool {
 
 /// The first documents of all; that there is no other roster, their generation says.
 fn founds(write: &DocumentWrite) -> bool {
-    write.expect == 0 && (write.name == first_roster() || write.name == SETTINGS || write.name == GENESIS)
+    let one = [SETTINGS, GENESIS].contains(&write.name.as_str()) || write.name.starts_with(SEPARATIONS);
+    write.expect == 0 && (one || write.name == first_roster())
 }
 
 /// The name of a roster of this generation.
 pub fn roster_name(generation: u64) -> String {
     format!("{ROSTERS}{generation:08}")
+}
+
+/// The name of the document that holds a separation of duties.
+pub fn separation_name(digest: &[u8; 32]) -> String {
+    format!("{SEPARATIONS}{}", hex::encode(digest))
 }
 
 /// The name of the document that admits a version of a key-encryption key.

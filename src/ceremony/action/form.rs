@@ -1,7 +1,14 @@
 //! What does the value of a parameter look like? Each form is checked where a proposal is written and again where it is read.
 
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+
 use crate::identity::sshsig::SshKey;
 use crate::names::{KekName, KeyVersionId, KeyringName, LookupName, PrincipalName, Purpose, RESERVED_PREFIX};
+use crate::policy::separation::Separation;
 
 /// What a value looks like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +45,10 @@ pub enum Form {
     Code,
     /// The number of a ticket, or the name of a place.
     Label,
+    /// What becomes of guarded settings: a JSON object from names to texts, or to null.
+    Changes,
+    /// A separation file, in base64.
+    Rules,
 }
 
 impl Form {
@@ -64,6 +75,8 @@ impl Form {
             Self::SshKey => SshKey::parse(value).is_ok_and(|key| key.line() == value),
             Self::Code => is_code(value),
             Self::Label => is_label(value),
+            Self::Changes => is_changes(value),
+            Self::Rules => rules(value).is_some(),
         }
     }
 
@@ -87,6 +100,10 @@ impl Form {
             }
             Self::SshKey => "a public SSH key, TYPE BASE64 without a comment".to_owned(),
             Self::Code => "a code of at most 64 of a-z, 0-9, _ and -".to_owned(),
+            Self::Changes => "a JSON object from the names of settings to their new values, or to null for what goes; \
+                              --settings-of CONFIG writes it"
+                .to_owned(),
+            Self::Rules => "a separation file in base64 (--set rules=@FILE encodes it)".to_owned(),
             Self::Label => "1 to 128 letters, digits or any of . _ / # : -".to_owned(),
         }
     }
@@ -102,6 +119,20 @@ pub fn is_code(text: &str) -> bool {
 pub fn is_label(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'/' | b'#' | b':' | b'-');
     (1..=128).contains(&text.len()) && text.bytes().all(allowed)
+}
+
+/// Whether it says of settings what becomes of them; what it leads to is for whoever knows them.
+fn is_changes(text: &str) -> bool {
+    let Ok(Value::Object(all)) = serde_json::from_str(text) else { return false };
+    let named = |name: &str| (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let fine = |(name, value): (&String, &Value)| named(name) && (value.is_null() || value.is_string());
+    !all.is_empty() && text.len() <= MOST_TEXT && all.iter().all(fine)
+}
+
+/// The separation of duties that base64 text holds.
+pub fn rules(text: &str) -> Option<Arc<Separation>> {
+    let bytes = STANDARD.decode(text).ok().filter(|_| text.len() <= MOST_TEXT)?;
+    Separation::load(&String::from_utf8(bytes).ok()?).ok()
 }
 
 /// Whether it is so many hexadecimal digits in lower case.
@@ -126,6 +157,9 @@ fn context_key(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=128).contains(&text.len()) && !text.starts_with(RESERVED_PREFIX) && text.bytes().all(allowed)
 }
+
+/// Bytes of a text that holds a file: a proposal has 32 KiB with all else.
+const MOST_TEXT: usize = 24 * 1024;
 
 /// A hundred years.
 const MAX_DAYS: u64 = 36_500;

@@ -154,6 +154,12 @@ impl Action {
         if given.contains_key("second_key") && given.get("second_key") == given.get("key") {
             return Err("the parameter second_key must be another key than the first".to_owned());
         }
+        let rules = given.get("rules").and_then(|text| form::rules(text)).map(|rules| hex::encode(rules.digest()));
+        if rules.as_ref() != given.get("separation") {
+            return Err(
+                "the parameter separation must be the digest of rules, and neither goes without the other".to_owned()
+            );
+        }
         if self == Self::KeyringConfigure && given.len() < 2 {
             return Err(format!("{self} changes nothing: it takes {}", self.takes()));
         }

@@ -194,8 +194,15 @@ pub(super) const ROWS: &[Row] = &[
         action: Action::EscrowChange,
         name: "escrow.change",
         tier: Tier::Three,
-        parameters: &[need("change", Form::Word(&["set", "remove"])), KEK, need("settings", Form::Digest)],
-        effect: "Change who can recover all keys: {change} the escrow {kek}. The guarded settings get the digest {settings}.",
+        parameters: &[
+            need("change", Form::Word(&["set", "remove"])),
+            KEK,
+            may("to_version", NUMBERED),
+            CHANGES,
+            SETTINGS,
+        ],
+        effect: "Change who can recover all keys: {change} the escrow {kek}[, whose version {to_version} may wrap keys]. Of \
+                 the guarded settings this changes {changes}; they then have the digest {settings}.",
         concerns: &[],
     },
     Row {
@@ -232,9 +239,9 @@ pub(super) const ROWS: &[Row] = &[
         action: Action::SettingsChange,
         name: "settings.change",
         tier: Tier::Three,
-        parameters: &[need("settings", Form::Digest), may("separation", Form::Digest)],
-        effect: "Replace the guarded settings by those with the digest {settings}[, and the separation of duties by the one \
-                 with the digest {separation}].",
+        parameters: &[CHANGES, SETTINGS, may("separation", Form::Digest), may("rules", Form::Rules)],
+        effect: "Change of the guarded settings {changes}; they then have the digest {settings}[, and the separation of \
+                 duties is the one with the digest {separation}].",
         concerns: &[],
     },
     Row {
@@ -309,17 +316,20 @@ pub(super) const ROWS: &[Row] = &[
         parameters: &[
             need("sink", Form::Label),
             need("change", Form::Word(&["add", "replace", "remove"])),
-            need("settings", Form::Digest),
+            CHANGES,
+            SETTINGS,
         ],
-        effect: "Change where the audit log is copied to: {change} {sink}. The guarded settings get the digest {settings}.",
+        effect: "Change where the audit log is copied to: {change} {sink}. Of the guarded settings this changes {changes}; \
+                 they then have the digest {settings}.",
         concerns: &[],
     },
     Row {
         action: Action::RetentionChange,
         name: "retention.change",
         tier: Tier::Three,
-        parameters: &[need("keep", Form::Days), need("settings", Form::Digest)],
-        effect: "Keep audit records for {keep}. The guarded settings get the digest {settings}.",
+        parameters: &[need("keep", Form::Days), CHANGES, SETTINGS],
+        effect: "Keep audit records for {keep}. Of the guarded settings this changes {changes}; they then have the digest \
+                 {settings}.",
         concerns: &[],
     },
 ];
@@ -330,6 +340,8 @@ const fn step(action: Action, name: &'static str, tier: Tier, effect: &'static s
 
 const KEYRING: Parameter = need("keyring", Form::Keyring);
 const KEK: Parameter = need("kek", Form::Kek);
+const CHANGES: Parameter = need("changes", Form::Changes);
+const SETTINGS: Parameter = need("settings", Form::Digest);
 const VERSION: Parameter = need("version", Form::Version);
 const LOOKUP: Parameter = need("lookup", Form::Lookup);
 const PERSON: Parameter = need("person", Form::Principal);

@@ -5,6 +5,7 @@
 use crate::clock::Wall;
 use crate::policy::approval::{self, Desk};
 
+use super::super::action::form::rules;
 use super::super::machine::Ceremony;
 use super::super::words;
 use super::export::Export;
@@ -116,8 +117,8 @@ fn by_roster(report: &mut Report, minutes: &Minutes, ceremony: &Ceremony, export
         "rule",
         rule.map(|()| "the proposal asks for what its tier asks for".to_owned()).map_err(|e| e.to_string()),
     );
-    let next = ceremony.proposal().parameters.get("separation").and_then(|digest| export.separation(digest));
-    let scene = Scene { ceremony, roster, separation, next };
+    let next = ceremony.proposal().parameters.get("rules").and_then(|text| rules(text));
+    let scene = Scene { ceremony, roster, separation, next: next.as_deref() };
     report.add("signatures", signatures(&scene));
     let again = Core::of(&scene, minutes.core.steps.clone());
     report.add("quorum", quorum(&minutes.core, &again, ceremony));

@@ -2,14 +2,17 @@
 //! what follows from it is written only if nobody else was faster.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::audit::Event;
+use crate::ceremony::action::form::rules;
 use crate::ceremony::machine::{Ceremony, Event as Step, Rejection, State, World};
 use crate::ceremony::proposal::{Preconditions, Proposal};
 use crate::control::custody::SignedDecision;
 use crate::keyring::documents::{CEREMONIES, COUNTERS, DocumentWrite, Leave};
 use crate::policy::Permit;
 use crate::policy::approval::Decision;
+use crate::policy::separation::Separation;
 
 use super::super::account::Account;
 use super::super::data::unavailable;
@@ -24,6 +27,8 @@ pub(super) struct Around {
     now: Preconditions,
     time: crate::keyring::Time,
     synchronised: bool,
+    /// The separation of duties that the proposal would bring.
+    next: Option<Arc<Separation>>,
 }
 
 impl Around {
@@ -33,7 +38,7 @@ impl Around {
             counted: self.time.counted,
             clock_synchronised: self.synchronised,
             separation: &custody.separation,
-            next_separation: None,
+            next_separation: self.next.as_deref(),
             roster: &custody.roster,
             policy: &self.now.policy,
             settings: &self.now.settings,
@@ -54,7 +59,8 @@ impl Service {
         let time = self.keyrings.time().ok_or(Code::Unavailable)?;
         let synchronised = time.steady && self.custody_settings.clock_synchronised();
         let now = self.preconditions(custody, proposal.action, &proposal.parameters).await?;
-        Ok(Around { now, time, synchronised })
+        let next = proposal.parameters.get("rules").and_then(|text| rules(text));
+        Ok(Around { now, time, synchronised, next })
     }
 
     /// A ceremony with the generation of its document.

@@ -1,6 +1,6 @@
 //! What is known of custody now? Read from the store's documents, kept until one of them changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +11,10 @@ use crate::ceremony::grant::Grant;
 use crate::clock::Mono;
 use crate::control::guarded::Guarded;
 use crate::keyring::Environment;
-use crate::keyring::documents::{COUNTERS, Document, GRANTS, ROSTERS, SETTINGS};
+use crate::keyring::documents::{
+    COUNTERS, Document, GRANTS, KEKS, ROSTERS, SEPARATIONS, SETTINGS, kek_name, separation_name,
+};
+use crate::names::KekName;
 use crate::policy::approval;
 use crate::policy::roster::Roster;
 use crate::policy::separation::Separation;
@@ -35,6 +38,8 @@ pub struct Custody {
     /// The approved settings, as their document says them.
     settings: String,
     pub(super) settings_generation: u64,
+    /// Names of the documents that are written once: rules, and versions of key-encryption keys.
+    once: BTreeSet<String>,
     /// Whether it is to rehearse with.
     pub(super) rehearsal: bool,
 }
@@ -55,6 +60,16 @@ impl Custody {
     pub(super) fn settings_known(&self) -> BTreeMap<String, String> {
         let settings: serde_json::Value = serde_json::from_str(&self.settings).unwrap_or_default();
         settings.get("known").and_then(|known| serde_json::from_value(known.clone()).ok()).unwrap_or_default()
+    }
+
+    /// Whether the store holds these rules.
+    pub(super) fn has_rules(&self, digest: &[u8; 32]) -> bool {
+        self.once.contains(&separation_name(digest))
+    }
+
+    /// Whether a version of a key-encryption key was admitted.
+    pub(super) fn has_admitted(&self, kek: &KekName, version: u32) -> bool {
+        self.once.contains(&kek_name(kek, version))
     }
 
     /// The last counter of a key.
@@ -82,24 +97,29 @@ impl Service {
         };
         self.custody.store(read.clone());
         self.custody_epoch.store(epoch, Ordering::Release);
+        if let Some(custody) = &read {
+            self.set_approved_policy(custody.settings_known().get("policy").and_then(|digest| digest_of(digest)));
+        }
         // A decision that was kept may rest on a grant or a person that is there no more.
         self.policy.load().advance_epoch();
         Ok(read)
     }
 
     async fn read_custody(&self) -> Result<Custody, Refusal> {
-        let separation = self.custody_settings.separation.clone();
-        let separation = separation.ok_or_else(|| {
-            Refusal::because(Code::Unavailable, "custodians exist and [custody] separation is not configured")
-        })?;
         let newest = self.rosters().await?.pop().ok_or_else(unfounded)?;
         let roster = Roster::parse(&newest.body).map_err(|error| broken(&newest.name, &error))?;
+        let separation = self.separation(&roster.separation).await?;
         let counters = self.keyrings.document(COUNTERS).await.map_err(|error| unavailable(&error))?;
         let (mut grants, before) = (Vec::new(), self.custody.load_full());
         for document in self.keyrings.documents(GRANTS).await.map_err(|error| unavailable(&error))? {
             let grant = Grant::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
             let since = before.as_ref().and_then(|before| self.first_seen(before, &grant));
             grants.push(Known { generation: document.generation, grant, since });
+        }
+        let mut once = BTreeSet::new();
+        for folder in [SEPARATIONS, KEKS] {
+            let there = self.keyrings.documents(folder).await.map_err(|error| unavailable(&error))?;
+            once.extend(there.into_iter().map(|document| document.name));
         }
         let settings = self.keyrings.document(SETTINGS).await.map_err(|error| unavailable(&error))?;
         let (counters_generation, counters) = match counters {
@@ -116,7 +136,23 @@ impl Service {
             grants,
             settings_generation: settings.as_ref().map_or(0, |document| document.generation),
             settings: settings.map(|document| document.body).unwrap_or_default(),
+            once,
             rehearsal: self.custody_settings.environment == Environment::Development,
+        })
+    }
+
+    /// The rules that a roster was checked against, as custodians approved them; where an older keyward kept only their
+    /// digest, those of the file, if they are those.
+    pub(super) async fn separation(&self, digest: &[u8; 32]) -> Result<Arc<Separation>, Refusal> {
+        let name = separation_name(digest);
+        let document = self.keyrings.document(&name).await.map_err(|error| unavailable(&error))?;
+        let known = match document {
+            Some(document) => Some(Separation::load(&document.body).map_err(|error| broken(&name, &error))?),
+            None => self.custody_settings.separation.clone(),
+        };
+        known.filter(|known| known.digest() == *digest).ok_or_else(|| {
+            let why = "the separation file is not the one that the custodians approved: put it back";
+            Refusal::because(Code::Unavailable, why)
         })
     }
 
@@ -136,9 +172,14 @@ impl Service {
 }
 
 /// What the document of approved settings says.
-pub(super) fn settings_body(digest: &str, by: &str, known: Option<&Guarded>) -> String {
-    let known = known.map(|known| json!(known.all())).unwrap_or_default();
-    json!({ "by": by, "known": known, "schema": 1, "settings": digest }).to_string()
+pub(super) fn settings_body(settings: &Guarded, by: &str) -> String {
+    let digest = hex::encode(settings.digest());
+    json!({ "by": by, "known": settings.all(), "schema": 1, "settings": digest }).to_string()
+}
+
+fn digest_of(text: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).ok().map(|()| digest)
 }
 
 /// A sealed document that does not say what it should: a defect, or a newer keyward's.

@@ -9,7 +9,7 @@ use crate::ceremony::machine::{Ceremony, Event as Step, Outcome};
 use crate::control::custody::{Effect, effect};
 use crate::identity::sshsig::SshKey;
 use crate::keyring::PartitionName;
-use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, SETTINGS, kek_name, roster_name};
+use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, kek_name, roster_name};
 use crate::names::{KeyVersionId, KeyringName, PrincipalName};
 use crate::policy::roster::{Credential, Member, Revocation, Roster};
 use crate::policy::{Permit, Quorum, Spends};
@@ -21,7 +21,7 @@ use super::super::{Answer, Asker, Code, Refusal, Service};
 use super::Asked;
 use super::course::rejected;
 use super::desk::Custody;
-use super::found::check;
+use super::found::{check, recertify_by};
 use super::locks::Locks;
 use super::propose::facts_of;
 use super::revoke::{next, without};
@@ -156,19 +156,13 @@ impl Service {
             }
             Effect::Recertify(person) => {
                 let mut next = next(&custody.roster, &id);
-                let until = self.recertify_by(self.wall()?);
+                let until = recertify_by(&custody.separation, self.wall()?);
                 let none = || Refusal::because(Code::NoSuchKey, format!("{person} is not on the roster"));
                 let member = next.members.iter_mut().find(|member| member.person == *person).ok_or_else(none)?;
                 member.recertify_by = until;
                 roster_deed(Event::CustodianRecertified, person, &next)
             }
-            Effect::Settings(digest) => {
-                let body = super::desk::settings_body(&hex::encode(digest), &id, None);
-                let expect = custody.settings_generation;
-                let write = DocumentWrite { name: SETTINGS.to_owned(), expect, body };
-                let facts = vec![("settings", hex::encode(digest))];
-                Deed { event: Event::SettingsApproved, writes: vec![write], facts }
-            }
+            Effect::Settings(settings) => super::settings::deed(settings, custody, &id)?,
             Effect::Unlock(what) => {
                 let by = &ceremony.proposal().initiator;
                 self.lifted(locks, what, (by, Some(id)))?
@@ -194,7 +188,7 @@ impl Service {
         };
         let credentials = keys.iter().map(read).collect::<Result<Vec<_>, Refusal>>()?;
         let mut next = next(&custody.roster, id);
-        let recertify_by = self.recertify_by(now);
+        let recertify_by = recertify_by(&custody.separation, now);
         match next.members.iter_mut().find(|member| member.person == *person) {
             Some(member) => {
                 member.credentials.extend(credentials);
@@ -206,7 +200,6 @@ impl Service {
             }
         }
         next.members.sort_by(|one, other| one.person.cmp(&other.person));
-        next.separation = custody.separation.digest();
         check(custody.separation.check_roster(&next))?;
         Ok(next)
     }

@@ -7,7 +7,7 @@ use crate::audit::Event;
 use crate::clock::Wall;
 use crate::control::custody::{FoundingSignature, NewMember};
 use crate::identity::sshsig::SshKey;
-use crate::keyring::documents::{DocumentWrite, GENESIS, Leave, SETTINGS, digest, roster_name};
+use crate::keyring::documents::{DocumentWrite, GENESIS, Leave, SETTINGS, digest, roster_name, separation_name};
 use crate::names::PrincipalName;
 use crate::policy::Permit;
 use crate::policy::approval;
@@ -28,7 +28,8 @@ impl Service {
     pub(super) async fn draft_genesis(&self, members: Vec<NewMember>) -> Result<CustodyAnswer, Refusal> {
         let separation = self.founding_rules()?;
         let now = self.wall()?;
-        let members = members.into_iter().map(|member| self.member(member, now)).collect::<Result<Vec<_>, _>>()?;
+        let members =
+            members.into_iter().map(|member| self.member(member, separation, now)).collect::<Result<Vec<_>, _>>()?;
         let roster = self.first_roster(members, separation)?;
         check(separation.check_genesis(&roster))?;
         let keyrings = self.keyrings_there()?;
@@ -71,13 +72,14 @@ impl Service {
             DocumentWrite {
                 name: SETTINGS.to_owned(),
                 expect: 0,
-                body: settings_body(
-                    &hex::encode(self.custody_settings.guarded.digest()),
-                    "genesis",
-                    Some(&self.custody_settings.guarded),
-                ),
+                body: settings_body(&self.custody_settings.guarded, "genesis"),
             },
             DocumentWrite { name: GENESIS.to_owned(), expect: 0, body: signed_by(&signed)? },
+            DocumentWrite {
+                name: separation_name(&separation.digest()),
+                expect: 0,
+                body: separation.text().to_owned(),
+            },
         ];
         let leave = Leave::Authority(&authority);
         self.write_documents(writes, leave, (Event::CustodyFounded, facts), (asker, account)).await?;
@@ -116,7 +118,7 @@ impl Service {
         let lately = |at: Wall| at <= now && now.0 - at.0 <= SIGNED_WITHIN;
         let dated = roster.members.iter().all(|member| {
             let keys = member.credentials.iter().all(|key| lately(key.enrolled) && key.revoked.is_none());
-            keys && lately(member.since) && member.recertify_by == self.recertify_by(member.since)
+            keys && lately(member.since) && member.recertify_by == recertify_by(rules, member.since)
         });
         if expected == *roster && dated {
             return Ok(());
@@ -127,7 +129,7 @@ impl Service {
         ))
     }
 
-    pub(super) fn member(&self, member: NewMember, now: Wall) -> Result<Member, Refusal> {
+    fn member(&self, member: NewMember, rules: &Separation, now: Wall) -> Result<Member, Refusal> {
         let malformed = |why: String| Refusal::because(Code::MalformedRequest, why);
         let NewMember { person, keys, acknowledgement } = member;
         let name: PrincipalName = person.parse().map_err(|error| malformed(format!("{error}")))?;
@@ -142,15 +144,10 @@ impl Service {
         Ok(Member {
             person: name,
             since: now,
-            recertify_by: self.recertify_by(now),
+            recertify_by: recertify_by(rules, now),
             acknowledgement: digest(&[&acknowledgement]),
             credentials,
         })
-    }
-
-    pub(super) fn recertify_by(&self, since: Wall) -> Wall {
-        let every = self.custody_settings.separation.as_ref().map(|rules| rules.recertify_every()).unwrap_or_default();
-        Wall(since.0.saturating_add(u64::try_from(every.as_micros()).unwrap_or(u64::MAX)))
     }
 
     /// The time by which custody counts.
@@ -161,6 +158,11 @@ impl Service {
     fn keyrings_there(&self) -> Result<usize, Refusal> {
         self.keyrings.count().map_err(|error| unavailable(&error))
     }
+}
+
+/// When somebody who is confirmed now has to be confirmed again.
+pub(super) fn recertify_by(rules: &Separation, since: Wall) -> Wall {
+    Wall(since.0.saturating_add(u64::try_from(rules.recertify_every().as_micros()).unwrap_or(u64::MAX)))
 }
 
 /// The founding signatures, for whoever verifies minutes.

@@ -92,19 +92,30 @@ impl Service {
         let custody = self.custody().await.map_err(refused)?;
         let running = &self.custody_settings.guarded;
         let digest = hex::encode(running.digest());
-        if custody.settings_digest() == digest {
-            self.set_approved_policy(Some(self.policy_digest()));
+        let approved = custody.settings_known();
+        let same = custody.settings_digest() == digest;
+        if same || running.changes_from(&approved).only_tighten(&approved) {
+            if !same && self.held.load().is_some() {
+                self.note_stricter(&digest, &running.differences(&approved)).await;
+            }
             self.held.store(None);
             return Ok(());
         }
-        let differences = running.differences(&custody.settings_known()).join("; ");
+        let differences = running.differences(&approved).join("; ");
         let why = format!("the guarded settings are not those that the custodians approved ({differences})");
-        if custody.roster.separation != custody.separation.digest() {
-            return Err(Unfit::Rules(format!("{why}: put the separation file back that they approved")));
-        }
-        let why = format!("{why}: put them back, or have a settings.change with settings={digest} approved");
+        let why = format!(
+            "{why}: put them back, or have them approved: `keyward ceremony propose settings.change --settings-of CONFIG`"
+        );
         self.held.store(Some(Arc::new(why.clone())));
         Err(Unfit::Settings(why))
+    }
+
+    async fn note_stricter(&self, digest: &str, differences: &[String]) {
+        tracing::warn!(differences = differences.join("; "), "stricter settings than the approved ones are in force");
+        let facts = vec![("settings", digest.to_owned())];
+        if let Err(error) = self.note(Event::SettingsStricter, facts).await {
+            tracing::error!(%error, "the audit log did not take a record");
+        }
     }
 
     /// Nothing goes on before [`Self::check_custody`] has said that it may.

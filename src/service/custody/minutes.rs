@@ -3,10 +3,13 @@
 use serde_json::{Value, json};
 
 use crate::audit::Event;
+use std::sync::Arc;
+
+use crate::ceremony::action::form::rules;
 use crate::ceremony::machine::Ceremony;
 use crate::ceremony::minutes::{LogProof, Minutes, ProvenRecord, Step};
 use crate::clock::Deadline;
-use crate::keyring::documents::GENESIS;
+use crate::keyring::documents::{GENESIS, SEPARATIONS};
 use crate::policy::roster::Roster;
 
 use super::super::data::unavailable;
@@ -17,12 +20,13 @@ use super::view::{CustodyAnswer, CustodyView, RosterView};
 impl Service {
     pub(super) async fn show_custody(&self) -> Result<CustodyAnswer, Refusal> {
         let custody = self.custody_now().await?;
-        let rules = self.custody_settings.separation.as_deref();
+        let configured = self.custody_settings.separation.clone();
+        let rules = custody.as_ref().map(|custody| Arc::clone(&custody.separation)).or(configured);
         let duties = match &custody {
             Some(custody) => self.duties(custody).await?,
             None => Vec::new(),
         };
-        let (roster, margin, problems) = match (&custody, rules) {
+        let (roster, margin, problems) = match (&custody, &rules) {
             (Some(custody), Some(rules)) => {
                 let mut problems = rules.check_roster(&custody.roster);
                 problems.extend(rules.check_margin(&custody.roster));
@@ -46,6 +50,11 @@ impl Service {
     pub(super) async fn show_rosters(&self) -> Result<CustodyAnswer, Refusal> {
         let custody = self.custody().await?;
         let rosters: Vec<String> = self.rosters().await?.into_iter().map(|document| document.body).collect();
+        let known = self.keyrings.documents(SEPARATIONS).await.map_err(|error| unavailable(&error))?;
+        let mut separations: Vec<String> = known.into_iter().map(|document| document.body).collect();
+        if separations.is_empty() {
+            separations.push(custody.separation.text().to_owned());
+        }
         let genesis = self.keyrings.document(GENESIS).await.map_err(|error| unavailable(&error))?;
         let genesis: Value = genesis.and_then(|document| serde_json::from_str(&document.body).ok()).unwrap_or_default();
         Ok(CustodyAnswer::Text(json!({
@@ -54,21 +63,19 @@ impl Service {
             "environment": self.custody_settings.environment.name(),
             "rosters": rosters,
             "genesis": genesis,
-            "separations": [custody.separation.text()],
+            "separations": separations,
         })))
     }
 
     /// The minutes of a ceremony, with the proof that the log holds its records.
     pub(super) async fn minutes(&self, id: &str) -> Result<CustodyAnswer, Refusal> {
-        let custody = self.custody().await?;
+        let _founded = self.custody().await?;
         let (_, ceremony) = self.ceremony(id).await?;
         let then = self.roster_then(&ceremony.proposal().preconditions.roster).await?;
-        if hex::encode(custody.separation.digest()) != ceremony.proposal().preconditions.separation {
-            let why = "the separation file has changed since: verify with the minutes that were written then";
-            return Err(Refusal::because(Code::CeremonyState, why));
-        }
+        let separation = self.separation(&then.separation).await?;
+        let next = ceremony.proposal().parameters.get("rules").and_then(|text| rules(text));
         let steps = steps_of(&ceremony);
-        let minutes = Minutes::new(&ceremony, steps, &then, &custody.separation, None);
+        let minutes = Minutes::new(&ceremony, steps, &then, &separation, next.as_deref());
         let told = self.tell(id, &minutes).await?;
         let proof = self.proof(&ceremony, id, told).await?;
         let text = minutes.with_log(proof).canonical();

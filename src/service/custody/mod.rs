@@ -14,6 +14,7 @@ mod locks;
 mod minutes;
 mod propose;
 mod revoke;
+mod settings;
 mod view;
 
 use std::path::PathBuf;

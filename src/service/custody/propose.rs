@@ -108,6 +108,7 @@ impl Service {
             Effect::Enrol { person, keys, acknowledgement } => {
                 self.enrolled(custody, "draft", person, keys, *acknowledgement).map(drop)
             }
+            Effect::Settings(settings) => super::settings::deed(settings, custody, "draft").map(drop),
             Effect::Unlock(what) => {
                 let none = || Refusal::because(Code::NoSuchKey, format!("{what} is not locked"));
                 self.locks_now().await?.digest(what).map(drop).ok_or_else(none)
