@@ -6,6 +6,7 @@ mod event;
 pub mod frame;
 mod history;
 mod keeper;
+mod keys;
 mod log;
 mod note;
 mod open;
@@ -20,6 +21,7 @@ mod rule;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod tree;
 mod usage;
 pub mod verify;
@@ -28,6 +30,7 @@ mod wal;
 mod writer;
 
 pub use event::{Event, FACTS};
+pub use keys::Keys;
 pub use log::{Health, Log, State};
 pub use note::{Checkpoint, NoteError, Origin, VerifierKey};
 pub use open::{Founding, Limits, OpenError, Opened};

@@ -173,7 +173,7 @@ impl<'a> Walk<'a> {
 
     fn frame(&mut self, frame: &frame::Frame<'_>) -> Result<(), Fault> {
         let Self { chain, stored, next_checkpoint, seen, .. } = self;
-        chain.follow(frame, |index, record, tree| {
+        chain.follow(frame, |index, record, tree| -> Result<(), Fault> {
             if let Some((_, checkpoint)) = stored.all.get(*next_checkpoint).filter(|(_, c)| c.size == tree.size()) {
                 *next_checkpoint += 1;
                 if checkpoint.root != tree.root() {
