@@ -3,6 +3,7 @@
 
 mod canonical;
 mod event;
+pub mod export;
 pub mod frame;
 mod history;
 mod keeper;
@@ -11,6 +12,7 @@ mod log;
 mod note;
 mod open;
 mod proof;
+pub mod prove;
 mod queue;
 mod read;
 mod receipt;

@@ -169,7 +169,7 @@ pub fn split_first(notes: &str) -> Option<(&str, &str)> {
 }
 
 /// A number as it is spelt: no sign, no leading zero.
-fn decimal(text: &str) -> Option<u64> {
+pub(super) fn decimal(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }

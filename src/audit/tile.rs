@@ -174,7 +174,10 @@ mod tests {
         }
         cutter.end(&mut tell).unwrap();
         let count = |level, full| {
-            told.iter().filter(|t| t.kind == Kind::Hashes(level) && (t.width == WIDTH) == full).map(|t| t.width).collect()
+            told.iter()
+                .filter(|t| t.kind == Kind::Hashes(level) && (t.width == WIDTH) == full)
+                .map(|t| t.width)
+                .collect()
         };
         let widths: Vec<Vec<u64>> = [(0, false), (1, true), (1, false), (2, true), (2, false), (3, false)]
             .map(|(level, full)| count(level, full))

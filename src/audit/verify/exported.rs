@@ -123,7 +123,8 @@ impl Reader<'_> {
         let mut at = 0;
         for index in name.start()..name.end() {
             let Some(record) = records.next() else {
-                let detail = if at == bundle.len() { "the bundle ends before it" } else { "the bundle is cut off in it" };
+                let detail =
+                    if at == bundle.len() { "the bundle ends before it" } else { "the bundle is cut off in it" };
                 return Err(Fault::new(Rule::Bundle, index, detail).at(path(), offset(at)).into());
             };
             tree.push(tree::leaf(record));

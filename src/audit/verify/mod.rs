@@ -6,7 +6,7 @@ mod exported;
 mod story;
 mod walk;
 
-pub(super) use exported::load as load_exported;
+pub(super) use exported::{fetch, load as load_exported};
 pub(super) use walk::{Walk, walk};
 
 use std::path::{Path, PathBuf};

@@ -99,7 +99,7 @@ impl<'a> Story<'a> {
     fn compare(&mut self, tree: &Tree) -> Result<(), Fault> {
         while let Some(checkpoint) = self.beyond().filter(|checkpoint| checkpoint.size == tree.size()) {
             if checkpoint.root != tree.root() {
-                let good = self.next_expected.checked_sub(1).and_then(|before| self.expected.get(before));
+                let good = self.expected.iter().rev().find(|before| before.size < checkpoint.size);
                 let good = good.map_or(0, |checkpoint| checkpoint.size);
                 let detail = format!(
                     "records {good} to {} are not those that the checkpoint of {} records was signed over",

@@ -7,7 +7,7 @@ use crate::audit::frame::Frame;
 use crate::audit::history::Stored;
 use crate::audit::keys::Keys;
 use crate::audit::note::Checkpoint;
-use crate::audit::rule::{Fault, Rule};
+use crate::audit::rule::{Fault, Finding, Rule};
 use crate::audit::scan::{Chain, FrameReader, NextError, Segment, name_bad_record, segments};
 use crate::audit::tree::Tree;
 
@@ -26,6 +26,13 @@ impl<'a> Walk<'a> {
         let expected = stored.all.iter().map(|(_, checkpoint)| *checkpoint).chain(outside).collect();
         let handovers = stored.handovers.iter().map(|(checkpoint, _)| checkpoint.size).collect();
         Self { chain: Chain::default(), story: Story::new(keys, expected, handovers), bytes: 0 }
+    }
+}
+
+impl Walk<'_> {
+    /// What must hold when the last record is read.
+    pub(in crate::audit) fn end(&self, dir: &Path, stored: &Stored) -> Result<(), Finding> {
+        super::end(dir, stored, &self.story, self.chain.tree.size())
     }
 }
 
