@@ -1,6 +1,7 @@
 //! What does a start find? Recovery is the normal path: every start reads the whole log, rebuilds the tree and sets
 //! aside what a crash tore (LOG-19). Damage that a crash cannot explain refuses the start (LOG-20).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -237,9 +238,9 @@ impl Seen {
         }
         let view = view::read(record, index)?;
         if view.outcome == "intent" && view.part.unwrap_or(0) == 0 {
-            let keyring = view.groups.first().and_then(|group| group.keyring.parse().ok());
+            let keyring = view.keyring.and_then(|name| name.parse().ok());
             let keyring = keyring.or_else(|| view.facts.get("keyring").and_then(|name| name.parse().ok()));
-            let facts = view.facts.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+            let facts = view.facts.all();
             let request = view.request.map(str::to_owned);
             self.intents.insert(index, Dangling { index, event: view.event.to_owned(), keyring, request, facts });
         }
@@ -249,7 +250,7 @@ impl Seen {
         if let Some(head) = view.facts.get("store_head") {
             self.store_head = Some(head.to_string());
         }
-        self.abandoned.extend(view.facts.get("abandoned_head").map(ToString::to_string));
+        self.abandoned.extend(view.facts.get("abandoned_head").map(Cow::into_owned));
         if let Some(file) = view.facts.get("torn_file") {
             self.recorded.insert(file.to_string());
         }

@@ -1,5 +1,6 @@
 //! Do the records, one after another, tell one story? What holds over the whole log, whatever files it lies in.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use crate::audit::keys::Keys;
@@ -130,7 +131,7 @@ impl<'a> Story<'a> {
         if view.facts.is_empty() {
             return Ok(());
         }
-        let fact = |name| view.facts.get(name).map(ToString::to_string);
+        let fact = |name| view.facts.get(name).map(Cow::into_owned);
         if view.index == 0 {
             self.store_key_check = fact("store_key_check");
         }
@@ -151,13 +152,12 @@ impl<'a> Story<'a> {
     /// A new key: named by the record with the one before it, and signing only what holds the record (LOG-32).
     fn rotate(&mut self, view: &View<'_>) -> Result<(), Fault> {
         let fault = |detail: &str| Err(Fault::new(Rule::Succession, view.index, detail));
-        let fact = |name| view.facts.get(name).map(AsRef::as_ref).unwrap_or_default();
-        let named: &str = fact("log_key");
-        let Some(key) = VerifierKey::parse(named).filter(|key| key.origin() == self.keys.origin()) else {
+        let fact = |name| view.facts.get(name).unwrap_or_default();
+        let Some(key) = VerifierKey::parse(&fact("log_key")).filter(|key| key.origin() == self.keys.origin()) else {
             return fault("it names no key of this log");
         };
         let old = self.keys.get(self.rotated).map(|old| hex::encode(old.id()));
-        if old.as_deref() != Some(fact("old_log_key")) {
+        if old.as_deref() != Some(fact("old_log_key").as_ref()) {
             return fault("it does not name the key before it");
         }
         self.rotated += 1;
