@@ -1,14 +1,20 @@
 //! Which of the settings in force are guarded? Where people decide them by a ceremony, a start with others is refused.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::config::Config;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::config::{Config, PolicyReadError};
 use crate::control::custody::SEPARATION;
 use crate::control::guarded::Guarded;
 use crate::crypto::sha256;
 use crate::kek;
-use crate::policy::Policy;
 use crate::policy::separation::Separation;
+use crate::policy::{Policy, PolicyError};
+
+use super::custody::SeparationRefused;
 
 /// The guarded settings of a configuration with what it names.
 pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy: &Policy) -> Guarded {
@@ -36,6 +42,7 @@ pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy:
     guarded.note("listen.control", server.control_socket.display());
     guarded.note("listen.control_mode", format!("{:04o}", server.control_socket_mode));
     callers(&mut guarded, config);
+    principals(&mut guarded, config);
     for (role, settings) in roles(config) {
         kek(&mut guarded, role, settings);
     }
@@ -60,6 +67,71 @@ fn callers(guarded: &mut Guarded, config: &Config) {
         guarded.note(format!("jwt.{name}.stale_for"), format!("{}s", provider.stale_for.as_secs()));
         guarded.note(format!("jwt.{name}.clock_skew"), format!("{}s", provider.skew.as_secs()));
     }
+}
+
+/// Who is behind a name, since policies name them. Tokens are changed by whoever runs the sidecar; a first one is another way
+/// in.
+fn principals(guarded: &mut Guarded, config: &Config) {
+    for known in &config.identity.principals {
+        let name = &known.name;
+        let mut note = |what: &str, value: String| {
+            if !value.is_empty() {
+                guarded.note(format!("principal.{name}.{what}"), value);
+            }
+        };
+        note("kind", format!("{:?}", known.kind));
+        note("uids", listed(&known.uids));
+        note("tokens", if known.token_sha256.is_empty() { String::new() } else { "some".to_owned() });
+        note("spiffe", listed(&known.spiffe.iter().map(|id| id.as_str()).collect::<Vec<_>>()));
+        note("jwt", listed(&known.jwt.iter().map(|subject| format!("{subject:?}")).collect::<Vec<_>>()));
+    }
+}
+
+fn listed<T: ToString>(all: &[T]) -> String {
+    all.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
+
+/// Guarded settings as a ceremony proposes them.
+#[derive(Debug, Clone)]
+pub struct Proposed {
+    /// By name.
+    pub all: BTreeMap<String, String>,
+    /// Their digest, hexadecimal.
+    pub digest: String,
+    /// What differs from those that were approved; None where nothing does.
+    pub changes: Option<String>,
+    /// The separation file, if it is another one: its digest, and its text in base64.
+    pub rules: Option<(String, String)>,
+}
+
+/// Why a configuration is none to propose.
+#[derive(Debug, thiserror::Error)]
+pub enum ProposedError {
+    /// The policies cannot be read.
+    #[error("cannot read the policies")]
+    Policies(#[from] PolicyReadError),
+    /// They are no set.
+    #[error("the policies are refused")]
+    Policy(#[from] PolicyError),
+    /// The rules of separation cannot be used.
+    #[error("the separation file is refused")]
+    Separation(#[from] SeparationRefused),
+}
+
+/// The guarded settings of a configuration beside those that were approved. Reads, never writes.
+pub fn proposed(config: &Config, approved: &BTreeMap<String, String>) -> Result<Proposed, ProposedError> {
+    let policy = Policy::load(&super::policy_settings(config)?)?;
+    let separation = super::custody::separation(config)?;
+    let guarded = settings(config, separation.as_deref(), &policy);
+    let changes = guarded.changes_from(approved);
+    let changed = changes.names().next().is_some();
+    let rules = separation.filter(|_| changes.value(SEPARATION).is_some());
+    Ok(Proposed {
+        all: guarded.all().clone(),
+        digest: hex::encode(guarded.digest()),
+        changes: changed.then(|| changes.text()),
+        rules: rules.map(|rules| (hex::encode(rules.digest()), STANDARD.encode(rules.text()))),
+    })
 }
 
 fn roles(config: &Config) -> impl Iterator<Item = (&'static str, &kek::Settings)> {

@@ -37,6 +37,7 @@ pub use backup::{
 };
 pub use cut_short::CutShort;
 pub use found::{FoundError, Founded, found, join};
+pub use guarded::{Proposed, ProposedError, proposed};
 pub use keks::{
     KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,
     kek_worker, rotate_kek,

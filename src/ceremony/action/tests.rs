@@ -19,9 +19,14 @@ pub(in crate::ceremony) fn example(form: Form) -> (String, String) {
         Form::SshKey => (KEY, "ssh-dss AAAA"),
         Form::Code => ("night-shift", "Night shift"),
         Form::Label => ("INC-1", "a b"),
+        Form::Changes => (r#"{"audit.durability":"Synced","listen.tcp":null}"#, r#"{"audit.durability":1}"#),
+        Form::Rules => (RULES, "c2NoZW1hID0gMg=="),
     };
     if form == Form::Digest { ("ab".repeat(32), "AB".repeat(32)) } else { (good.to_owned(), bad.to_owned()) }
 }
+
+/// The least separation file: `schema = 1`.
+const RULES: &str = "c2NoZW1hID0gMQo=";
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ8P0ySnCp3c1mEQyGj1zV8oFJfMz7ZrRgQ9Yd0bUxrV";
 
@@ -31,6 +36,9 @@ pub(in crate::ceremony) fn parameters(action: Action, all: bool) -> Parameters {
     let mut given: Parameters = wanted.map(|one| (one.name.to_owned(), example(one.form).0)).collect();
     if let Some(second) = given.get_mut("second_key") {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL8P0ySnCp3c1mEQyGj1zV8oFJfMz7ZrRgQ9Yd0bUxrV".clone_into(second);
+    }
+    if let Some(rules) = given.get("rules").and_then(|text| form::rules(text)) {
+        given.insert("separation".to_owned(), hex::encode(rules.digest()));
     }
     if action == Action::KeyringConfigure {
         given.insert("messages".to_owned(), "5".to_owned());
