@@ -6,9 +6,12 @@ use crate::ceremony::action::Action as Deed;
 use crate::ceremony::machine::Ceremony;
 use crate::ceremony::proposal::{CeremonyId, Draft, LogHead, Proposal};
 use crate::control::custody::{DraftProposal, Effect, SignedDecision, effect};
+use crate::keyring::KeyState;
 use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave};
+use crate::keyring::life::Step;
 use crate::policy::Permit;
 
+use super::super::data::unavailable;
 use super::super::{Code, Refusal, Service};
 use super::Asked;
 use super::course::{counted, rejected};
@@ -109,6 +112,16 @@ impl Service {
                 self.enrolled(custody, "draft", person, keys, *acknowledgement).map(drop)
             }
             Effect::Settings(settings) => super::settings::deed(settings, custody, "draft").map(drop),
+            Effect::Step(step) if step.step == Step::Deactivate => {
+                let view = self.keyrings.find(&step.keyring).await.map_err(|error| unavailable(&error))?;
+                let suspended = view.as_ref().is_some_and(|view| {
+                    view.versions.iter().any(|one| one.id == step.version && one.state == KeyState::Suspended)
+                });
+                // It would open again, and that is decided at the tier of resuming.
+                let why =
+                    "the version is suspended, and deactivating would let it open again: propose key.resume first";
+                if suspended { Err(Refusal::because(Code::KeyState, why)) } else { Ok(()) }
+            }
             Effect::Unlock(what) => {
                 let none = || Refusal::because(Code::NoSuchKey, format!("{what} is not locked"));
                 self.locks_now().await?.digest(what).map(drop).ok_or_else(none)
