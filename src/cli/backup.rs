@@ -118,6 +118,9 @@ impl Restore {
             None => println!("the log goes on, and nothing that it knows was lost"),
         }
         println!("next: keyward serve --config {}", self.config.config.display());
+        if restored.held {
+            told_held(&restored.digest);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -148,7 +151,17 @@ fn declare(config: &Config, accept: Option<u64>) -> Result<ExitCode, Failure> {
         println!("{} changes were given up, as the log records", declared.lost);
         println!("every other sidecar of this store declares the same before it serves");
     }
+    if declared.held {
+        let head = declared.head.to_string();
+        told_held(head.rsplit(':').next().unwrap_or_default());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What custodians have to do about a store that was put back.
+fn told_held(digest: &str) {
+    println!("this store has custodians: nothing is served, and only this is carried out, until they approve it:");
+    println!("keyward ceremony propose store.restore --set backup={digest} --initiator NAME --reason CODE --key KEY");
 }
 
 fn print(manifest: &Manifest) {

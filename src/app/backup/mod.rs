@@ -4,6 +4,7 @@
 //!
 //! Reading order: `manifest` (what a backup is, and when it is one), `make`, `notice`, `restore`, `rebase`, `in_place`, `drill`.
 
+mod custodians;
 mod drill;
 mod files;
 mod in_place;
