@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::app::{self, ApplyError, BackupError, BackupOptions, InPlaceError, Manifest, RestoreError, RestoreOptions};
+use crate::app::{
+    self, ApplyError, BackupError, BackupOptions, InPlaceError, Manifest, NotAllowed, RestoreError, RestoreOptions,
+};
 use crate::clock::SystemClock;
 use crate::config::Config;
 
@@ -185,6 +187,7 @@ pub(super) fn uid() -> u32 {
 
 const fn backup_exit(error: &BackupError) -> Exit {
     match error {
+        BackupError::NotAllowed(NotAllowed::Never | NotAllowed::Over { .. }) => Exit::Denied,
         BackupError::Exists(_) | BackupError::Write(_) => Exit::CannotCreate,
         BackupError::Unverified(ApplyError::Unavailable(_)) => Exit::Unavailable,
         BackupError::Unverified(_) => Exit::Finding,

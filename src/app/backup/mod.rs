@@ -26,6 +26,7 @@ use crate::store::{Opened, sqlite};
 
 use super::standing::Started;
 
+pub use custodians::NotAllowed;
 pub use drill::{DrillError, DrillOptions, DrillReport, drill, record_drill};
 use files::FileError;
 pub(super) use files::set_aside;

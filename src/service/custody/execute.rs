@@ -169,7 +169,7 @@ impl Service {
                 let by = &ceremony.proposal().initiator;
                 self.lifted(locks, what, (by, Some(id)))?
             }
-            Effect::Backup { place, days } => self.backups_allowed(custody, (place, *days), &id)?,
+            Effect::Backup { place, days } => self.backups_allowed(custody, (place, *days), ceremony)?,
             Effect::Restore(backup) => self.put_back(custody, backup, ceremony)?,
             Effect::Grant { .. } => self.granted(custody, ceremony)?,
             _ => return Ok(None),

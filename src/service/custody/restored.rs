@@ -5,9 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::audit::{Event, Restored};
+use crate::ceremony::copies::{BackupLeave, RestoreLeave};
 use crate::ceremony::machine::Ceremony;
 use crate::clock::Wall;
 use crate::control::custody::Effect;
@@ -21,26 +20,13 @@ use super::grants::name_of;
 use super::revoke::next;
 use super::view::time;
 
-/// What the document of an approved restore says.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Approved {
-    at: u64,
-    backup: String,
-    ceremony: String,
-    /// Where the chain ended when it was put back, so that a sidecar of the fleet that only declared it in place knows it.
-    head: String,
-    schema: u32,
-}
-
 impl Service {
     /// The digests and heads of the restores that were approved.
     pub(super) async fn approved_restores(&self) -> Result<BTreeSet<String>, Refusal> {
         let mut known = BTreeSet::new();
         for document in self.keyrings.documents(RESTORES).await.map_err(|error| unavailable(&error))? {
-            let approved: Approved =
-                serde_json::from_str(&document.body).map_err(|error| broken(&document.name, &error))?;
-            known.extend([approved.backup, approved.head]);
+            let leave = RestoreLeave::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
+            known.extend([hex::encode(leave.backup), leave.head]);
         }
         Ok(known)
     }
@@ -78,18 +64,17 @@ impl Service {
     /// superseded, and the end of every grant.
     pub(super) fn put_back(&self, custody: &Custody, backup: &[u8; 32], ceremony: &Ceremony) -> Result<Deed, Refusal> {
         let restored = self.awaited(custody, backup)?;
-        let (id, now) = (ceremony.proposal().ceremony.to_string(), self.wall()?);
-        let roster = next(&custody.roster, &id);
+        let (proposal, now) = (ceremony.proposal(), self.wall()?);
+        let roster = next(&custody.roster, proposal.ceremony.as_str());
         let facts = vec![("backup_digest", restored.digest.clone()), ("roster", hex::encode(roster.digest()))];
-        let (backup_digest, head) = (restored.digest.clone(), restored.head.clone());
-        let approved = Approved { at: now.0, backup: backup_digest, ceremony: id, head, schema: 1 };
+        let leave = RestoreLeave::of(proposal.ceremony.clone(), *backup, restored.head.clone(), now);
         let mut writes = vec![
-            DocumentWrite { name: restore_name(backup), expect: 0, body: canonical(&approved)? },
+            DocumentWrite { name: restore_name(backup), expect: 0, body: leave.body() },
             DocumentWrite { name: roster_name(roster.generation), expect: 0, body: roster.canonical() },
         ];
         for known in &custody.grants {
             // What has ended by itself stays as it is.
-            let Ok(ended) = known.grant.end(ceremony.proposal().initiator.clone(), "restored", now) else { continue };
+            let Ok(ended) = known.grant.end(proposal.initiator.clone(), "restored", now) else { continue };
             writes.push(DocumentWrite { name: name_of(&ended), expect: known.generation, body: ended.body() });
         }
         Ok(Deed::new(Event::RestoreApproved, writes, facts))
@@ -100,12 +85,11 @@ impl Service {
         &self,
         custody: &Custody,
         (place, days): (&str, u32),
-        id: &str,
+        ceremony: &Ceremony,
     ) -> Result<Deed, Refusal> {
-        let until = Wall(self.wall()?.0.saturating_add(u64::from(days).saturating_mul(DAY)));
-        let body = serde_json::json!({ "ceremony": id, "place": place, "schema": 1, "until": until.0 }).to_string();
-        let write = DocumentWrite { name: BACKUPS.to_owned(), expect: custody.backups_generation, body };
-        let facts = vec![("not_after", time(until)), ("place", place.to_owned())];
+        let leave = BackupLeave::of(ceremony.proposal().ceremony.clone(), place, days, self.wall()?);
+        let facts = vec![("not_after", time(Wall(leave.until))), ("place", place.to_owned())];
+        let write = DocumentWrite { name: BACKUPS.to_owned(), expect: custody.backups_generation, body: leave.body() };
         Ok(Deed::new(Event::BackupApproved, vec![write], facts))
     }
 }
@@ -117,12 +101,3 @@ pub(super) fn restored_in_words(Restored { digest, .. }: &Restored) -> String {
          `keyward ceremony propose store.restore --set backup={digest}`"
     )
 }
-
-/// Sorted keys, as every document.
-fn canonical(document: &impl Serialize) -> Result<String, Refusal> {
-    let value = serde_json::to_value(document).map_err(|_| Refusal::from(Code::Internal))?;
-    Ok(value.to_string())
-}
-
-/// In microseconds.
-const DAY: u64 = 86_400_000_000;
