@@ -33,7 +33,7 @@ use crate::service::Service;
 pub use crate::keyring::{ApplyError, StoreHead};
 pub use backup::{
     BackupError, BackupOptions, Declared, DrillError, DrillOptions, DrillReport, InPlaceError, Made, Manifest,
-    RestoreError, RestoreOptions, Restored, back_up, declare, drill, record_drill, restore,
+    NotAllowed, RestoreError, RestoreOptions, Restored, back_up, declare, drill, record_drill, restore,
 };
 pub use cut_short::CutShort;
 pub use found::{FoundError, Founded, found, join};

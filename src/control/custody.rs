@@ -222,6 +222,15 @@ pub enum Effect {
     Settings(NewSettings),
     /// A lock is lifted.
     Unlock(Locked),
+    /// Backups may be made for a time.
+    Backup {
+        /// What custodians call where they go.
+        place: String,
+        /// For how long.
+        days: u32,
+    },
+    /// A store that was put back is served: the digest of what it was restored from.
+    Restore([u8; 32]),
     /// A time-bound exception.
     Grant {
         /// For whom.
@@ -275,6 +284,8 @@ pub fn effect(action: &str, given: &Parameters) -> Result<Effect, String> {
             Effect::Settings(read.settings(action)?)
         }
         "sidecar.unlock" => Effect::Unlock(Locked::of(read.some("principal")?, read.some("keyring")?)?),
+        "store.backup" => Effect::Backup { place: read.text("place")?.to_owned(), days: read.number("days")? },
+        "store.restore" => Effect::Restore(read.hexadecimal("backup")?),
         "grant.give" | "grant.extend" | "break-glass.open" => read.grant(action)?,
         key if key.starts_with("key.") => Effect::Step(read.step(key)?),
         other => return Err(format!("this keyward does not carry out {other}")),
@@ -440,5 +451,5 @@ mod tests {
         }
     }
 
-    const NOT_YET: &[&str] = &["store.backup", "store.restore", "log.rotate-key"];
+    const NOT_YET: &[&str] = &["log.rotate-key"];
 }

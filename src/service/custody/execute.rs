@@ -48,7 +48,7 @@ impl Service {
         let proposal = ceremony.proposal();
         let effect = effect(proposal.action.name(), &proposal.parameters);
         let effect = effect.map_err(|why| Refusal::because(Code::MalformedRequest, why))?;
-        if let Some(why) = self.held().filter(|_| !matches!(effect, Effect::Settings(_))) {
+        if let Some(why) = self.held_against(&effect, &custody) {
             return Err(Refusal::because(Code::Unavailable, why.to_string()));
         }
         self.feasible(&custody, &effect).await?;
@@ -130,6 +130,8 @@ impl Service {
             | Effect::Recertify(_)
             | Effect::Settings(_)
             | Effect::Unlock(_)
+            | Effect::Backup { .. }
+            | Effect::Restore(_)
             | Effect::Grant { .. } => Err(Code::Internal.into()),
         }
     }
@@ -175,6 +177,8 @@ impl Service {
                 let by = &ceremony.proposal().initiator;
                 self.lifted(locks, what, (by, Some(id)))?
             }
+            Effect::Backup { place, days } => self.backups_allowed(custody, (place, *days), ceremony)?,
+            Effect::Restore(backup) => self.put_back(custody, backup, ceremony)?,
             Effect::Grant { .. } => self.granted(custody, ceremony)?,
             _ => return Ok(None),
         }))
@@ -240,6 +244,8 @@ fn about(effect: &Effect) -> (Event, Option<(KeyringName, Option<KeyVersionId>)>
         Effect::Recertify(_) => (Event::CustodianRecertified, None),
         Effect::Settings(_) => (Event::SettingsApproved, None),
         Effect::Unlock(_) => (Event::LockReleased, None),
+        Effect::Backup { .. } => (Event::BackupApproved, None),
+        Effect::Restore(_) => (Event::RestoreApproved, None),
         Effect::Grant { break_glass: true, .. } => (Event::GrantBroken, None),
         Effect::Grant { break_glass: false, .. } => (Event::GrantGiven, None),
     }

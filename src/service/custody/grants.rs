@@ -176,7 +176,7 @@ fn facts(grant: &Grant) -> Vec<(&'static str, String)> {
     ]
 }
 
-fn name_of(grant: &Grant) -> String {
+pub(super) fn name_of(grant: &Grant) -> String {
     format!("{GRANTS}{}", grant.ceremony)
 }
 

@@ -13,6 +13,7 @@ mod health;
 mod locks;
 mod minutes;
 mod propose;
+mod restored;
 mod revoke;
 mod settings;
 mod view;
@@ -20,7 +21,7 @@ mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audit::{Event, Group, IntentReceipt, Outcome, Record};
+use crate::audit::{Event, Group, IntentReceipt, Outcome, Record, Restored};
 use crate::ceremony::{Ceremony, Grant};
 use crate::clock::{Deadline, RehearsalClock};
 use crate::control::custody::CustodyVerb;
@@ -54,6 +55,8 @@ pub struct CustodySettings {
     pub guarded: Guarded,
     /// The clock that is moved by hand, of a rehearsal.
     pub rehearsal: Option<Arc<RehearsalClock>>,
+    /// The newest restore of a store with custodians that the log tells of.
+    pub restored: Option<Restored>,
 }
 
 impl CustodySettings {

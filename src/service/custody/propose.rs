@@ -136,6 +136,7 @@ impl Service {
                 let none = || Refusal::because(Code::NoSuchKey, format!("{what} is not locked"));
                 self.locks_now().await?.digest(what).map(drop).ok_or_else(none)
             }
+            Effect::Restore(backup) => self.awaited(custody, backup).map(drop),
             _ => Ok(()),
         }
     }
