@@ -74,7 +74,7 @@ pub(super) fn settings(
 ) -> CustodySettings {
     let guarded = super::guarded::settings(config, separation.as_deref(), policy);
     let clock_check = config.custody.clock_check.clone();
-    CustodySettings { separation, environment: config.environment, clock_check, guarded, rehearsal }
+    CustodySettings { separation, environment: config.environment, clock_check, guarded, rehearsal, restored: None }
 }
 
 /// Shows how custody stands, and records that grants came to their end.
@@ -128,16 +128,17 @@ fn part(health: &CustodyHealth) -> Part {
 
 /// Waits until the sidecar runs with what the custodians approved; false where that cannot come about here.
 pub(super) async fn fit(service: &Service, keyrings: &Keyrings, clock: &SharedClock) -> bool {
-    let mut told = false;
+    let mut told = "";
     loop {
-        let (why, ends) = match service.check_custody().await {
+        let (why, error, ends) = match service.check_custody().await {
             Ok(()) => return true,
-            Err(Unfit::Rules(why)) => (why, true),
-            Err(Unfit::Settings(why)) => (why, false),
+            Err(Unfit::Rules(why)) => (why, "guarded_settings", true),
+            Err(Unfit::Settings(why)) => (why, "guarded_settings", false),
+            Err(Unfit::Restored(why)) => (why, "restored", false),
         };
-        if !std::mem::replace(&mut told, true) {
-            tracing::error!(%why, "the settings are refused");
-            super::note(service, Event::SidecarRefused, vec![("error", "guarded_settings".to_owned())]).await;
+        if std::mem::replace(&mut told, error) != error {
+            tracing::error!(%why, "nothing is served but ceremonies");
+            super::note(service, Event::SidecarRefused, vec![("error", error.to_owned())]).await;
         }
         if ends {
             keyrings.shut(&why);

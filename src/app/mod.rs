@@ -33,10 +33,11 @@ use crate::service::Service;
 pub use crate::keyring::{ApplyError, StoreHead};
 pub use backup::{
     BackupError, BackupOptions, Declared, DrillError, DrillOptions, DrillReport, InPlaceError, Made, Manifest,
-    RestoreError, RestoreOptions, Restored, back_up, declare, drill, record_drill, restore,
+    NotAllowed, RestoreError, RestoreOptions, Restored, back_up, declare, drill, record_drill, restore,
 };
 pub use cut_short::CutShort;
 pub use found::{FoundError, Founded, found, join};
+pub use guarded::{Proposed, ProposedError, proposed};
 pub use keks::{
     KekError, KekReport, Rotated, Uptake, clear_kek_login, create_kek, create_software_kek, inspect_kek, kek_problems,
     kek_worker, rotate_kek,

@@ -16,7 +16,7 @@ use crate::names::RequestId;
 use crate::policy::{self, Policy, PolicyError};
 use crate::server::health::Board;
 use crate::server::{self, Deps, Server};
-use crate::service::{self, Parts, PolicySource, Service};
+use crate::service::{self, CustodySettings, Parts, PolicySource, Service};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Build, Metrics};
 use crate::{crypto, jobs};
@@ -162,6 +162,7 @@ impl App {
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let custody = custody_settings(&config, separation, &policy, rehearsal);
+        let custody = CustodySettings { restored: opened.restored, ..custody };
         let (policies, revocation, for_requests) = (policy_source(&config), bound(&config), keyrings.clone());
         let for_records = log.clone();
         let parts =

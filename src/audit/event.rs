@@ -69,6 +69,8 @@ events! {
     SettingsApproved = "settings.approved", Control;
     SettingsStricter = "settings.stricter", Control;
     KekApproved = "kek.approved", Control;
+    BackupApproved = "backup.approved", Control;
+    RestoreApproved = "restore.approved", Control;
     GrantGiven = "grant.given", Control;
     GrantBroken = "grant.break_glass", Control;
     GrantEnded = "grant.ended", Control;
@@ -205,6 +207,7 @@ pub const FACTS: &[&str] = &[
     "partitions",
     "people",
     "person",
+    "place",
     "policy_digest",
     "policy_files",
     "program_version",

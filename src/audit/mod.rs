@@ -40,7 +40,7 @@ pub use proof::{ProofError, Proofs};
 pub use queue::QUEUE;
 pub use read::ReadError;
 pub use receipt::{IntentReceipt, Recorded};
-pub use recover::{Dangling, Recovered};
+pub use recover::{Dangling, Recovered, Restored};
 pub use render::{MAX_RECORD, MAX_SUBJECTS, SCHEMA};
 pub use rule::{Finding, Rule};
 pub use scan::{Scan, scan_bytes};

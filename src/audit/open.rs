@@ -20,7 +20,7 @@ use super::log::{Inner, Log};
 use super::note::{Checkpoint, Origin, VerifierKey};
 use super::queue::{QUEUE, Queue};
 use super::read::Marks;
-use super::recover::{self, Dangling, Recovered};
+use super::recover::{self, Dangling, Recovered, Restored};
 use super::refusals::Refusals;
 use super::rule::{Fault, Finding, Rule};
 use super::scan::{self, Chain, WAL};
@@ -69,6 +69,8 @@ pub struct Opened {
     pub store_head: Option<String>,
     /// Heads of stores that restores gave up: a store that passes through one is not in force.
     pub abandoned: Vec<String>,
+    /// The newest store that was put back, if it has custodians.
+    pub restored: Option<Restored>,
     /// The index that the next record gets.
     pub next_index: u64,
 }
@@ -218,6 +220,7 @@ impl Log {
                 dangling: found.dangling,
                 store_head: found.store_head,
                 abandoned: found.abandoned,
+                restored: found.restored,
                 next_index,
             },
         ))

@@ -10,6 +10,7 @@ use crate::durable::{Disk, DurableError};
 use crate::names::KeyringName;
 
 use super::OpenError;
+use super::event::Event;
 use super::frame::{self, FLAG_WRITTEN, HEADER_BYTES, MAGIC, MAX_BODY};
 use super::history::Stored;
 use super::read::Marks;
@@ -47,6 +48,15 @@ pub struct Recovered {
     pub sha256: [u8; 32],
 }
 
+/// A store with custodians that was put back, or set back and declared in place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// What names it: the digest of the backup's manifest; of one that was declared in place, that of its newest change.
+    pub digest: String,
+    /// Where its chain ended.
+    pub head: String,
+}
+
 /// The log as it was found, its tail whole.
 pub(super) struct Found {
     pub(super) chain: Chain,
@@ -56,6 +66,8 @@ pub(super) struct Found {
     pub(super) store_head: Option<String>,
     /// Heads that restores gave up.
     pub(super) abandoned: Vec<String>,
+    /// The newest store that was put back, if it has custodians.
+    pub(super) restored: Option<Restored>,
     /// Moved tails that no record names yet.
     pub(super) recovered: Vec<Recovered>,
     /// The segment to write on.
@@ -87,6 +99,7 @@ pub(super) fn recover(disk: &Disk, dir: &Path, stored: &Stored, time: u64) -> Re
         dangling: walk.seen.intents.into_values().collect(),
         store_head: walk.seen.store_head,
         abandoned: walk.seen.abandoned,
+        restored: walk.seen.restored,
         recovered,
         last: (last.first, last.path.clone()),
         used,
@@ -118,6 +131,7 @@ struct Seen {
     recorded: BTreeSet<String>,
     store_head: Option<String>,
     abandoned: Vec<String>,
+    restored: Option<Restored>,
 }
 
 impl<'a> Walk<'a> {
@@ -249,6 +263,9 @@ impl Seen {
         }
         if let Some(head) = view.facts.get("store_head") {
             self.store_head = Some(head.to_string());
+            if PUT_BACK.iter().any(|event| view.event == event.name()) {
+                self.restored = restored(&view, head);
+            }
         }
         self.abandoned.extend(view.facts.get("abandoned_head").map(Cow::into_owned));
         if let Some(file) = view.facts.get("torn_file") {
@@ -256,6 +273,17 @@ impl Seen {
         }
         Ok(())
     }
+}
+
+/// What records that a store was put back, or declared to be in force as it is.
+const PUT_BACK: &[Event] = &[Event::StoreRestored, Event::StoreRebased];
+
+/// None of a store that had no custodians: the record names their roster.
+fn restored(view: &view::View<'_>, head: &str) -> Option<Restored> {
+    view.facts.get("roster")?;
+    let newest = head.rsplit(':').next().unwrap_or_default();
+    let digest = view.facts.get("backup_digest").map_or(newest, |digest| &**digest);
+    Some(Restored { digest: digest.to_owned(), head: head.to_owned() })
 }
 
 /// A whole frame of later records inside a torn tail: whoever wrote it had been told that what is torn was synced.

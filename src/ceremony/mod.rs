@@ -5,6 +5,7 @@
 
 pub mod action;
 mod canonical;
+pub mod copies;
 pub mod grant;
 pub mod machine;
 pub mod minutes;

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::app::{self, ApplyError, BackupError, BackupOptions, InPlaceError, Manifest, RestoreError, RestoreOptions};
+use crate::app::{
+    self, ApplyError, BackupError, BackupOptions, InPlaceError, Manifest, NotAllowed, RestoreError, RestoreOptions,
+};
 use crate::clock::SystemClock;
 use crate::config::Config;
 
@@ -118,6 +120,9 @@ impl Restore {
             None => println!("the log goes on, and nothing that it knows was lost"),
         }
         println!("next: keyward serve --config {}", self.config.config.display());
+        if restored.held {
+            told_held(&restored.digest);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }
@@ -148,7 +153,17 @@ fn declare(config: &Config, accept: Option<u64>) -> Result<ExitCode, Failure> {
         println!("{} changes were given up, as the log records", declared.lost);
         println!("every other sidecar of this store declares the same before it serves");
     }
+    if declared.held {
+        let head = declared.head.to_string();
+        told_held(head.rsplit(':').next().unwrap_or_default());
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What custodians have to do about a store that was put back.
+fn told_held(digest: &str) {
+    println!("this store has custodians: nothing is served, and only this is carried out, until they approve it:");
+    println!("keyward ceremony propose store.restore --set backup={digest} --initiator NAME --reason CODE --key KEY");
 }
 
 fn print(manifest: &Manifest) {
@@ -172,6 +187,7 @@ pub(super) fn uid() -> u32 {
 
 const fn backup_exit(error: &BackupError) -> Exit {
     match error {
+        BackupError::NotAllowed(NotAllowed::Never | NotAllowed::Over { .. }) => Exit::Denied,
         BackupError::Exists(_) | BackupError::Write(_) => Exit::CannotCreate,
         BackupError::Unverified(ApplyError::Unavailable(_)) => Exit::Unavailable,
         BackupError::Unverified(_) => Exit::Finding,

@@ -112,8 +112,8 @@ impl Changes {
     pub fn only_tighten(&self, approved: &BTreeMap<String, String>) -> bool {
         let tightens = |(name, found): (&String, &Option<String>)| match (approved.get(name), found) {
             (Some(before), Some(now)) => tightened(name, before, now),
-            // Callers of an issuer that is believed no more are nobody.
-            (Some(_), None) => name.starts_with("jwt."),
+            // Callers of an issuer that is believed no more are nobody, and so is a principal that is not configured.
+            (Some(_), None) => name.starts_with("jwt.") || name.starts_with("principal."),
             (None, _) => false,
         };
         self.0.iter().all(tightens)

@@ -38,6 +38,10 @@ pub const SETTINGS: &str = "kw.settings";
 pub const GENESIS: &str = "kw.genesis";
 /// Versions of key-encryption keys that were admitted after the genesis.
 pub const KEKS: &str = "kw.kek/";
+/// Restores that custodians approved, by what they were restored from.
+pub const RESTORES: &str = "kw.restore/";
+/// Until when backups may be made.
+pub const BACKUPS: &str = "kw.backup";
 /// The last counter of each hardware key.
 pub const COUNTERS: &str = "kw.counters";
 
@@ -147,8 +151,10 @@ impl Leave<'_> {
                     founding.permit().action() == Action::CustodyFound && founds(write)
                 }
                 Self::Authority(Authority::Quorum(_)) => {
-                    [ROSTERS, GRANTS, KEKS, LOCKS, SEPARATIONS].iter().any(|folder| write.name.starts_with(folder))
-                        || write.name == SETTINGS
+                    [ROSTERS, GRANTS, KEKS, LOCKS, SEPARATIONS, RESTORES]
+                        .iter()
+                        .any(|folder| write.name.starts_with(folder))
+                        || [SETTINGS, BACKUPS].contains(&write.name.as_str())
                 }
                 Self::Authority(Authority::Standing(_) | Authority::OnUse(_) | Authority::Alone(_)) => false,
             };
@@ -195,6 +201,12 @@ pub fn separation_name(digest: &[u8; 32]) -> String {
 /// The name of the document that admits a version of a key-encryption key.
 pub fn kek_name(kek: &crate::names::KekName, version: u32) -> String {
     format!("{KEKS}{kek}/{version}")
+}
+
+/// The name of the document that approves a restore: the first 32 hexadecimal digits of its digest.
+pub fn restore_name(digest: &[u8; 32]) -> String {
+    let half: String = hex::encode(digest).chars().take(32).collect();
+    format!("{RESTORES}{half}")
 }
 
 fn first_roster() -> String {
@@ -267,6 +279,13 @@ impl Inner {
         at: Wall,
     ) -> Result<Option<RingDraft>, ApplyError> {
         let Some(spends) = spends else { return Ok(None) };
+        for (name, generation) in &spends.rests {
+            let found = self.load(open, name).await?.map_or(0, |loaded| loaded.rows.head.generation);
+            if found != *generation {
+                let why = format!("{name} changed while the ceremony was carried out: look at it again");
+                return Err(ApplyError::Superseded(why));
+            }
+        }
         let write = DocumentWrite { name: spends.name.clone(), expect: spends.generation, body: spends.body.clone() };
         self.draft_document(open, &write, at).await.map(Some)
     }

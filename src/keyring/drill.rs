@@ -10,19 +10,19 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::bodies::{self, KeyBody};
+use super::bodies::{self, ChangeBody, HeadBody, KeyBody};
 use super::documents::is_keyring;
 use super::genesis::owner_of;
 use super::keks::{Given, NotGiven};
 use super::rings::{Ring, wraps_of};
 use super::wraps::Owner;
 use super::{ApplyError, Escrow, Inner, KeyState, Keyrings, StoreHead, UnlockError, seal};
-use crate::clock::Deadline;
+use crate::clock::{Deadline, Wall};
 use crate::crypto::{CryptoError, KeyClass, MessageKey, NONCE_BYTES, Suite};
 use crate::kek::{Wrap, WrapRole};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::secret::SecretBytes;
-use crate::store::{ChangeRow, KeyRow};
+use crate::store::{ChangeRow, KeyRow, KeyringRow};
 
 /// Keys that are read at once.
 const PAGE: u32 = 500;
@@ -236,6 +236,16 @@ impl CanaryKey {
 /// Where a chain ends whose last link this is; not verified.
 pub fn ends_at(link: &ChangeRow) -> Option<StoreHead> {
     seal::digest(link).ok().map(|digest| StoreHead { changes: link.seq, digest })
+}
+
+/// When a link of a chain was made, as it says; not verified.
+pub fn made_at(link: &ChangeRow) -> Option<Wall> {
+    bodies::decode::<ChangeBody>(&link.body).ok().map(|body| Wall(body.at))
+}
+
+/// The text of the document whose head this is, as it says; not verified.
+pub fn said_by(head: &KeyringRow) -> Option<String> {
+    bodies::decode::<HeadBody>(&head.body).ok().and_then(|body| body.document)
 }
 
 /// `NAME vN` of each wrap that a key row says it has; not verified.

@@ -69,7 +69,7 @@ pub use crate::crypto::Suite;
 pub use aging::{Aged, Aging, Elsewhere};
 pub use cache::CacheStats;
 pub use custody::Time;
-pub use drill::{CanaryKey, Proof, Standing, ends_at, wrapped_by};
+pub use drill::{CanaryKey, Proof, Standing, ends_at, made_at, said_by, wrapped_by};
 pub use errors::{ApplyError, UnlockError};
 pub use followers::{Follower, Following};
 pub use kek_uses::{KekUse, Period};

@@ -19,6 +19,7 @@ use crate::store::{self, Reader, StoreError, sqlite};
 use super::super::cut_short::CutShort;
 use super::super::start::{StartError, pinned};
 use super::super::store::{described, without_mirror};
+use super::custodians::{CustodyUnread, roster_fact};
 use super::{Tell, all_keks, each_record, open_log, record};
 
 /// The store that is in force from now on.
@@ -32,6 +33,8 @@ pub struct Declared {
     pub lost: u64,
     /// Whether it had been moved away.
     pub reopened: bool,
+    /// Whether it has custodians, who approve it before it is served.
+    pub held: bool,
 }
 
 /// Why the store that is there was not declared.
@@ -88,6 +91,9 @@ pub enum InPlaceError {
     /// The log takes no records.
     #[error("cannot write the audit log")]
     Append(#[from] AppendError),
+    /// It is not known whose the store is.
+    #[error(transparent)]
+    Custody(#[from] CustodyUnread),
 }
 
 impl InPlaceError {
@@ -100,7 +106,7 @@ impl InPlaceError {
             Self::Log(_) | Self::Unread(_) | Self::Unpinned(_) | Self::Append(_) => {
                 "nothing was declared: `keyward audit verify` says what is wrong with the log".to_owned()
             }
-            Self::Store(_) => format!("see that {} can be used", described(&config.store)),
+            Self::Store(_) | Self::Custody(_) => format!("see that {} can be used", described(&config.store)),
             Self::Kek(_) => "check [kek.NAME] of that key".to_owned(),
             Self::NotAdmitted(ApplyError::Unavailable(_)) => {
                 "make one of the key-encryption keys reachable, and the store".to_owned()
@@ -160,6 +166,8 @@ pub async fn declare(
     if moved.is_some() {
         head = keyrings.reopen().await.map_err(InPlaceError::Closed)?;
     }
+    let custodians = roster_fact(&keyrings).await?;
+    let held = custodians.is_some() && (missing.is_some() || moved.is_some());
     if missing.is_some() || moved.is_some() {
         // It shows keyrings as they were before.
         sqlite::remove(&disk, &config.state.mirror()).map_err(InPlaceError::State)?;
@@ -168,10 +176,11 @@ pub async fn declare(
             facts.push(("abandoned_head", first.to_string()));
             facts.push(("generation", format!("{}..{newest}", common.saturating_add(1))));
         }
+        facts.extend(custodians);
         record(&log, &clock, (Event::StoreRebased, Outcome::Done), facts).await?;
     }
     log.drain().await?;
-    Ok(Declared { store: described(&config.store), head, lost, reopened: moved.is_some() })
+    Ok(Declared { store: described(&config.store), head, lost, reopened: moved.is_some(), held })
 }
 
 fn refusal(head: StoreHead, missing: Option<Missing>, moved: Option<String>, lost: u64) -> InPlaceError {

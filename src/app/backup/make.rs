@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use crate::audit::verify::{SEGMENTS, Verified, VerifyError, files as log_files, verify, whole};
 use crate::audit::{self, AppendError, Event, Outcome};
+use crate::ceremony::CeremonyId;
 use crate::clock::SharedClock;
 use crate::config::{Config, PolicyReadError};
 use crate::durable::{Disk, DurableError};
@@ -25,6 +26,7 @@ use crate::{crypto, kek};
 use super::super::cut_short::CutShort;
 use super::super::start::StartError;
 use super::super::store::without_mirror;
+use super::custodians::{self, NotAllowed};
 use super::files::{self, Digest, FileError};
 use super::manifest::{
     CONFIG, Canary, FileFacts, KekFacts, LOG, LogFacts, MANIFEST, Manifest, OLDER_LOGS, Rows, SCHEMA, STORE,
@@ -103,6 +105,9 @@ pub enum BackupError {
     /// The policies cannot be read.
     #[error("cannot read the policies")]
     Policies(#[from] PolicyReadError),
+    /// The custodians have not let it be made.
+    #[error(transparent)]
+    NotAllowed(#[from] NotAllowed),
     /// The manifest has no text: a defect.
     #[error("the manifest cannot be written")]
     Manifest(#[from] serde_json::Error),
@@ -160,6 +165,7 @@ impl BackupError {
             }
             Self::Store(StoreError::Unavailable(_)) => format!("see that the store can be reached; {again}"),
             Self::Policies(_) => format!("see that [policy] dir can be read; {again}"),
+            Self::NotAllowed(why) => why.hint().to_owned(),
             Self::Manifest(_) => "this is a defect: report it".to_owned(),
             _ => again.to_owned(),
         }
@@ -180,12 +186,14 @@ pub async fn back_up(
         Err(error) => return Err(BackupError::State(error)),
     };
     CutShort::check(&config.state)?;
+    let serves = lock.is_none();
+    let mut draft =
+        Draft { config, disk: &disk, clock: &clock, to: &options.to, serves, files: Vec::new(), ceremony: None };
+    draft.ceremony = custodians::by_rows(&*draft.moment().await?, &clock).await?;
     disk.create_dir(&options.to, 0o700).map_err(|error| match error {
         DurableError::Exists { path } => BackupError::Exists(path),
         other => other.into(),
     })?;
-    let serves = lock.is_none();
-    let mut draft = Draft { config, disk: &disk, clock: &clock, to: &options.to, serves, files: Vec::new() };
     draft.copy_logs(tell)?;
     let moment = draft.moment().await?;
     // From here on copies are read, and what the store was: a sidecar may start.
@@ -196,6 +204,7 @@ pub async fn back_up(
     let newest = verified.store_head.clone();
     let about = About { key, pinned, verified, counts, without_kek: options.without_kek };
     let manifest = draft.describe(about, tell).await?;
+    let ceremony = draft.ceremony.take();
     let digest = draft.finish(&manifest)?;
     let notice = Notice {
         digest: digest.clone(),
@@ -204,6 +213,7 @@ pub async fn back_up(
         keys: manifest.rows.keys,
         records: manifest.log.records,
         os_user: options.uid,
+        ceremony: ceremony.map(|ceremony| ceremony.to_string()),
     };
     // Whoever has the lock now has the log, and a log that is being restored takes no record.
     let lock = disk.lock_exclusive(&config.state.lock()).ok().filter(|_| CutShort::check(&config.state).is_ok());
@@ -271,6 +281,8 @@ struct Draft<'a> {
     /// Whether a sidecar runs on this state.
     serves: bool,
     files: Vec<FileFacts>,
+    /// The one by which it may be made.
+    ceremony: Option<CeremonyId>,
 }
 
 /// What is known of the copies.
@@ -355,6 +367,7 @@ impl Draft<'_> {
             let keks = all_keks(self.config, self.clock, self.disk).await?;
             tell("verifying the store", 0, 1);
             let keyrings = admit(copy, keks, self.config, self.clock, about.pinned.clone()).await?;
+            self.ceremony = custodians::by_documents(&keyrings, self.clock).await?;
             let head = keyrings.head().unwrap_or_default();
             (head, canaries(&keyrings, tell).await?)
         };

@@ -4,6 +4,7 @@
 //!
 //! Reading order: `manifest` (what a backup is, and when it is one), `make`, `notice`, `restore`, `rebase`, `in_place`, `drill`.
 
+mod custodians;
 mod drill;
 mod files;
 mod in_place;
@@ -25,6 +26,7 @@ use crate::store::{Opened, sqlite};
 
 use super::standing::Started;
 
+pub use custodians::NotAllowed;
 pub use drill::{DrillError, DrillOptions, DrillReport, drill, record_drill};
 use files::FileError;
 pub(super) use files::set_aside;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::audit::Event;
+use crate::ceremony::CeremonyId;
 use crate::clock::SharedClock;
 use crate::config::StateDir;
 use crate::durable::{Disk, DurableError};
@@ -39,19 +40,24 @@ pub(super) struct Notice {
     pub keys: u64,
     pub records: u64,
     pub os_user: u32,
+    /// The ceremony that let it be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceremony: Option<String>,
 }
 
 impl Notice {
     /// The facts of the record. The head has a name of its own: the sidecar itself knows where its store ends.
     pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![
+        let mut facts = vec![
             ("backup_digest", self.digest.clone()),
             ("backup_head", self.head.clone()),
             ("keyrings", self.keyrings.to_string()),
             ("keys", self.keys.to_string()),
             ("os_user", self.os_user.to_string()),
             ("records", self.records.to_string()),
-        ]
+        ];
+        facts.extend(self.ceremony.clone().map(|ceremony| ("ceremony", ceremony)));
+        facts
     }
 
     pub(super) fn path(&self, state: &StateDir) -> PathBuf {
@@ -71,7 +77,8 @@ impl Notice {
         let mut digest = [0; 32];
         let whole =
             hex::decode_to_slice(&notice.digest, &mut digest).is_ok() && notice.head.parse::<StoreHead>().is_ok();
-        whole.then_some(notice)
+        let named = notice.ceremony.as_ref().is_none_or(|id| id.parse::<CeremonyId>().is_ok());
+        (whole && named).then_some(notice)
     }
 }
 
@@ -112,7 +119,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir(dir.path().to_owned());
         let head = StoreHead { changes: 3, digest: [7; 32] }.to_string();
-        let notice = Notice { digest: "ab".repeat(32), head, keyrings: 1, keys: 2, records: 3, os_user: 4 };
+        let notice =
+            Notice { digest: "ab".repeat(32), head, keyrings: 1, keys: 2, records: 3, os_user: 4, ceremony: None };
         notice.leave(&state, &Disk::real()).unwrap();
         let draft = notice.path(&state).with_extension("draft");
         Disk::real().write_atomic(&draft, &std::fs::read(notice.path(&state)).unwrap(), 0o600).unwrap();
@@ -126,6 +134,7 @@ mod tests {
             Notice { digest: "ab".to_owned(), ..notice.clone() },
             Notice { digest: "x".repeat(64), ..notice.clone() },
             Notice { head: "3".to_owned(), ..notice.clone() },
+            Notice { ceremony: Some("somebody said so".to_owned()), ..notice.clone() },
         ] {
             wrong.leave(&state, &Disk::real()).unwrap();
             assert_eq!(Notice::read(&wrong.path(&state)), None, "{wrong:?}");

@@ -30,10 +30,11 @@ pub(super) async fn rebase(work: &Work<'_>, unfinished: bool, tell: Tell<'_>) ->
         return Err(RestoreError::Lost { backup: backup.head.changes, known });
     };
     // Older than the log knows it, which was accepted; the head that the manifest names is compared all the same.
-    work.admit(pinned_by(&backup.manifest, None), tell).await?;
+    let custodians = work.admit(pinned_by(&backup.manifest, None), tell).await?;
     work.begin()?;
     work.store(tell).await?;
-    let mut facts = work.facts();
+    let held = custodians.is_some();
+    let mut facts = work.facts(custodians);
     let event = match known.head.filter(|_| lost > 0) {
         None => Event::StoreRestored,
         Some(head) => {
@@ -49,7 +50,7 @@ pub(super) async fn rebase(work: &Work<'_>, unfinished: bool, tell: Tell<'_>) ->
     record(&log, work.clock, (event, Outcome::Done), facts).await?;
     log.drain().await?;
     work.end()?;
-    Ok(work.restored(None, lost))
+    Ok(Restored { held, ..work.restored(None, lost) })
 }
 
 /// How many changes are lost; None if the operator has not said that they may be.

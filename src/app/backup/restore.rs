@@ -22,6 +22,7 @@ use crate::{crypto, kek};
 use super::super::cut_short::JOINING;
 use super::super::start::StartError;
 use super::super::store::{described, emptied, without_mirror};
+use super::custodians::{CustodyUnread, roster_fact};
 use super::files::{self, Digest, FileError};
 use super::manifest::{Backup, BadBackup, LOG, LogFacts, Manifest, OLDER_LOGS, STORE};
 use super::{Tell, admit, all_keks, in_file, pinned_by, rebase, record};
@@ -54,6 +55,8 @@ pub struct Restored {
     pub log_key: Option<String>,
     /// Changes that the log knows and the store no longer has.
     pub lost: u64,
+    /// Whether it has custodians, who approve it before it is served.
+    pub held: bool,
 }
 
 /// Why nothing was restored, or not everything.
@@ -130,6 +133,9 @@ pub enum RestoreError {
     /// The log takes no records.
     #[error("cannot write the audit log")]
     Append(#[from] AppendError),
+    /// It is not known whose the store is.
+    #[error(transparent)]
+    Custody(#[from] CustodyUnread),
 }
 
 impl RestoreError {
@@ -210,12 +216,13 @@ pub async fn restore(
     }
     let Verified { store_head, .. } = &verified;
     let known = store_head.as_deref().and_then(|head| head.parse().ok());
-    work.admit(pinned_by(&backup.manifest, known), tell).await?;
+    let custodians = work.admit(pinned_by(&backup.manifest, known), tell).await?;
     work.begin()?;
     work.store(tell).await?;
-    let log_key = work.log().await?;
+    let held = custodians.is_some();
+    let log_key = work.log(custodians).await?;
     work.end()?;
-    Ok(work.restored(Some(log_key), 0))
+    Ok(Restored { held, ..work.restored(Some(log_key), 0) })
 }
 
 /// Before anything is written.
@@ -227,6 +234,9 @@ pub(super) fn fits(config: &Config, manifest: &Manifest) -> Result<(), RestoreEr
     let foreign = |check: [u8; 16]| hex::encode(check) != manifest.store_key_check;
     if config.store_key_check.is_some_and(foreign) { Err(RestoreError::OtherStoreKey) } else { Ok(()) }
 }
+
+/// A fact of a record, where there is one.
+pub(super) type Fact = Option<(&'static str, String)>;
 
 /// What a restore that was cut short left, in the names of what is set aside.
 const CUT_SHORT: &str = "cut-short";
@@ -316,7 +326,8 @@ impl Work<'_> {
 
     /// A copy of the store, admitted: before anything is put in place, so that a backup that is not admitted, or a
     /// key-encryption key that is away, leaves nothing behind.
-    pub(super) async fn admit(&self, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
+    /// What a record says of the store's custodians.
+    pub(super) async fn admit(&self, pinned: Pinned, tell: Tell<'_>) -> Result<Fact, RestoreError> {
         let file = in_file(self.work_store());
         self.remove_store(&file.path)?;
         self.copy(STORE, &file.path)?;
@@ -327,7 +338,7 @@ impl Work<'_> {
         admitted
     }
 
-    async fn admit_copy(&self, file: &sqlite::Settings, pinned: Pinned, tell: Tell<'_>) -> Result<(), RestoreError> {
+    async fn admit_copy(&self, file: &sqlite::Settings, pinned: Pinned, tell: Tell<'_>) -> Result<Fact, RestoreError> {
         let keks = all_keks(self.config, self.clock, self.disk).await?;
         tell("verifying the store", 0, 1);
         let admitted = admit(sqlite::open(file).await?, keks, self.config, self.clock, pinned).await;
@@ -337,7 +348,7 @@ impl Work<'_> {
             let what = "its chain of changes does not end where the manifest says".to_owned();
             return Err(BadBackup::File { path, what }.into());
         }
-        Ok(())
+        Ok(roster_fact(&keyrings).await?)
     }
 
     /// The admitted copy into its place, compared row by row.
@@ -351,7 +362,7 @@ impl Work<'_> {
     }
 
     /// The log of the backup beside the ones before it, and a new one that names it.
-    async fn log(&self) -> Result<String, RestoreError> {
+    async fn log(&self, custodians: Fact) -> Result<String, RestoreError> {
         let Manifest { log: LogFacts { origin, records, root, .. }, store_key_check, .. } = &self.backup.manifest;
         let volume = origin.rsplit('/').next().unwrap_or_default();
         let older = self.config.state.older_logs();
@@ -376,7 +387,7 @@ impl Work<'_> {
         };
         let limits = audit::Limits::default();
         let log = Log::create(&self.config.audit, &founding, self.clock.clone(), self.disk, limits)?;
-        let mut facts = self.facts();
+        let mut facts = self.facts(custodians);
         facts.extend([
             ("old_origin", origin.clone()),
             ("old_records", records.to_string()),
@@ -389,12 +400,14 @@ impl Work<'_> {
     }
 
     /// What every record of a restore says.
-    pub(super) fn facts(&self) -> Vec<(&'static str, String)> {
-        vec![
+    pub(super) fn facts(&self, custodians: Fact) -> Vec<(&'static str, String)> {
+        let mut facts = vec![
             ("backup_digest", self.backup.digest.clone()),
             ("os_user", self.options.uid.to_string()),
             ("store_head", self.backup.head.to_string()),
-        ]
+        ];
+        facts.extend(custodians);
+        facts
     }
 
     pub(super) fn restored(&self, log_key: Option<String>, lost: u64) -> Restored {
@@ -404,6 +417,7 @@ impl Work<'_> {
             store: described(&self.config.store),
             log_key,
             lost,
+            held: false,
         }
     }
 

@@ -289,8 +289,8 @@ pub(super) const ROWS: &[Row] = &[
         action: Action::StoreBackup,
         name: "store.backup",
         tier: Tier::Three,
-        parameters: &[need("place", Form::Label)],
-        effect: "Copy the store, with all wrapped keys, to {place}.",
+        parameters: &[need("place", Form::Label), need("days", Form::Number(1, 400))],
+        effect: "Let the store, with all wrapped keys, be copied to {place} for {days} days.",
         concerns: &[],
     },
     Row {
@@ -298,7 +298,8 @@ pub(super) const ROWS: &[Row] = &[
         name: "store.restore",
         tier: Tier::Two,
         parameters: &[need("backup", Form::Digest)],
-        effect: "Restore the store from the backup whose manifest has the SHA-256 {backup}. What happened since is given up.",
+        effect: "Serve the store that was restored from the backup with the digest {backup}. What happened since that backup \
+                 is given up, and every ceremony and grant of before ends.",
         concerns: &[],
     },
     Row {

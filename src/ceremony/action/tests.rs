@@ -1,3 +1,6 @@
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::*;
 
 /// A value of a form, and one that is none.
@@ -19,6 +22,10 @@ pub(in crate::ceremony) fn example(form: Form) -> (String, String) {
         Form::SshKey => (KEY, "ssh-dss AAAA"),
         Form::Code => ("night-shift", "Night shift"),
         Form::Label => ("INC-1", "a b"),
+        Form::Changes => (r#"{"audit.durability":"Synced","listen.tcp":null}"#, r#"{"audit.durability":1}"#),
+        Form::Rules => {
+            return (STANDARD.encode(include_str!("../../../policies/separation.toml")), "c2NoZW1hID0gMg==".to_owned());
+        }
     };
     if form == Form::Digest { ("ab".repeat(32), "AB".repeat(32)) } else { (good.to_owned(), bad.to_owned()) }
 }
@@ -31,6 +38,9 @@ pub(in crate::ceremony) fn parameters(action: Action, all: bool) -> Parameters {
     let mut given: Parameters = wanted.map(|one| (one.name.to_owned(), example(one.form).0)).collect();
     if let Some(second) = given.get_mut("second_key") {
         "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIL8P0ySnCp3c1mEQyGj1zV8oFJfMz7ZrRgQ9Yd0bUxrV".clone_into(second);
+    }
+    if let Some(rules) = given.get("rules").and_then(|text| form::rules(text)) {
+        given.insert("separation".to_owned(), hex::encode(rules.digest()));
     }
     if action == Action::KeyringConfigure {
         given.insert("messages".to_owned(), "5".to_owned());
@@ -69,7 +79,7 @@ fn cer_4_each_parameter_is_known_given_and_spelt_one_way() {
                 action.check(&less).is_err(),
                 parameter.required
                     || less.len() != parameters(*action, true).len() - 1
-                    || (parameter.name == "required_context"),
+                    || ["required_context", "separation", "rules"].contains(&parameter.name),
                 "{action} {}",
                 parameter.name
             );
@@ -95,10 +105,12 @@ fn cer_5_the_effect_says_every_value_and_leaves_out_what_is_not_given() {
         for all in [false, true] {
             let given = parameters(*action, all);
             let effect = action.effect(&given);
-            for (name, value) in &given {
+            // Of rules it says the digest.
+            for (name, value) in given.iter().filter(|(name, _)| *name != "rules") {
                 assert!(effect.contains(value.as_str()), "{action} does not say {name}: {effect}");
             }
-            assert!(!effect.contains(['{', '}', '[', ']']), "{effect}");
+            let changes = given.get("changes").map_or("", String::as_str);
+            assert!(!effect.replacen(changes, "", 1).contains(['{', '}', '[', ']']), "{effect}");
             assert!(effect.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{effect}");
         }
     }

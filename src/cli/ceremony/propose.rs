@@ -5,15 +5,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use crate::app::proposed;
 use crate::ceremony::action::{Action, Form, Parameters};
 use crate::ceremony::proposal::Proposal;
+use crate::cli::check;
 use crate::cli::connect::{Listener, Sidecar, block_on};
 use crate::cli::consent::Consent;
 use crate::cli::custody::{new_file, public_key};
 use crate::cli::failure::{Context, Exit, Failure};
 use crate::cli::sign::{self, Key};
+use crate::config::Config;
 use crate::names::PrincipalName;
 use crate::policy::approval::{Decision, Word};
 
@@ -31,6 +36,9 @@ pub(in crate::cli) struct Propose {
     /// A parameter of the action (repeated); @FILE as the value takes it from a file
     #[arg(long = "set", value_name = "NAME=VALUE", conflicts_with = "proposal")]
     set: Vec<Set>,
+    /// Take settings, changes and new rules of separation from this configuration, as far as it differs from what is approved
+    #[arg(long, value_name = "CONFIG", conflicts_with = "proposal")]
+    settings_of: Option<PathBuf>,
     /// Why: a code of a-z, 0-9, _ and -
     #[arg(long, value_name = "CODE", required_unless_present = "proposal", conflicts_with = "proposal")]
     reason: Option<String>,
@@ -84,14 +92,18 @@ impl Propose {
         if let (Some(proposal), Some(signature)) = (&self.proposal, &self.signature) {
             return self.hand_in(proposal, signature);
         }
-        let wish = self.wish()?;
+        let config = self.settings_of.as_deref().map(check::load).transpose()?;
         if self.print.is_none() {
             // Before the sidecar is asked for anything.
             self.key.named()?;
         }
         block_on(async {
             let mut sidecar = self.output.target.connect(Listener::Control).await?;
-            let proposal = wish.draft(&mut sidecar).await?;
+            let settings = match &config {
+                Some(config) => changed(config, &mut sidecar).await?,
+                None => Parameters::new(),
+            };
+            let proposal = self.wish(settings)?.draft(&mut sidecar).await?;
             let text = opening(&proposal).text();
             if let Some(path) = &self.print {
                 return write(path, &proposal, &text);
@@ -105,11 +117,11 @@ impl Propose {
         })
     }
 
-    fn wish(&self) -> Result<Wish<'_>, Failure> {
+    fn wish(&self, settings: Parameters) -> Result<Wish<'_>, Failure> {
         let (Some(action), Some(initiator), Some(reason)) = (self.action, &self.initiator, &self.reason) else {
             return Err(Failure::new(Exit::Usage, "an ACTION, --initiator and --reason are needed"));
         };
-        let parameters = parameters(action, &self.set)?;
+        let parameters = parameters(action, &self.set, settings)?;
         Ok(Wish { action, parameters, initiator, reason, ticket: self.ticket.as_deref().unwrap_or_default() })
     }
 
@@ -184,9 +196,26 @@ fn opening(proposal: &Proposal) -> Decision {
     }
 }
 
+/// What a configuration would change of the guarded settings that are approved.
+async fn changed(config: &Config, sidecar: &mut Sidecar) -> Result<Parameters, Failure> {
+    let custody = sidecar.ask("GET", "/v1/custody", None).await?;
+    let approved = serde_json::from_value(custody["settings"]["approved"].clone()).unwrap_or_default();
+    let proposed = proposed(config, &approved).doing(Exit::Config, "the configuration cannot be proposed")?;
+    let nothing = || Failure::new(Exit::Usage, "this configuration changes none of the approved guarded settings");
+    let mut parameters = Parameters::from([
+        ("settings".to_owned(), proposed.digest),
+        ("changes".to_owned(), proposed.changes.ok_or_else(nothing)?),
+    ]);
+    if let Some((separation, rules)) = proposed.rules {
+        parameters.insert("separation".to_owned(), separation);
+        parameters.insert("rules".to_owned(), rules);
+    }
+    Ok(parameters)
+}
+
 /// What was set, spelt as the action wants it.
-fn parameters(action: Action, set: &[Set]) -> Result<Parameters, Failure> {
-    let mut parameters = Parameters::new();
+fn parameters(action: Action, set: &[Set], settings: Parameters) -> Result<Parameters, Failure> {
+    let mut parameters = settings;
     for one in set {
         let form = action.parameters().iter().find(|known| known.name == one.name).map(|known| known.form);
         if parameters.insert(one.name.clone(), one.spelt(form)?).is_some() {
@@ -202,6 +231,9 @@ impl Set {
     /// The value, from its file where it names one; a public key goes without its comment.
     fn spelt(&self, form: Option<Form>) -> Result<String, Failure> {
         let key = matches!(form, Some(Form::SshKey));
+        if let (Some(Form::Rules), Some(file)) = (form, self.value.strip_prefix('@')) {
+            return Ok(STANDARD.encode(std::fs::read(file).doing(Exit::Data, format!("cannot read {file}"))?));
+        }
         let value = match self.value.strip_prefix('@') {
             Some(file) if key => public_key(Path::new(file))?,
             Some(file) => std::fs::read_to_string(file).doing(Exit::Data, format!("cannot read {file}"))?,

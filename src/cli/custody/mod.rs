@@ -3,6 +3,7 @@
 
 mod genesis;
 mod print;
+mod settings;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +33,8 @@ pub(super) enum Custody {
     Found(genesis::Found),
     /// Write every roster there was into a file, for auditors: `keyward ceremony verify` needs it
     Roster(RosterFile),
+    /// Print the guarded settings of a configuration with their digest; nothing is asked or changed
+    Settings(settings::Settings),
     /// End a person's keys, or one of them, at once; it takes one person, and the way back a ceremony
     Revoke(Revoke),
 }
@@ -80,6 +83,7 @@ impl Custody {
             Self::Sign(sign) => sign.run(),
             Self::Found(found) => found.run(),
             Self::Roster(roster) => roster.run(),
+            Self::Settings(settings) => settings.run(),
             Self::Revoke(revoke) => revoke.run(),
         }
     }

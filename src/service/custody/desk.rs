@@ -12,7 +12,7 @@ use crate::clock::Mono;
 use crate::control::guarded::Guarded;
 use crate::keyring::Environment;
 use crate::keyring::documents::{
-    COUNTERS, Document, GRANTS, KEKS, ROSTERS, SEPARATIONS, SETTINGS, kek_name, separation_name,
+    BACKUPS, COUNTERS, Document, GRANTS, KEKS, ROSTERS, SEPARATIONS, SETTINGS, kek_name, separation_name,
 };
 use crate::names::KekName;
 use crate::policy::approval;
@@ -40,6 +40,9 @@ pub struct Custody {
     pub(super) settings_generation: u64,
     /// Names of the documents that are written once: rules, and versions of key-encryption keys.
     once: BTreeSet<String>,
+    /// What restores were approved: digests of what they were from, and where the chain ended with each.
+    pub(super) restores: BTreeSet<String>,
+    pub(super) backups_generation: u64,
     /// Whether it is to rehearse with.
     pub(super) rehearsal: bool,
 }
@@ -112,7 +115,11 @@ impl Service {
         let counters = self.keyrings.document(COUNTERS).await.map_err(|error| unavailable(&error))?;
         let (mut grants, before) = (Vec::new(), self.custody.load_full());
         for document in self.keyrings.documents(GRANTS).await.map_err(|error| unavailable(&error))? {
-            let grant = Grant::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
+            // A grant that cannot be read gives nothing, and takes nothing else away.
+            let Ok(grant) = Grant::parse(&document.body) else {
+                tracing::error!(name = document.name, "a grant cannot be read");
+                continue;
+            };
             let since = before.as_ref().and_then(|before| self.first_seen(before, &grant));
             grants.push(Known { generation: document.generation, grant, since });
         }
@@ -122,6 +129,7 @@ impl Service {
             once.extend(there.into_iter().map(|document| document.name));
         }
         let settings = self.keyrings.document(SETTINGS).await.map_err(|error| unavailable(&error))?;
+        let backups = self.keyrings.document(BACKUPS).await.map_err(|error| unavailable(&error))?;
         let (counters_generation, counters) = match counters {
             Some(Document { generation, body, name }) => {
                 (generation, serde_json::from_str(&body).map_err(|error| broken(&name, &error))?)
@@ -137,6 +145,8 @@ impl Service {
             settings_generation: settings.as_ref().map_or(0, |document| document.generation),
             settings: settings.map(|document| document.body).unwrap_or_default(),
             once,
+            restores: self.approved_restores().await?,
+            backups_generation: backups.map_or(0, |document| document.generation),
             rehearsal: self.custody_settings.environment == Environment::Development,
         })
     }

@@ -8,6 +8,7 @@ use crate::audit::Event;
 use crate::clock::Wall;
 
 use super::super::{Code, Refusal, Service};
+use super::restored::restored_in_words;
 use super::view::time;
 
 /// How custody stands.
@@ -37,6 +38,14 @@ impl Service {
         let mut words = custody.separation.check_roster(&custody.roster);
         words.extend(custody.separation.check_margin(&custody.roster));
         words.extend(self.held().map(|why| why.to_string()));
+        if self.held().is_none() && custody.settings_digest() != hex::encode(self.custody_settings.guarded.digest()) {
+            let approved = custody.settings_known();
+            if !self.custody_settings.guarded.changes_from(&approved).only_tighten(&approved) {
+                words.push(
+                    "other guarded settings were approved since this sidecar started: restart it with them".to_owned(),
+                );
+            }
+        }
         if !synchronised {
             words.push("the clock is not synchronised: no wait of a ceremony elapses".to_owned());
         }
@@ -90,6 +99,11 @@ impl Service {
             Unfit::Rules(refusal.detail.map_or_else(|| refusal.code.title().to_owned(), |why| why.to_string()))
         };
         let custody = self.custody().await.map_err(refused)?;
+        if let Some(restored) = self.unapproved(&custody) {
+            let why = restored_in_words(restored);
+            self.held.store(Some(Arc::new(why.clone())));
+            return Err(Unfit::Restored(why));
+        }
         let running = &self.custody_settings.guarded;
         let digest = hex::encode(running.digest());
         let approved = custody.settings_known();
@@ -137,4 +151,6 @@ pub enum Unfit {
     Rules(String),
     /// The settings are others: custodians may approve them here.
     Settings(String),
+    /// The store was put back: custodians may approve that here.
+    Restored(String),
 }

@@ -14,8 +14,8 @@ use crate::policy::roster::Roster;
 
 use super::super::data::unavailable;
 use super::super::{Code, Refusal, Service};
-use super::desk::broken;
-use super::view::{CustodyAnswer, CustodyView, RosterView};
+use super::desk::{Custody, broken};
+use super::view::{CustodyAnswer, CustodyView, RosterView, SettingsView};
 
 impl Service {
     pub(super) async fn show_custody(&self) -> Result<CustodyAnswer, Refusal> {
@@ -41,9 +41,20 @@ impl Service {
             roster,
             separation: rules.map(|rules| hex::encode(rules.digest())),
             margin,
+            settings: custody.as_ref().map(|custody| self.settings_view(custody)),
             duties,
             problems,
         })))
+    }
+
+    fn settings_view(&self, custody: &Custody) -> SettingsView {
+        let running = &self.custody_settings.guarded;
+        SettingsView {
+            approved: custody.settings_known(),
+            approved_digest: custody.settings_digest(),
+            running: running.all().clone(),
+            running_digest: hex::encode(running.digest()),
+        }
     }
 
     /// Every roster there was, with what verifies them.

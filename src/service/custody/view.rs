@@ -1,5 +1,7 @@
 //! What is told of custody? Nothing of it is secret from whoever may read ceremonies: people, keys' fingerprints, texts.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -53,8 +55,19 @@ pub struct CustodyView {
     pub separation: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub settings: Option<SettingsView>,
     pub duties: Vec<DutyView>,
     pub problems: Vec<String>,
+}
+
+/// Guarded settings: what is approved, and what this sidecar runs with.
+#[derive(Debug, Serialize)]
+pub struct SettingsView {
+    pub approved: BTreeMap<String, String>,
+    pub approved_digest: String,
+    pub running: BTreeMap<String, String>,
+    pub running_digest: String,
 }
 
 /// A rotation that somebody's leaving asks for.

@@ -1,5 +1,7 @@
 //! The states of a ceremony and every way out of them.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use keyward::ceremony::{Action, Ceremony, Event, Outcome, Rejection, State};
 use keyward::clock::{Deadline, Mono, Wall};
 use keyward::policy::approval::Word;
@@ -274,7 +276,13 @@ fn the_initiator_alone_withdraws_and_a_change_of_separation_needs_both() {
     let stricter = stricter + "[person.dave]\nroles = [\"custodian\"]\ngroup = \"security\"\n";
     let next = Separation::load(&stricter).unwrap();
     let (settings, separation) = ("ab".repeat(32), hex::encode(next.digest()));
-    let change = [("settings", settings.as_str()), ("separation", separation.as_str())];
+    let rules = STANDARD.encode(&stricter);
+    let change = [
+        ("settings", settings.as_str()),
+        ("changes", r#"{"custody.separation":"other"}"#),
+        ("separation", separation.as_str()),
+        ("rules", rules.as_str()),
+    ];
     let it = stage.propose(Action::SettingsChange, &change, "kim");
     let two = approved(&stage, it, &["alice", "bob"]);
     stage.pass(DAY);

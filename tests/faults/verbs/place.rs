@@ -161,6 +161,7 @@ impl Place {
                 clock_check: None,
                 guarded: Default::default(),
                 rehearsal: None,
+                restored: None,
             },
         };
         let metrics = Metrics::new(keyward::server::RESULTS, &Build { version: "0" }).unwrap();

@@ -84,14 +84,16 @@ fn custodians_approve_other_settings_on_the_sidecar_that_is_held_for_them() {
     place.carry_out("keyring.rotate", &json!({ "keyring": "patients", "trigger": "schedule" }), &["bob"]);
     place.setup.edit_config(|text| text + "\n[audit]\ndurability = \"written\"\n");
     let told = held(&mut place, "audit.durability: Synced -> Written");
-    let digest = told.split("settings.change with settings=").nth(1).unwrap()[..64].to_owned();
+    assert!(told.contains("propose settings.change --settings-of CONFIG"), "{told}");
+    let change = running(&place);
+    let digest = change["settings"].as_str().unwrap().to_owned();
     place.advance(26 * 3600);
     // While it is held no keys change, whoever agrees.
     let rotate = place.propose("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }));
     place.approve(&rotate, &["bob"]);
     assert_eq!(place.execute(&rotate).1["code"], "unavailable");
 
-    let change = place.propose("settings.change", &json!({ "settings": digest }));
+    let change = place.propose("settings.change", &change);
     place.approve(&change, &["bob", "carol"]);
     place.refused(&place.execute(&change), "not_due", "cooling_off");
     assert_eq!(place.seal().0, 503);
@@ -105,25 +107,134 @@ fn custodians_approve_other_settings_on_the_sidecar_that_is_held_for_them() {
     assert_eq!(place.seal().0, 200);
 }
 
+/// What would have to be approved for the sidecar to serve as it runs.
+fn running(place: &Place) -> Value {
+    let settings = place.get("/v1/custody")["settings"].clone();
+    let of = |which: &str| settings[which].as_object().unwrap().clone();
+    let (approved, found) = (of("approved"), of("running"));
+    let mut changes = serde_json::Map::new();
+    for (name, value) in &found {
+        if approved.get(name) != Some(value) {
+            changes.insert(name.clone(), value.clone());
+        }
+    }
+    for name in approved.keys().filter(|name| !found.contains_key(*name)) {
+        changes.insert(name.clone(), Value::Null);
+    }
+    json!({ "settings": settings["running_digest"], "changes": Value::Object(changes).to_string() })
+}
+
 #[test]
 fn other_rules_of_separation_decide_nothing_not_even_about_themselves() {
     let mut place = place();
     let rules = place.setup.root().join("separation.toml");
     let approved = std::fs::read_to_string(&rules).unwrap();
-    std::fs::write(&rules, approved.replace("[tier.3]\n", "[tier.1]\napprovals = 2\n[tier.3]\n")).unwrap();
-    place.stop();
-    place.start_unready();
-    let words = "put the separation file back that they approved";
-    eventually("readiness tells it", || place.health("/readyz?verbose").contains(words));
-    let ask =
-        json!({ "action": "keyring.create", "parameters": { "keyring": "a" }, "reason": "r", "initiator": "kim" });
-    let (status, problem) = place.post("/v1/ceremonies/draft", &ask);
-    assert!(status >= 400, "{problem}");
-    assert_eq!(place.seal().0, 503);
+    // By these alice alone would be enough for everything.
+    std::fs::write(&rules, approved.replace("[person.bob]", "[person.robert]")).unwrap();
+    held(&mut place, "custody.separation: ");
+    let create = place.propose("keyring.create", &json!({ "keyring": "a" }));
+    place.approve(&create, &["bob"]);
+    assert_eq!(
+        place.execute(&create).1["code"],
+        "unavailable",
+        "approved by the rules that hold, and held all the same"
+    );
     std::fs::write(&rules, approved).unwrap();
     place.restart();
     assert_eq!(place.seal().0, 200);
     assert_eq!(refusals(&place).len(), 1);
+}
+
+/// Of the rules in force, with other words in them.
+fn proposed_rules(place: &Place, from: &str, to: &str) -> (String, Value) {
+    let text = std::fs::read_to_string(place.setup.root().join("separation.toml")).unwrap();
+    let next = text.replace(from, to);
+    assert_ne!(text, next);
+    let rules = keyward::policy::separation::Separation::load(&next).unwrap();
+    let separation = hex::encode(rules.digest());
+    let known = place.get("/v1/custody")["settings"]["approved"].clone();
+    let mut known: std::collections::BTreeMap<String, String> = serde_json::from_value(known).unwrap();
+    known.insert("custody.separation".to_owned(), separation.clone());
+    let lines: String = known.iter().map(|(name, value)| format!("{name}={value}\n")).collect();
+    let settings = hex::encode(keyward::keyring::documents::digest(&["keyward/settings/v1\0", &lines]));
+    let changes = json!({ "custody.separation": separation }).to_string();
+    let encoded = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &next);
+    (next, json!({ "settings": settings, "changes": changes, "separation": separation, "rules": encoded }))
+}
+
+#[test]
+fn custodians_change_the_rules_themselves_and_old_and_new_rules_must_both_agree() {
+    let mut place = place();
+    place.advance(25 * 3600);
+    // A developer becomes a custodian.
+    let (next, change) = proposed_rules(
+        &place,
+        "[person.dan]\nroles = [\"developer\"]",
+        "[person.dan]\nroles = [\"custodian\"]\ngroup = \"privacy\"\nmanager = \"peter\"",
+    );
+    let ceremony = place.propose("settings.change", &change);
+    place.approve(&ceremony, &["bob", "carol"]);
+    place.advance(25 * 3600);
+    let (status, view) = place.execute(&ceremony);
+    assert_eq!((status, view["state"].as_str()), (200, Some("executed")), "{view}");
+    let record = place.record("settings.approved", "done");
+    assert_eq!(record["facts"]["separation"], change["separation"], "{record}");
+    // At once, without the file: dan is enrolled and decides.
+    let key = super::key("dan").key().line();
+    let enrol = json!({ "person": "dan", "key": key, "acknowledgement": "ab".repeat(32) });
+    place.carry_out("custodian.enrol", &enrol, &["bob", "carol"]);
+    let create = place.propose("keyring.create", &json!({ "keyring": "by-dan" }));
+    place.approve(&create, &["dan"]);
+    assert_eq!(place.execute(&create).0, 200);
+    // The file of before is held now, the approved one serves; the minutes verify with both rules.
+    held(&mut place, "custody.separation: ");
+    std::fs::write(place.setup.root().join("separation.toml"), next).unwrap();
+    place.restart();
+    assert_eq!(place.seal().0, 200);
+    let minutes = place.text(&format!("/v1/ceremonies/{}/minutes", ceremony.id));
+    let roster = place.text("/v1/roster");
+    let report = keyward::ceremony::minutes::verify(&minutes, &roster, &Default::default());
+    assert!(report.is_ok(), "{:?}", report.failed());
+}
+
+#[test]
+fn rules_under_which_nobody_could_go_on_are_refused_before_anybody_signs() {
+    let place = place();
+    for (from, to, why) in [
+        ("[person.carol]", "[person.karola]", "carol"),
+        ("[tier.3]\napprovals = 2", "[tier.3]\napprovals = 3", "margin"),
+    ] {
+        let (_, change) = proposed_rules(&place, from, to);
+        let ask = json!({ "action": "settings.change", "parameters": change, "reason": "test", "initiator": "kim" });
+        let (status, problem) = place.post("/v1/ceremonies/draft", &ask);
+        assert_eq!((status, &problem["code"]), (409, &json!("separation")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(why), "{problem}");
+    }
+    let ask = |action: &str, parameters: Value| {
+        let ask = json!({ "action": action, "parameters": parameters, "reason": "test", "initiator": "kim" });
+        place.post("/v1/ceremonies/draft", &ask)
+    };
+    let durability = json!({ "settings": "ab".repeat(32), "changes": r#"{"audit.durability":"Written"}"# });
+    let (status, problem) = ask("settings.change", durability);
+    assert_eq!(status, 400, "a digest that the changes do not lead to: {problem}");
+    let more = json!({ "sink": "siem", "change": "add", "settings": "ab".repeat(32),
+        "changes": r#"{"policy":"ab","sink.siem.kind":"file"}"# });
+    let (status, problem) = ask("sink.change", more);
+    assert!(status == 400 && problem["detail"].as_str().unwrap().contains("does not change policy"), "{problem}");
+}
+
+#[test]
+fn what_was_approved_before_is_served_at_once_and_a_stricter_setting_needs_nobody() {
+    let mut place = place();
+    place.setup.edit_config(|text| text + "\n[cache]\nttl = \"60s\"\n");
+    place.restart();
+    assert_eq!(place.seal().0, 200);
+    let running = running(&place);
+    assert_eq!(running["changes"], r#"{"cache.ttl":"60s"}"#);
+    let record = place.record("settings.stricter", "done");
+    assert_eq!(record["facts"]["settings"], running["settings"], "{record}");
+    place.setup.edit_config(|text| text.replace("ttl = \"60s\"", "ttl = \"1h\""));
+    held(&mut place, "cache.ttl: ");
 }
 
 #[test]

@@ -117,13 +117,29 @@ fn one_person_ends_a_key_at_once_and_every_open_ceremony_with_it() {
 #[test]
 fn a_key_that_somebody_has_proves_nobody_else() {
     let place = Place::new();
-    let borrowed = place.propose("custodian.enrol", &enrolling("dave", "bob"));
-    place.approve(&borrowed, &["alice", "carol"]);
-    let (status, problem) = place.execute(&borrowed);
-    assert!(status >= 400 && problem["code"] == "separation", "{problem}");
-    let stranger = place.propose("custodian.enrol", &enrolling("zoe", "dan"));
-    place.approve(&stranger, &["alice", "carol"]);
-    let (_, problem) = place.execute(&stranger);
-    assert!(problem["detail"].as_str().unwrap().contains("zoe is not in the separation file"), "{problem}");
+    for (person, key, why) in [("dave", "bob", "share the key"), ("zoe", "dan", "zoe is not in the separation file")] {
+        let parameters = enrolling(person, key);
+        let ask =
+            json!({ "action": "custodian.enrol", "parameters": parameters, "reason": "test", "initiator": "kim" });
+        let (status, problem) = place.post("/v1/ceremonies/draft", &ask);
+        assert_eq!((status, &problem["code"]), (409, &json!("separation")), "nobody is asked to sign it: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(why), "{problem}");
+    }
     stands(&place, 1, 1);
+}
+
+#[test]
+fn a_suspended_version_is_not_opened_again_by_deactivating_it() {
+    let place = Place::new();
+    place.keyring();
+    let version = place.versions()[0]["id"].as_str().unwrap().to_owned();
+    let parameters = json!({ "keyring": "patients", "version": version, "reason": "suspicion" });
+    place.carry_out("key.suspend", &parameters, &["bob"]);
+    let ask = json!({ "action": "key.deactivate", "parameters": parameters, "reason": "test", "initiator": "kim" });
+    let (status, problem) = place.post("/v1/ceremonies/draft", &ask);
+    assert_eq!((status, &problem["code"]), (409, &json!("key_state")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("key.resume"), "{problem}");
+    place.carry_out("key.resume", &parameters, &["bob", "carol"]);
+    place.carry_out("key.deactivate", &parameters, &["bob"]);
+    assert_eq!(place.versions()[0]["state"], "deactivated");
 }
