@@ -264,7 +264,7 @@ impl Seen {
         if let Some(head) = view.facts.get("store_head") {
             self.store_head = Some(head.to_string());
             if PUT_BACK.iter().any(|event| view.event == event.name()) {
-                self.restored = restored(&view, head);
+                self.restored = restored(&view, &head);
             }
         }
         self.abandoned.extend(view.facts.get("abandoned_head").map(Cow::into_owned));
@@ -282,8 +282,8 @@ const PUT_BACK: &[Event] = &[Event::StoreRestored, Event::StoreRebased];
 fn restored(view: &view::View<'_>, head: &str) -> Option<Restored> {
     view.facts.get("roster")?;
     let newest = head.rsplit(':').next().unwrap_or_default();
-    let digest = view.facts.get("backup_digest").map_or(newest, |digest| &**digest);
-    Some(Restored { digest: digest.to_owned(), head: head.to_owned() })
+    let digest = view.facts.get("backup_digest").map_or_else(|| newest.to_owned(), Cow::into_owned);
+    Some(Restored { digest, head: head.to_owned() })
 }
 
 /// A whole frame of later records inside a torn tail: whoever wrote it had been told that what is torn was synced.
