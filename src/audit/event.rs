@@ -101,6 +101,7 @@ events! {
     SidecarRefused = "sidecar.refused", Control;
     LogOpened = "log.opened", Own;
     LogRecovered = "log.recovered", Own;
+    LogKeyRotated = "log.key_rotated", Control;
     LogHeartbeat = "log.heartbeat", Own;
 }
 
@@ -188,6 +189,7 @@ pub const FACTS: &[&str] = &[
     "listener",
     "lock",
     "lock_level",
+    "log_key",
     "lookup",
     "lookup_version",
     "lost_events",
@@ -198,11 +200,13 @@ pub const FACTS: &[&str] = &[
     "moved_to",
     "not_after",
     "offline_seconds",
+    "old_log_key",
     "old_origin",
     "old_records",
     "old_root",
     "origin",
     "os_user",
+    "overlap_seconds",
     "partition",
     "partitions",
     "people",

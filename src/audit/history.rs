@@ -3,20 +3,22 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::crypto::SigningKey;
 use crate::durable::{Disk, DurableError, File};
 
 use super::keys::{Keys, Succession};
 use super::note::{Checkpoint, MAX_NOTE, VerifierKey, split_first};
 use super::rule::{Fault, Finding, Rule};
+use super::signers::Signers;
 use super::wal::FILE_MODE;
 
 /// The newest checkpoint (LOG-1).
 pub(super) const NEWEST: &str = "checkpoint";
 /// All checkpoints (LOG-1).
 pub(super) const ALL: &str = "checkpoints";
-/// The public key (LOG-1).
+/// The public key that the log was founded with (LOG-1).
 pub(super) const PUBLIC: &str = "checkpoint.pub";
+/// The public keys after it (LOG-32).
+pub(super) const SUCCESSORS: &str = "successors";
 /// Of an export: the checkpoints by which one key of the log took over from another (LOG-27).
 pub(super) const HANDOVERS: &str = "handovers";
 /// The private key (LOG-1).
@@ -30,8 +32,7 @@ pub(super) struct History {
     dir: PathBuf,
     file: File,
     length: u64,
-    signing: SigningKey,
-    key: VerifierKey,
+    pub(super) signers: Signers,
     pub(super) newest: u64,
 }
 
@@ -42,13 +43,7 @@ impl History {
     }
 
     /// Opens the history for writing behind its first `length` bytes; what follows them was never finished.
-    pub(super) fn open(
-        disk: &Disk,
-        dir: &Path,
-        signing: SigningKey,
-        key: VerifierKey,
-        stored: &Stored,
-    ) -> Result<Self, DurableError> {
+    pub(super) fn open(disk: &Disk, dir: &Path, signers: Signers, stored: &Stored) -> Result<Self, DurableError> {
         let file = disk.open(&dir.join(ALL))?;
         if file.len()? > stored.length {
             file.set_len(stored.length)?;
@@ -56,7 +51,7 @@ impl History {
         }
         let newest = stored.newest.map_or(0, |checkpoint| checkpoint.size);
         let (disk, dir) = (disk.clone(), dir.to_path_buf());
-        Ok(Self { disk, dir, file, length: stored.length, signing, key, newest })
+        Ok(Self { disk, dir, file, length: stored.length, signers, newest })
     }
 
     /// Signs and stores a checkpoint unless it is the newest already; gives the bytes it took.
@@ -64,13 +59,14 @@ impl History {
         if checkpoint.size <= self.newest {
             return Ok(0);
         }
-        let note = checkpoint.sign(&self.signing, self.key.origin());
+        let note = self.signers.sign(checkpoint);
         self.file.pwrite_all(note.as_bytes(), self.length)?;
         self.file.fdatasync()?;
         // If we stop here the history is ahead of `checkpoint`, and counts.
         self.length = self.length.saturating_add(u64::try_from(note.len()).unwrap_or(0));
         self.disk.write_atomic(&self.dir.join(NEWEST), note.as_bytes(), PUBLIC_MODE)?;
         self.newest = checkpoint.size;
+        self.signers.stored(checkpoint);
         Ok(note.len())
     }
 }
@@ -98,7 +94,16 @@ pub(super) struct Stored {
 pub(super) fn public_keys(dir: &Path) -> Result<Keys, HistoryError> {
     let path = dir.join(PUBLIC);
     let text = std::fs::read_to_string(&path).map_err(|source| HistoryError::Io { path: path.clone(), source })?;
-    Keys::parse(&text).ok_or_else(|| Fault::new(Rule::Key, 0, "it is no verifier key").at(path, 0).into())
+    let key = VerifierKey::parse(&text);
+    let key = key.ok_or_else(|| Fault::new(Rule::Key, 0, "it is no verifier key").at(path, 0))?;
+    let path = dir.join(SUCCESSORS);
+    let later = match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Keys::founding_only(key)),
+        Err(source) => return Err(HistoryError::Io { path, source }),
+    };
+    let keys = Keys::parse(&(key.to_text() + "\n" + &later));
+    keys.ok_or_else(|| Fault::new(Rule::Succession, 0, "a line is no other key of this log").at(path, 0).into())
 }
 
 /// Reads all checkpoints and checks each signature; whether the tree agrees is the caller's question.

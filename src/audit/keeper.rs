@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Mono, SharedClock};
 
 use super::history::History;
+use super::note::VerifierKey;
 use super::queue::Queue;
 use super::refusals::Refusals;
 use super::render::{self, Denials};
+use super::rotate::{Answering, Command, Rotating};
 use super::writer::Board;
 use super::{Actor, AppendError, Durability, Event, Outcome, Record, Source};
 
@@ -42,6 +44,13 @@ pub(super) struct Keeper {
     /// When the log was opened: the times of ticks and beats are counted from it, whenever the thread gets to run.
     pub(super) opened: Mono,
     pub(super) checkpointed: watch::Sender<u64>,
+    /// The key whose signature every checkpoint carries.
+    pub(super) signs: watch::Sender<VerifierKey>,
+    pub(super) rotations: mpsc::Receiver<Command>,
+    /// A key whose record is written, and perhaps not yet on the disk.
+    pub(super) rotating: Option<Rotating>,
+    /// Who is told when the next checkpoint is stored.
+    pub(super) answering: Option<Answering>,
     pub(super) stop: watch::Receiver<Stop>,
 }
 
@@ -76,6 +85,10 @@ impl Keeper {
             tokio::select! {
                 () = self.clock.sleep_until(tick.min(beat)) => {}
                 () = self.queue.broken() => break,
+                Some(command) = self.rotations.recv() => {
+                    self.rotate(command).await?;
+                    continue;
+                }
                 changed = self.stop.changed() => if changed.is_err() { break },
             }
             let now = self.clock.mono();
@@ -125,13 +138,15 @@ impl Keeper {
     }
 
     pub(super) fn checkpoint(&mut self) -> Result<(), String> {
-        let taken = self.history.store(self.board.synced()).map_err(|error| {
+        let stored = self.take_over().and_then(|()| self.history.store(self.board.synced()));
+        let taken = stored.and_then(|taken| self.settle().map(|()| taken)).map_err(|error| {
             let why = format!("the checkpoint was not stored: {error}");
             self.queue.fail(&why);
             why
         })?;
         self.board.usage.add(taken);
         self.checkpointed.send_replace(self.history.newest);
+        self.told();
         Ok(())
     }
 }

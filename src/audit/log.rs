@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::{Deadline, SharedClock};
 use crate::durable::Lock;
@@ -15,6 +15,7 @@ use super::note::VerifierKey;
 use super::queue::{Answer, Queue};
 use super::refusals::Refusals;
 use super::render;
+use super::rotate::Command;
 use super::writer::Board;
 use super::{Actor, Admission, AppendError, Durability, IntentReceipt, Outcome, ReadError, Record, Recorded, read};
 
@@ -34,6 +35,8 @@ pub(super) struct Inner {
     pub(super) refusals: Arc<Refusals>,
     pub(super) clock: SharedClock,
     pub(super) checkpointed: watch::Receiver<u64>,
+    pub(super) signing: watch::Receiver<VerifierKey>,
+    pub(super) rotate: mpsc::Sender<Command>,
     pub(super) stop: watch::Sender<Stop>,
     pub(super) ended: watch::Receiver<Option<Result<(), String>>>,
     pub(super) keeper: Mutex<Option<JoinHandle<()>>>,
@@ -152,9 +155,14 @@ impl Log {
         self.inner.checkpointed.clone()
     }
 
-    /// The log's name and the key that signs its checkpoints.
+    /// The log's name and the key that it was founded with, from which every later one follows.
     pub fn verifier_key(&self) -> &VerifierKey {
         &self.inner.key
+    }
+
+    /// The key whose signature every checkpoint carries now.
+    pub fn signing_key(&self) -> VerifierKey {
+        self.inner.signing.borrow().clone()
     }
 
     async fn record(&self, record: &Record, deadline: Deadline) -> Result<u64, AppendError> {
@@ -166,7 +174,7 @@ impl Log {
         self.before(deadline, told).await
     }
 
-    async fn before<T>(
+    pub(super) async fn before<T>(
         &self,
         deadline: Deadline,
         told: impl Future<Output = Result<T, AppendError>>,

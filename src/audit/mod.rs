@@ -19,8 +19,10 @@ mod receipt;
 mod recover;
 mod refusals;
 mod render;
+mod rotate;
 mod rule;
 mod scan;
+mod signers;
 #[cfg(test)]
 mod tests;
 mod tile;
@@ -42,6 +44,7 @@ pub use read::ReadError;
 pub use receipt::{IntentReceipt, Recorded};
 pub use recover::{Dangling, Recovered, Restored};
 pub use render::{MAX_RECORD, MAX_SUBJECTS, SCHEMA};
+pub use rotate::{RotateError, Rotated};
 pub use rule::{Finding, Rule};
 pub use scan::{Scan, scan_bytes};
 pub use tree::{Hash, Tree};

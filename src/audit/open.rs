@@ -2,17 +2,15 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::clock::SharedClock;
-use crate::crypto::{CryptoError, SigningKey, random};
+use crate::crypto::{CryptoError, random};
 use crate::durable::{Disk, DurableError, File, Lock};
 use crate::names::StoreId;
-use crate::secret::SecretBytes;
 
 use super::history::{self, History, HistoryError, PRIVATE, PUBLIC, PUBLIC_MODE, Stored};
 use super::keeper::{Keeper, Stop, own};
@@ -24,8 +22,9 @@ use super::recover::{self, Dangling, Recovered, Restored};
 use super::refusals::Refusals;
 use super::rule::{Fault, Finding, Rule};
 use super::scan::{self, Chain, WAL};
+use super::signers::Signers;
 use super::usage::Usage;
-use super::wal::{FILE_MODE, SEGMENT_BYTES, Wal};
+use super::wal::{SEGMENT_BYTES, Wal};
 use super::writer::{Board, Writer};
 use super::{AppendError, Durability, Event, Record, Settings};
 
@@ -175,11 +174,15 @@ impl Log {
         let mut volume = [0; 16];
         random(&mut volume)?;
         // If we stop anywhere below, the directory holds no frame and `open` calls it unfinished.
-        let (signing, key) = found_key(disk, dir, Origin::new(founding.store, volume))?;
+        let origin = Origin::new(founding.store, volume);
+        let signers = Signers::found(disk, dir, |public| VerifierKey::new(origin, public))?;
+        let key = format!("{}\n", signers.keys().founding().to_text());
+        disk.write_new(&dir.join(PUBLIC), key.as_bytes(), PUBLIC_MODE)?;
         History::found(disk, dir)?;
         disk.create_dir(&dir.join(WAL), 0o700)?;
         let segment = (0, Wal::begin(disk, dir, 0)?);
-        let history = History::open(disk, dir, signing, key.clone(), &Stored::default())?;
+        let key = signers.keys().founding().clone();
+        let history = History::open(disk, dir, signers, &Stored::default())?;
         let (chain, intents) = (Chain::default(), BTreeSet::new());
         let start = Start { settings, clock, disk, limits, lock, key, history, chain, segment, intents };
         let records = vec![founded(founding, volume, start.key.origin()), opened(&start, 0)];
@@ -201,12 +204,13 @@ impl Log {
         let lock = lock(disk, dir)?;
         check_founded(dir)?;
         let keys = history::public_keys(dir)?;
-        let key = keys.newest().clone();
-        let signing = private_key(dir, &key)?;
+        let mut signers = Signers::load(disk, dir, keys.clone())?;
         let stored = history::load(dir, &keys)?;
         let found = recover::recover(disk, dir, &stored, clock.wall().0)?;
         let segment = (found.last.0, disk.open(&found.last.1)?);
-        let history = History::open(disk, dir, signing, key.clone(), &stored)?;
+        signers.go_on(found.rotation.as_ref(), &stored)?;
+        let key = keys.founding().clone();
+        let history = History::open(disk, dir, signers, &stored)?;
         let intents = found.dangling.iter().map(|dangling| dangling.index).collect();
         let start = Start { settings, clock, disk, limits, lock, key, history, chain: found.chain, segment, intents };
         let mut records: Vec<Record> = found.recovered.iter().map(recovered).collect();
@@ -264,6 +268,8 @@ impl Start<'_> {
         let refusals = Arc::new(Refusals::new(*refusals_per_second));
         let (stop, stopped) = watch::channel(Stop::Running);
         let (checkpoint, checkpointed) = watch::channel(self.history.newest);
+        let (signs, signing) = watch::channel(self.history.signers.signs());
+        let (rotate, rotations) = mpsc::channel(1);
         let mut keeper = Keeper {
             queue: Arc::clone(&queue),
             board: Arc::clone(&board),
@@ -274,6 +280,10 @@ impl Start<'_> {
             durability: *durability,
             heartbeat: *heartbeat,
             checkpointed: checkpoint,
+            signs,
+            rotations,
+            rotating: None,
+            answering: None,
             stop: stopped,
         };
         keeper.checkpoint().map_err(AppendError::Closed)?;
@@ -287,6 +297,8 @@ impl Start<'_> {
             refusals,
             clock: self.clock,
             checkpointed,
+            signing,
+            rotate,
             stop,
             ended,
             keeper: Mutex::new(Some(keeper)),
@@ -338,30 +350,6 @@ fn check_founded(dir: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Unfinished { dir: dir.to_path_buf() });
     }
     Ok(())
-}
-
-fn found_key(disk: &Disk, dir: &Path, origin: Origin) -> Result<(SigningKey, VerifierKey), OpenError> {
-    let pkcs8 = SigningKey::generate_pkcs8()?;
-    let signing = SigningKey::from_pkcs8(&pkcs8)?;
-    let key = VerifierKey::new(origin, signing.public());
-    disk.write_new(&dir.join(PRIVATE), pkcs8.expose(), FILE_MODE)?;
-    disk.write_new(&dir.join(PUBLIC), format!("{}\n", key.to_text()).as_bytes(), PUBLIC_MODE)?;
-    Ok((signing, key))
-}
-
-/// Reads the private key and checks that it is the owner's alone and that of the public one (LOG-15).
-fn private_key(dir: &Path, key: &VerifierKey) -> Result<SigningKey, OpenError> {
-    let path = dir.join(PRIVATE);
-    let failed = |source| OpenError::Read { path: path.clone(), source };
-    if std::fs::metadata(&path).map_err(failed)?.permissions().mode() & 0o077 != 0 {
-        return Err(OpenError::Key("others than its owner may read it"));
-    }
-    let pkcs8 = SecretBytes::new(std::fs::read(&path).map_err(failed)?);
-    let signing = SigningKey::from_pkcs8(&pkcs8).map_err(|_| OpenError::Key("it is no Ed25519 key"))?;
-    if signing.public() != *key.public() {
-        return Err(OpenError::Key("it is not that of checkpoint.pub"));
-    }
-    Ok(signing)
 }
 
 fn founded(founding: &Founding, volume: [u8; 16], origin: &Origin) -> Record {

@@ -1,8 +1,9 @@
 //! How does somebody see that a record is in the log, without the log? By the path from the record's hash to a root that
 //! the log signed (RFC 6962, section 2.1.1).
 
+use super::history::HistoryError;
 use super::log::Log;
-use super::note::{Checkpoint, NoteError};
+use super::note::{Checkpoint, NoteError, VerifierKey};
 use super::tree::{Hash, leaf};
 use super::{ReadError, history};
 
@@ -13,6 +14,8 @@ pub struct Proofs {
     pub note: String,
     /// What it says.
     pub checkpoint: Checkpoint,
+    /// The key that signed it: where keys were changed (LOG-32), the oldest that did.
+    pub key: VerifierKey,
     /// Index, canonical record, and the path from the leaf up, in the order of the log.
     pub records: Vec<(u64, String, Vec<Hash>)>,
     /// From the tree of the size asked from to that of the checkpoint (RFC 9162, section 2.1.4.1).
@@ -31,6 +34,9 @@ pub enum ProofError {
     /// It is none.
     #[error("the newest checkpoint is damaged: {0}")]
     Note(#[from] NoteError),
+    /// The log's keys cannot be read.
+    #[error("the keys of the log: {0}")]
+    Keys(String),
     /// No checkpoint covers a record yet; one is made each second.
     #[error("no checkpoint covers record {0} yet: ask again in a moment")]
     NotCovered(u64),
@@ -47,7 +53,9 @@ impl Log {
     pub fn prove_since(&self, from: u64, meant: &dyn Fn(&str) -> bool) -> Result<Proofs, ProofError> {
         let path = self.inner.dir.join(history::NEWEST);
         let note = std::fs::read_to_string(path).map_err(ProofError::Checkpoint)?;
-        let checkpoint = self.verifier_key().open(&note)?;
+        let keys = history::public_keys(&self.inner.dir)?;
+        let checkpoint = keys.open(&note)?;
+        let key = keys.all().find(|key| key.open(&note).is_ok()).unwrap_or(keys.founding()).clone();
         if from > checkpoint.size {
             return Err(ProofError::NotCovered(from));
         }
@@ -68,7 +76,13 @@ impl Log {
             *path = inclusion(&leaves, usize::try_from(*index).unwrap_or(usize::MAX));
         }
         let consistency = grown(&leaves, usize::try_from(from).unwrap_or(usize::MAX));
-        Ok(Proofs { note, checkpoint, records, consistency })
+        Ok(Proofs { note, checkpoint, key, records, consistency })
+    }
+}
+
+impl From<HistoryError> for ProofError {
+    fn from(error: HistoryError) -> Self {
+        Self::Keys(error.to_string())
     }
 }
 

@@ -9,15 +9,16 @@ use crate::crypto::sha256;
 use crate::durable::{Disk, DurableError};
 use crate::names::KeyringName;
 
-use super::OpenError;
 use super::event::Event;
 use super::frame::{self, FLAG_WRITTEN, HEADER_BYTES, MAGIC, MAX_BODY};
 use super::history::Stored;
 use super::read::Marks;
 use super::rule::{Fault, Finding, Rule};
 use super::scan::{Chain, FrameReader, NextError, Segment, segments};
+use super::signers::Rotation;
 use super::view;
 use super::wal::{FILE_MODE, Place};
+use super::{OpenError, Outcome};
 
 /// How a moved tail is called: `torn-INDEX-TIME` (LOG-19).
 pub(super) const TORN: &str = "torn-";
@@ -68,6 +69,8 @@ pub(super) struct Found {
     pub(super) abandoned: Vec<String>,
     /// The newest store that was put back, if it has custodians.
     pub(super) restored: Option<Restored>,
+    /// The newest change of the key that signs.
+    pub(super) rotation: Option<Rotation>,
     /// Moved tails that no record names yet.
     pub(super) recovered: Vec<Recovered>,
     /// The segment to write on.
@@ -100,6 +103,7 @@ pub(super) fn recover(disk: &Disk, dir: &Path, stored: &Stored, time: u64) -> Re
         store_head: walk.seen.store_head,
         abandoned: walk.seen.abandoned,
         restored: walk.seen.restored,
+        rotation: walk.seen.rotation,
         recovered,
         last: (last.first, last.path.clone()),
         used,
@@ -132,6 +136,7 @@ struct Seen {
     store_head: Option<String>,
     abandoned: Vec<String>,
     restored: Option<Restored>,
+    rotation: Option<Rotation>,
 }
 
 impl<'a> Walk<'a> {
@@ -247,7 +252,7 @@ impl Seen {
     /// says that it matters: quotation marks inside a text are escaped, so that these words cannot stand in a value.
     fn note(&mut self, index: u64, record: &[u8]) -> Result<(), Fault> {
         let has = |word: &[u8]| record.windows(word.len()).any(|window| window == word);
-        if !(has(b"\"intent\"") || has(b"\"log.recovered\"") || has(b"\"store_head\"")) {
+        if !(has(b"\"intent\"") || has(b"\"log.recovered\"") || has(b"\"log.key_rotated\"") || has(b"\"store_head\"")) {
             return Ok(());
         }
         let view = view::read(record, index)?;
@@ -260,6 +265,12 @@ impl Seen {
         }
         if let Some(intent) = view.intent {
             self.intents.remove(&intent);
+        }
+        if view.event == Event::LogKeyRotated.name() && view.outcome == Outcome::Done.name() {
+            let overlap = view.facts.get("overlap_seconds").and_then(|text| text.parse::<u64>().ok());
+            let until = view.time.saturating_add(overlap.unwrap_or(0).saturating_mul(1_000_000));
+            let key = view.facts.get("log_key").map(Cow::into_owned).unwrap_or_default();
+            self.rotation = Some(Rotation { index, key, until });
         }
         if let Some(head) = view.facts.get("store_head") {
             self.store_head = Some(head.to_string());

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::durable::{Disk, DurableError};
 
-use super::history::{self, ALL, HANDOVERS, NEWEST, PUBLIC, PUBLIC_MODE, Stored};
+use super::history::{self, ALL, HANDOVERS, NEWEST, PUBLIC, PUBLIC_MODE, SUCCESSORS, Stored};
 use super::keys::Keys;
 use super::note::{Checkpoint, Origin, VerifierKey};
 use super::rule::{Fault, Finding, Rule};
@@ -128,7 +128,7 @@ fn prepare(disk: &Disk, out: &Path) -> Result<crate::durable::Lock, ExportError>
     let failed = |source| ExportError::Read { path: out.to_path_buf(), source };
     for entry in std::fs::read_dir(out).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        let known = [NEWEST, PUBLIC, HANDOVERS, TILES, LOCK].contains(&name.trim_end_matches(".draft"));
+        let known = [NEWEST, PUBLIC, SUCCESSORS, HANDOVERS, TILES, LOCK].contains(&name.trim_end_matches(".draft"));
         if !known {
             return Err(ExportError::NotAnExport { dir: out.to_path_buf(), name });
         }
@@ -184,7 +184,12 @@ fn finish(dir: &Path, stored: &Stored, walked: &Walk<'_>, newest: Checkpoint) ->
 /// Makes the new tree the exported one: the tiles are durable, what the checkpoint needs comes before it.
 fn commit(disk: &Disk, out: &Path, keys: &Keys, stored: &Stored) -> Result<(), ExportError> {
     let handovers: String = stored.handovers.iter().map(|(_, note)| note.as_str()).collect();
-    replace(disk, &out.join(PUBLIC), &keys.to_text(), PUBLIC_MODE)?;
+    replace(disk, &out.join(PUBLIC), &(keys.founding().to_text() + "\n"), PUBLIC_MODE)?;
+    // A key that has not signed yet would be one that no record of the export need name.
+    let successors: String = keys.all().skip(1).take(stored.handovers.len()).map(|key| key.to_text() + "\n").collect();
+    if !successors.is_empty() {
+        replace(disk, &out.join(SUCCESSORS), &successors, PUBLIC_MODE)?;
+    }
     if !handovers.is_empty() {
         replace(disk, &out.join(HANDOVERS), &handovers, PUBLIC_MODE)?;
     }

@@ -131,7 +131,9 @@ pub fn verify(
     end(dir, &stored, story, chain.tree.size())?;
     if keys.all().count() > story.rotations() + 1 {
         let detail = "it holds a key that no record names";
-        return Err(Fault::new(Rule::Succession, chain.tree.size(), detail).at(dir.join(history::PUBLIC), 0).into());
+        return Err(Fault::new(Rule::Succession, chain.tree.size(), detail)
+            .at(dir.join(history::SUCCESSORS), 0)
+            .into());
     }
     check_torn(dir, story)?;
     Ok(Verified {
@@ -192,6 +194,7 @@ fn proven(
 pub fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> =
         [history::PUBLIC, history::NEWEST, history::ALL].into_iter().map(PathBuf::from).collect();
+    files.extend(dir.join(history::SUCCESSORS).exists().then(|| PathBuf::from(history::SUCCESSORS)));
     files.extend(torn_files(dir)?.into_iter().map(PathBuf::from));
     for segment in segments(dir)? {
         files.extend(segment.path.strip_prefix(dir).map(Path::to_path_buf));

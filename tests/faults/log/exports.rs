@@ -11,9 +11,9 @@ use keyward::durable::faults::{Fault, Loss, Step};
 use keyward::secret::SecretBytes;
 
 /// Every file of a directory but the lock, by its path.
-type Files = BTreeMap<String, Vec<u8>>;
+pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
-fn files(dir: &Path) -> Files {
+pub(super) fn files(dir: &Path) -> Files {
     fn walk(dir: &Path, root: &Path, found: &mut Files) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
@@ -31,7 +31,7 @@ fn files(dir: &Path) -> Files {
     found
 }
 
-fn put(dir: &Path, files: &Files) {
+pub(super) fn put(dir: &Path, files: &Files) {
     let _gone = std::fs::remove_dir_all(dir);
     for (path, bytes) in files {
         let path = dir.join(path);
@@ -63,7 +63,7 @@ async fn many(log: &Log, requests: std::ops::Range<u32>) {
     while tasks.join_next().await.is_some() {}
 }
 
-fn exported(settings: &Settings, out: &Path) -> Result<Exported, ExportError> {
+pub(super) fn exported(settings: &Settings, out: &Path) -> Result<Exported, ExportError> {
     export(&settings.dir, out, None, &disk(), &mut |_| {})
 }
 
@@ -114,7 +114,7 @@ fn root(hashes: &[Hash]) -> Hash {
     tree.root()
 }
 
-fn records(settings: &Settings) -> Vec<Vec<u8>> {
+pub(super) fn records(settings: &Settings) -> Vec<Vec<u8>> {
     let mut rest = std::fs::read(segment(settings)).unwrap();
     let mut found = Vec::new();
     while !rest.is_empty() {
@@ -126,22 +126,31 @@ fn records(settings: &Settings) -> Vec<Vec<u8>> {
     found
 }
 
-fn keys(settings: &Settings) -> Keys {
-    Keys::parse(&std::fs::read_to_string(settings.dir.join("checkpoint.pub")).unwrap()).unwrap()
+pub(super) fn keys(settings: &Settings) -> Keys {
+    let later = std::fs::read_to_string(settings.dir.join("successors")).unwrap_or_default();
+    Keys::parse(&(std::fs::read_to_string(settings.dir.join("checkpoint.pub")).unwrap() + &later)).unwrap()
 }
 
-fn signing(settings: &Settings) -> SigningKey {
+pub(super) fn signing(settings: &Settings) -> SigningKey {
     SigningKey::from_pkcs8(&SecretBytes::new(std::fs::read(settings.dir.join("checkpoint.key")).unwrap())).unwrap()
 }
 
 /// An export of other records that the log's own key signed: what only the log itself could forge.
 fn forged(settings: &Settings, records: &[Vec<u8>]) -> Files {
+    forged_by(settings, records, &[&signing(settings)], "")
+}
+
+/// One that others signed, with the keys that they claim.
+pub(super) fn forged_by(settings: &Settings, records: &[Vec<u8>], by: &[&SigningKey], successors: &str) -> Files {
     let mut files = by_the_book(records);
     let hashes: Vec<Hash> = records.iter().map(|record| leaf(record)).collect();
     let checkpoint = Checkpoint { size: records.len() as u64, root: root(&hashes) };
     let keys = keys(settings);
-    files.insert("checkpoint".into(), checkpoint.sign(&signing(settings), keys.origin()).into_bytes());
-    files.insert("checkpoint.pub".into(), keys.to_text().into_bytes());
+    files.insert("checkpoint".into(), checkpoint.sign_by(by.iter().copied(), keys.origin()).into_bytes());
+    files.insert("checkpoint.pub".into(), (keys.founding().to_text() + "\n").into_bytes());
+    if !successors.is_empty() {
+        files.insert("successors".into(), successors.as_bytes().to_vec());
+    }
     files
 }
 

@@ -5,6 +5,7 @@ mod crashes;
 mod damage;
 mod disks;
 mod exports;
+mod keys;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
