@@ -10,6 +10,7 @@ mod killed;
 mod life;
 mod locks;
 mod minutes;
+mod restore;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
