@@ -22,6 +22,8 @@ pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy:
     guarded.note("environment", config.environment.name());
     guarded.note("policy", hex::encode(policy.digest()));
     guarded.note(SEPARATION, separation.map_or_else(|| "-".to_owned(), |rules| hex::encode(rules.digest())));
+    guarded.note("custody.clock_check", shown(config.custody.clock_check.as_deref()));
+    guarded.note("custody.clock", if config.custody.rehearsal_clock { "rehearsal" } else { "-" });
     guarded.note("audit.durability", format!("{:?}", config.audit.durability));
     guarded.note("audit.refusals_per_second", config.audit.refusals_per_second);
     let keys = &config.keyring;
@@ -145,10 +147,17 @@ fn kek(guarded: &mut Guarded, role: &str, settings: &kek::Settings) {
     let name = settings.name();
     guarded.note(format!("kek.{name}.role"), role);
     match settings {
-        kek::Settings::Software(_) => guarded.note(format!("kek.{name}.type"), "software"),
+        kek::Settings::Software(software) => {
+            guarded.note(format!("kek.{name}.type"), "software");
+            guarded.note(format!("kek.{name}.file"), software.file.display());
+        }
         kek::Settings::Transit(transit) => {
             guarded.note(format!("kek.{name}.type"), "transit");
             guarded.note(format!("kek.{name}.address"), format!("{:?}", transit.address));
+            guarded.note(format!("kek.{name}.mount"), &transit.mount);
+            guarded.note(format!("kek.{name}.key"), &transit.key);
+            guarded.note(format!("kek.{name}.namespace"), transit.namespace.as_deref().unwrap_or("-"));
+            guarded.note(format!("kek.{name}.ca_file"), shown(transit.ca_file.as_deref()));
         }
         kek::Settings::Pkcs11(token) => {
             guarded.note(format!("kek.{name}.type"), "pkcs11");
@@ -158,8 +167,19 @@ fn kek(guarded: &mut Guarded, role: &str, settings: &kek::Settings) {
             }
             guarded.note(format!("kek.{name}.profile"), format!("{:?}", token.profile));
             guarded.note(format!("kek.{name}.key_label"), &token.key_label);
+            guarded.note(format!("kek.{name}.token_label"), &token.token_label);
+            guarded.note(format!("kek.{name}.token_serial"), token.token_serial.as_deref().unwrap_or("-"));
+            guarded.note(format!("kek.{name}.method"), token.method.as_deref().unwrap_or("-"));
+            guarded.note(format!("kek.{name}.reserved"), token.reserved.as_deref().unwrap_or("-"));
+            // Values of a vendor's variables are nobody else's to read.
+            let env = sha256(&[format!("{:?}", token.env).as_bytes()]);
+            guarded.note(format!("kek.{name}.env_digest"), hex::encode(env));
         }
     }
+}
+
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(|| "-".to_owned(), |path| path.display().to_string())
 }
 
 fn file_digest(path: &Path) -> String {

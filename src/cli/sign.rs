@@ -55,7 +55,8 @@ pub(super) fn by_hand(namespace: &str, file: &str) -> String {
 pub(super) fn read_signature(file: &Path) -> Result<String, Failure> {
     let text = std::fs::read_to_string(file).doing(Exit::Data, format!("cannot read {}", file.display()))?;
     if text.starts_with(ARMOUR) {
-        return Ok(text);
+        // Whatever carried the file may have written line ends of its own.
+        return Ok(text.replace("\r\n", "\n"));
     }
     Err(Failure::new(Exit::Data, format!("{} is not a signature of ssh-keygen", file.display())).hint(
         "it begins with -----BEGIN SSH SIGNATURE-----; ssh-keygen writes it beside what it signs, with .sig behind",

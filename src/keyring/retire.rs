@@ -92,6 +92,10 @@ pub(super) async fn retire(
         let own = inner.load(&open, SYSTEM).await?;
         let own = own.ok_or_else(|| ApplyError::Unavailable("keyward's own keys are not there".to_owned()))?;
         if own.head.retired.contains(&retired) {
+            // What several people decided would stay unspent.
+            if spends.is_some() {
+                return Err(ApplyError::Superseded("it is retired already".to_owned()));
+            }
             return Ok(Retirement::Done(report));
         }
         let mut ring = RingDraft::of(&own);

@@ -66,6 +66,9 @@ pub struct Spends {
     pub generation: u64,
     /// What it will say.
     pub body: String,
+    /// Documents that it rests on, with the generations that they had when the people were counted; 0 of one that was not
+    /// there. Whatever became of them since, nothing is spent.
+    pub rests: Vec<(String, u64)>,
 }
 
 /// The authority of one person in the safe direction.
@@ -187,6 +190,9 @@ pub(super) fn effect_of(action: &str) -> Option<Action> {
         | "custodian.recertify"
         | "settings.change"
         | "sidecar.unlock"
+        | "escrow.change"
+        | "sink.change"
+        | "retention.change"
         | "grant.give"
         | "grant.extend"
         | "break-glass.open"

@@ -136,6 +136,11 @@ pub struct PolicyError {
     pub problems: Vec<String>,
 }
 
+/// Whether this build can bring about what the action of a ceremony says.
+pub fn carries_out(action: &str) -> bool {
+    authority::effect_of(action).is_some()
+}
+
 impl Policy {
     /// Parses, validates strictly against the schema and slices a policy set.
     pub fn load(settings: &Settings) -> Result<Arc<Self>, PolicyError> {

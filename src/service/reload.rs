@@ -111,6 +111,8 @@ impl Service {
             policy: asker.policy.digest(),
             deadline: asker.deadline,
         };
+        // What is approved, as far as the store says.
+        drop(self.custody_now().await?);
         let turn = self.reloading.turn.lock().await;
         let fresh = self.reloading.read(self.policy.load_full(), self.clock.wall()).await?;
         account.facts = facts(&fresh);

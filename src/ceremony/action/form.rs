@@ -124,7 +124,9 @@ pub fn is_label(text: &str) -> bool {
 /// Whether it says of settings what becomes of them; what it leads to is for whoever knows them.
 fn is_changes(text: &str) -> bool {
     let Ok(Value::Object(all)) = serde_json::from_str(text) else { return false };
-    let named = |name: &str| (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let named = |name: &str| {
+        (1..=128).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'=')
+    };
     let fine = |(name, value): (&String, &Value)| named(name) && (value.is_null() || value.is_string());
     !all.is_empty() && text.len() <= MOST_TEXT && all.iter().all(fine)
 }

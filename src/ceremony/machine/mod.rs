@@ -129,7 +129,7 @@ impl Ceremony {
             return Err(Rejection::MayNotPropose { roles });
         }
         ceremony.check_key(&decision, world)?;
-        ceremony.record(text, signature, world)?;
+        ceremony.record(word, (text, signature), world)?;
         Ok(ceremony)
     }
 
@@ -174,19 +174,20 @@ impl Ceremony {
         let decision = self.verify(text, signature, world)?;
         self.check_open(world)?;
         let mut after = self.clone();
-        match decision.decision().word {
+        let (word, said) = (decision.decision().word, (text, signature));
+        match word {
             Word::Approve => {
                 self.check_approval(&decision, world)?;
-                after.record(text, signature, world)?;
+                after.record(word, said, world)?;
                 after.check_counted(&decision, world)?;
             }
             Word::Deny => {
                 self.check_judge(decision.person(), world)?;
-                after.record(text, signature, world)?;
+                after.record(word, said, world)?;
                 after.stop(Ended::Denied, Some(decision.person()), &decision.decision().reason, world);
             }
             Word::Withdraw if *decision.person() == self.proposal.initiator => {
-                after.record(text, signature, world)?;
+                after.record(word, said, world)?;
                 after.stop(Ended::Withdrawn, Some(decision.person()), &decision.decision().reason, world);
             }
             Word::Withdraw => {
@@ -348,11 +349,18 @@ impl Ceremony {
     }
 
     /// Keeps a decision, and marks the time at which the quorum was met: anew, if it had come to lack somebody (CER-12).
-    fn record(&mut self, text: &str, signature: &str, world: &World<'_>) -> Result<(), Rejection> {
+    fn record(&mut self, word: Word, (text, signature): (&str, &str), world: &World<'_>) -> Result<(), Rejection> {
         let had = !self.decisions.is_empty() && self.tally(world).is_met();
         let at = self.now(world).0;
         self.decisions.push(Recorded { text: text.to_owned(), signature: signature.to_owned(), at });
-        if self.decisions.len() > body::MOST_DECISIONS || self.body().len() > body::MOST_BYTES - body::RESERVE {
+        // Approvals leave room for whoever ends it.
+        let (most, bytes) = match word {
+            Word::Deny | Word::Withdraw => (body::MOST_DECISIONS, body::MOST_BYTES - body::RESERVE),
+            Word::Approve | Word::Propose | Word::Review => {
+                (body::MOST_DECISIONS - 1, body::MOST_BYTES - body::RESERVE - body::LAST_WORD)
+            }
+        };
+        if self.decisions.len() > most || self.body().len() > bytes {
             return Err(Rejection::TooManyDecisions);
         }
         if !(had && self.met.is_some()) {

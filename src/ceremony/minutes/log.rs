@@ -1,6 +1,8 @@
 //! Does the log hold these records? Inclusion and consistency in an RFC 6962 tree under a checkpoint that the log signed
 //! (CER-20). Computed from texts alone, with nothing of the running log.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -91,18 +93,41 @@ impl ProvenRecord {
         root == Some(checkpoint.root)
     }
 
-    /// Whether one of its values is this text.
-    pub(super) fn names(&self, text: &str) -> bool {
-        serde_json::from_str(&self.record).is_ok_and(|record| holds(&record, text))
+    /// What it says; None of what is no record.
+    pub(super) fn said(&self) -> Option<Said> {
+        serde_json::from_str(&self.record).ok()
     }
 }
 
-fn holds(value: &serde_json::Value, text: &str) -> bool {
-    match value {
-        serde_json::Value::String(found) => found == text,
-        serde_json::Value::Array(items) => items.iter().any(|item| holds(item, text)),
-        serde_json::Value::Object(members) => members.values().any(|member| holds(member, text)),
-        _ => false,
+/// What of a record counts here. Whoever asks keyward for something chooses texts that stand in its records (a request's
+/// id, a ticket): only what keyward itself says under these names is believed.
+#[derive(Debug, Deserialize)]
+pub(super) struct Said {
+    pub(super) actor: Actor,
+    pub(super) event: String,
+    #[serde(default)]
+    pub(super) facts: BTreeMap<String, String>,
+    pub(super) index: u64,
+    #[serde(default)]
+    pub(super) intent: Option<u64>,
+    pub(super) outcome: String,
+}
+
+/// Who acted.
+#[derive(Debug, Deserialize)]
+pub(super) struct Actor {
+    pub(super) kind: String,
+}
+
+impl Said {
+    /// A fact.
+    pub(super) fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.get(name).map(String::as_str)
+    }
+
+    /// Whether it is this event with this outcome.
+    pub(super) fn is(&self, event: &str, outcome: &str) -> bool {
+        self.event == event && self.outcome == outcome
     }
 }
 

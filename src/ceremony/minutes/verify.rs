@@ -9,7 +9,7 @@ use super::super::action::form::rules;
 use super::super::machine::Ceremony;
 use super::super::words;
 use super::export::Export;
-use super::log::LogProof;
+use super::log::{LogProof, ProvenRecord, Said};
 use super::replay::Scene;
 use super::{Core, Count, Minutes, latest};
 
@@ -173,14 +173,42 @@ fn log(report: &mut Report, minutes: &Minutes, ceremony: &Ceremony, pinned: &Pin
         return;
     };
     let known = pinned.log_key.is_none_or(|key| key.trim() == proof.key);
-    report.add("log_key", same(known, "the log's key is the one that was pinned, or none was"));
+    report.add("log_key", {
+        let pinned = if pinned.log_key.is_some() {
+            "the one that was pinned"
+        } else {
+            "NOT PINNED: nothing says that it is the log's"
+        };
+        same(known, &format!("the log's key is {pinned}: {}", proof.key))
+    });
     report.add("log", records(proof, ceremony));
-    let digest = hex::encode(minutes.digest());
-    let named = proof.records.iter().any(|record| record.names(&digest));
-    report.add("log_minutes", same(named, "a record of the log names the digest of these minutes"));
-    let intent = ceremony.executing().map(|executing| executing.intent);
-    let intents = intent.map_or(1, |intent| proof.records.iter().filter(|record| record.index == intent).count());
-    report.add("once", same(intents == 1, "it was carried out once at most, and the log holds the intent"));
+    let (digest, proposal) = (hex::encode(minutes.digest()), hex::encode(ceremony.digest()));
+    let said: Vec<Said> = proof.records.iter().filter_map(ProvenRecord::said).collect();
+    let minuted = |one: &Said| {
+        one.is("ceremony.minuted", "done") && one.actor.kind == "sidecar" && one.fact("minutes") == Some(&*digest)
+    };
+    report.add("log_minutes", same(said.iter().any(minuted), "the log says that these minutes were written"));
+    let proposed =
+        said.iter().filter(|one| one.is("ceremony.proposed", "done") && one.fact("proposal") == Some(&*proposal));
+    report.add("log_proposal", same(proposed.count() == 1, "the log has the proposal, with this digest"));
+    report.add("once", same(once(&said, ceremony, &proposal), "it was carried out once at most, as the log has it"));
+}
+
+/// Where it was carried out: the intent at its place, and one record that it is done. Where it was not: none of these.
+fn once(said: &[Said], ceremony: &Ceremony, proposal: &str) -> bool {
+    // What only moves a ceremony along has events of its own name; whatever else was intended for it is its effect.
+    let effect = |one: &&Said| !one.event.starts_with("ceremony.") && one.fact("proposal") == Some(proposal);
+    let done = |intent: u64| {
+        said.iter().filter(effect).filter(|one| one.outcome == "done" && one.intent == Some(intent)).count()
+    };
+    match ceremony.executing() {
+        Some(executing) => {
+            let intents =
+                said.iter().filter(effect).filter(|one| one.outcome == "intent" && one.index == executing.intent);
+            intents.count() == 1 && done(executing.intent) == 1
+        }
+        None => !said.iter().filter(effect).any(|one| one.outcome == "done"),
+    }
 }
 
 fn records(proof: &LogProof, ceremony: &Ceremony) -> Result<String, String> {
@@ -198,7 +226,8 @@ fn records(proof: &LogProof, ceremony: &Ceremony) -> Result<String, String> {
         if !record.is_in(&checkpoint) {
             return Err(format!("record {} is not in the log", record.index));
         }
-        if record.index < before.size || !record.names(id) {
+        let about = record.said().filter(|said| said.index == record.index && said.fact("ceremony") == Some(id));
+        if record.index < before.size || about.is_none() {
             return Err(format!("record {} is not about this ceremony", record.index));
         }
     }

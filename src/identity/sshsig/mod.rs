@@ -91,7 +91,11 @@ impl SshSignature {
     /// Reads the armoured form, of at most 16 KiB.
     pub fn parse(armoured: &str) -> Result<Self, SshError> {
         if armoured.len() > MOST {
-            return Err(SshError::Malformed("a signature is at most 16 KiB long"));
+            return Err(SshError::Malformed("a signature is at most 4 KiB long"));
+        }
+        // It is kept as it is, in documents that hold nothing else.
+        if !armoured.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')) {
+            return Err(SshError::Malformed("it holds something other than printable ASCII and line feeds"));
         }
         let inner = armoured.trim().strip_prefix(BEGIN).and_then(|text| text.strip_suffix(END));
         let inner = inner.ok_or(SshError::Malformed("it does not stand between BEGIN and END SSH SIGNATURE"))?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Person, Role, Separation};
+use super::{Person, Role, Separation, Tier};
 use crate::identity::PrincipalKind;
 use crate::names::PrincipalName;
 use crate::policy::roster::{Member, Roster};
@@ -112,6 +112,30 @@ impl Separation {
             "the active custodians without the {largest} that a tier asks for leave a margin of {margin}, and it is never below \
              {wanted}: enrol more custodians"
         )]
+    }
+
+    /// Whether the people on a roster could still enrol somebody: one to propose it, and beside them as many as its tier
+    /// asks for. Below that nobody could ever be enrolled again.
+    pub fn check_way_back(&self, roster: &Roster) -> Vec<String> {
+        let rule = self.rule(Tier::Two);
+        let active: Vec<&PrincipalName> = roster.active().map(|member| &member.person).collect();
+        let enough = |initiator: &&&PrincipalName| {
+            let rest: Vec<_> =
+                active.iter().copied().filter(|one| *one != **initiator && self.has(one, Role::Custodian)).collect();
+            let groups: BTreeSet<_> = rest.iter().filter_map(|one| self.person(one)?.group.as_ref()).collect();
+            let counts =
+                [(rest.len(), rule.approvals), (groups.len(), rule.groups), (self.count_lines(rest), rule.lines)];
+            counts.into_iter().all(|(have, need)| have >= usize::try_from(need).unwrap_or(usize::MAX))
+        };
+        let mut initiators = active.iter().filter(|one| self.has(one, Role::KeyAdministrator));
+        if initiators.any(|one| enough(&one)) {
+            return Vec::new();
+        }
+        vec![
+            "too few people would be left to enrol anybody ever again: enrol somebody first; to stop a person now, lock: \
+             `keyward lock engage --principal NAME`"
+                .to_owned(),
+        ]
     }
 
     /// The static check of a founding roster: as every roster, with its margin, three custodians or more, and each of them

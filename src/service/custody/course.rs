@@ -9,7 +9,7 @@ use crate::ceremony::action::form::rules;
 use crate::ceremony::machine::{Ceremony, Event as Step, Rejection, State, World};
 use crate::ceremony::proposal::{Preconditions, Proposal};
 use crate::control::custody::SignedDecision;
-use crate::keyring::documents::{CEREMONIES, COUNTERS, DocumentWrite, Leave};
+use crate::keyring::documents::{CEREMONIES, COUNTERS, Document, DocumentWrite, Leave};
 use crate::policy::Permit;
 use crate::policy::approval::Decision;
 use crate::policy::separation::Separation;
@@ -97,7 +97,7 @@ impl Service {
             vec![DocumentWrite { name: format!("{CEREMONIES}{id}"), expect: generation, body: after.body() }];
         writes.extend(counted(&custody, signed)?);
         self.write_documents(writes, Leave::Permit(permit), (Event::CeremonyDecided, facts), asked).await?;
-        self.look_at(id).await
+        Ok(done(id, self.look_at(id).await))
     }
 
     pub(super) async fn look_at(&self, id: &str) -> Result<CustodyAnswer, Refusal> {
@@ -110,7 +110,7 @@ impl Service {
     pub(super) async fn list_ceremonies(&self, all: bool) -> Result<CustodyAnswer, Refusal> {
         let mut ceremonies = Vec::new();
         for document in self.keyrings.documents(CEREMONIES).await.map_err(|error| unavailable(&error))? {
-            let ceremony = Ceremony::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
+            let Some(ceremony) = readable(&document) else { continue };
             let view = self.view_of(&ceremony).await?;
             if all || view.open {
                 ceremonies.push(view);
@@ -182,6 +182,18 @@ const fn code_of(rejection: &Rejection) -> Code {
         Rejection::Margin { .. } => Code::Separation,
         _ => Code::NotApproved,
     }
+}
+
+/// A ceremony of a document. One that cannot be read is traced, and holds up no other.
+pub(super) fn readable(document: &Document) -> Option<Ceremony> {
+    Ceremony::parse(&document.body)
+        .inspect_err(|error| tracing::error!(name = document.name, %error, "unreadable"))
+        .ok()
+}
+
+/// The answer to what was done: what cannot be shown just now was done all the same, and is recorded so.
+pub(super) fn done(id: &str, shown: Result<CustodyAnswer, Refusal>) -> CustodyAnswer {
+    shown.unwrap_or_else(|_| CustodyAnswer::Text(serde_json::json!({ "done": true, "id": id })))
 }
 
 /// Who decided what, as the signed text says it.

@@ -115,7 +115,11 @@ impl Service {
         let counters = self.keyrings.document(COUNTERS).await.map_err(|error| unavailable(&error))?;
         let (mut grants, before) = (Vec::new(), self.custody.load_full());
         for document in self.keyrings.documents(GRANTS).await.map_err(|error| unavailable(&error))? {
-            let grant = Grant::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
+            // A grant that cannot be read gives nothing, and takes nothing else away.
+            let Ok(grant) = Grant::parse(&document.body) else {
+                tracing::error!(name = document.name, "a grant cannot be read");
+                continue;
+            };
             let since = before.as_ref().and_then(|before| self.first_seen(before, &grant));
             grants.push(Known { generation: document.generation, grant, since });
         }

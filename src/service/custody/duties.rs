@@ -5,7 +5,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::ceremony::machine::Ceremony;
 use crate::clock::Wall;
 use crate::keyring::documents::CEREMONIES;
 use crate::names::KeyringName;
@@ -13,7 +12,8 @@ use crate::policy::approval::Decision;
 
 use super::super::data::unavailable;
 use super::super::{Refusal, Service};
-use super::desk::{Custody, broken};
+use super::course::readable;
+use super::desk::Custody;
 use super::view::{DutyView, time};
 
 impl Service {
@@ -53,7 +53,7 @@ impl Service {
     async fn reach(&self) -> Result<BTreeMap<String, BTreeSet<KeyringName>>, Refusal> {
         let mut reach: BTreeMap<String, BTreeSet<KeyringName>> = BTreeMap::new();
         for document in self.keyrings.documents(CEREMONIES).await.map_err(|error| unavailable(&error))? {
-            let ceremony = Ceremony::parse(&document.body).map_err(|error| broken(&document.name, &error))?;
+            let Some(ceremony) = readable(&document) else { continue };
             let Some(keyring) = ceremony.proposal().keyring() else { continue };
             for decision in ceremony.decisions().iter().filter_map(|one| Decision::parse(&one.text).ok()) {
                 reach.entry(decision.person.to_string()).or_default().insert(keyring.clone());

@@ -9,7 +9,7 @@ use crate::ceremony::machine::{Ceremony, Event as Step, Outcome};
 use crate::control::custody::{Effect, effect};
 use crate::identity::sshsig::SshKey;
 use crate::keyring::PartitionName;
-use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, kek_name, roster_name};
+use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, SETTINGS, kek_name, roster_name};
 use crate::names::{KeyVersionId, KeyringName, PrincipalName};
 use crate::policy::roster::{Credential, Member, Revocation, Roster};
 use crate::policy::{Permit, Quorum, Spends};
@@ -19,7 +19,7 @@ use super::super::change::event_of;
 use super::super::data::refused;
 use super::super::{Answer, Asker, Code, Refusal, Service};
 use super::Asked;
-use super::course::rejected;
+use super::course::{done, rejected};
 use super::desk::Custody;
 use super::found::{check, recertify_by};
 use super::locks::Locks;
@@ -51,6 +51,7 @@ impl Service {
         if let Some(why) = self.held_against(&effect, &custody) {
             return Err(Refusal::because(Code::Unavailable, why.to_string()));
         }
+        self.feasible(&custody, &effect).await?;
         // Whether it may begin at all: what may not is refused before anything is recorded as intended.
         let (quorum, _) = self.decided_upon(&custody, &ceremony, 0, asker, account).await?;
         let people: Vec<&str> = quorum.people().iter().map(PrincipalName::as_str).collect();
@@ -61,7 +62,12 @@ impl Service {
         account.happens(event);
         let (quorum, spent) = self.decided_upon(&custody, &ceremony, intent.index(), asker, account).await?;
         let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
-        let spends = Spends { ceremony: id.to_owned(), name, generation, body };
+        // Who counts, and what is approved, as of the count: a revocation that is first makes it void.
+        let rests = vec![
+            (roster_name(custody.roster.generation.saturating_add(1)), 0),
+            (SETTINGS.to_owned(), custody.settings_generation),
+        ];
+        let spends = Spends { ceremony: id.to_owned(), name, generation, body, rests };
         let authority =
             self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
         let Asker { principal, request, deadline, policy, .. } = asker;
@@ -72,7 +78,8 @@ impl Service {
             Some(deed) => self.document(deed, (&asker, account)).await?,
             None => drop(self.carry_out(effect, &asker, account).await?),
         }
-        self.look_at(id).await.map(|answer| Answer::Custody(Box::new(answer)))
+        let shown = self.look_at(id).await;
+        Ok(Answer::Custody(Box::new(done(id, shown))))
     }
 
     async fn document(&self, deed: Deed, asked: Asked<'_, '_, '_>) -> Result<(), Refusal> {
@@ -154,6 +161,7 @@ impl Service {
                 let none = || Refusal::because(Code::NoSuchKey, format!("{person} has no key that still counts"));
                 let next = without(&custody.roster, person, None, &revocation).ok_or_else(none)?;
                 let next = Roster { made_by: id, ..next };
+                check(custody.separation.check_way_back(&next))?;
                 roster_deed(Event::CustodianRemoved, person, &next)
             }
             Effect::Recertify(person) => {

@@ -17,6 +17,7 @@ use crate::policy::separation::Separation;
 use super::super::data::{refused, unavailable};
 use super::super::{Code, Refusal, Service};
 use super::Asked;
+use super::course::done;
 use super::desk::settings_body;
 use super::view::{CustodyAnswer, DraftView};
 
@@ -85,7 +86,7 @@ impl Service {
         self.write_documents(writes, leave, (Event::CustodyFounded, facts), (asker, account)).await?;
         // The set in force is among what was approved.
         self.set_approved_policy(Some(self.policy_digest()));
-        self.show_custody().await
+        Ok(done("genesis", self.show_custody().await))
     }
 
     fn founding_rules(&self) -> Result<&Separation, Refusal> {

@@ -16,7 +16,7 @@ use crate::policy::{GrantKind, Permit};
 use super::super::account::Account;
 use super::super::{Code, Refusal, Service};
 use super::Asked;
-use super::course::{counted, decided};
+use super::course::{counted, decided, done};
 use super::desk::Custody;
 use super::execute::Deed;
 use super::view::{CustodyAnswer, GrantView, ReviewView, time};
@@ -113,7 +113,7 @@ impl Service {
         let write = DocumentWrite { name: name_of(&ended), expect: known.generation, body: ended.body() };
         let facts = facts(&ended);
         self.write_documents(vec![write], Leave::Permit(permit), (Event::GrantEnded, facts), asked).await?;
-        self.list_grants().await
+        Ok(done(id, self.list_grants().await))
     }
 
     pub(super) async fn review(
@@ -132,13 +132,13 @@ impl Service {
         let mut facts = facts(&reviewed);
         facts.retain(|(name, _)| *name != "person");
         facts.extend(decided(&signed.decision));
-        let done = reviewed.review.as_ref().and_then(|review| review.done.as_ref());
-        facts.extend(done.map(|done| ("verdict", done.verdict.clone())));
+        let said = reviewed.review.as_ref().and_then(|review| review.done.as_ref());
+        facts.extend(said.map(|done| ("verdict", done.verdict.clone())));
         let mut writes =
             vec![DocumentWrite { name: name_of(&reviewed), expect: known.generation, body: reviewed.body() }];
         writes.extend(counted(&custody, signed)?);
         self.write_documents(writes, Leave::Permit(permit), (Event::GrantReviewed, facts), asked).await?;
-        self.list_grants().await
+        Ok(done(id, self.list_grants().await))
     }
 }
 

@@ -38,6 +38,14 @@ impl Service {
         let mut words = custody.separation.check_roster(&custody.roster);
         words.extend(custody.separation.check_margin(&custody.roster));
         words.extend(self.held().map(|why| why.to_string()));
+        if self.held().is_none() && custody.settings_digest() != hex::encode(self.custody_settings.guarded.digest()) {
+            let approved = custody.settings_known();
+            if !self.custody_settings.guarded.changes_from(&approved).only_tighten(&approved) {
+                words.push(
+                    "other guarded settings were approved since this sidecar started: restart it with them".to_owned(),
+                );
+            }
+        }
         if !synchronised {
             words.push("the clock is not synchronised: no wait of a ceremony elapses".to_owned());
         }

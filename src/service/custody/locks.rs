@@ -19,6 +19,7 @@ use crate::policy::Permit;
 use super::super::data::unavailable;
 use super::super::{Asker, Code, ItemError, Operation, Refusal, Service};
 use super::Asked;
+use super::course::done;
 use super::desk::broken;
 use super::execute::Deed;
 use super::view::{CustodyAnswer, LockView, time};
@@ -188,7 +189,7 @@ impl Service {
         let expect = locks.0.get(what).map_or(0, |known| known.generation);
         let writes = vec![write(what, expect, &lock)?];
         self.write_documents(writes, Leave::Permit(permit), (Event::LockEngaged, facts), asked).await?;
-        self.list_locks().await
+        Ok(done(&what.to_string(), self.list_locks().await))
     }
 
     /// Without custodians one person lifts a lock; with them `keyring` refuses this.
@@ -201,7 +202,7 @@ impl Service {
         let locks = self.locks_now().await?;
         let deed = self.lifted(&locks, what, (permit.principal(), None))?;
         self.write_documents(deed.writes, Leave::Permit(permit), (deed.event, deed.facts), asked).await?;
-        self.list_locks().await
+        Ok(done(&what.to_string(), self.list_locks().await))
     }
 
     /// What lifts a lock.

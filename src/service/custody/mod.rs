@@ -22,13 +22,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::audit::{Event, Group, IntentReceipt, Outcome, Record, Restored};
+use crate::ceremony::{Ceremony, Grant};
 use crate::clock::{Deadline, RehearsalClock};
 use crate::control::custody::CustodyVerb;
 use crate::control::guarded::Guarded;
-use crate::keyring::documents::{DocumentWrite, Leave, Written};
+use crate::keyring::documents::{CEREMONIES, DocumentWrite, GRANTS, Leave, ROSTERS, Written};
 use crate::keyring::{ApplyError, Environment};
 use crate::names::{KeyVersionId, KeyringName};
 use crate::policy::Action;
+use crate::policy::roster::Roster;
 use crate::policy::separation::Separation;
 
 use super::account::Account;
@@ -136,6 +138,7 @@ impl Service {
         (asker, account): (&Asker<'_>, &mut Account),
     ) -> Result<Written, Refusal> {
         let (event, facts) = what;
+        writes.iter().try_for_each(reads_back)?;
         let intent = match asker.intent() {
             Some(intent) => intent,
             None => self.intend_documents(event, &facts, None, (asker, account)).await?,
@@ -243,6 +246,19 @@ const BREATH: std::time::Duration = std::time::Duration::from_millis(250);
 const FAR: u64 = 400 * 86_400;
 
 type Asked<'a, 'b, 'c> = (&'a Asker<'b>, &'c mut Account);
+
+/// Whether a document will be read as what it is: what nobody could read later is not written.
+fn reads_back(write: &DocumentWrite) -> Result<(), Refusal> {
+    let wrong = match write.name.as_str() {
+        name if name.starts_with(CEREMONIES) => Ceremony::parse(&write.body).err().map(|error| error.to_string()),
+        name if name.starts_with(GRANTS) => Grant::parse(&write.body).err().map(|error| error.to_string()),
+        name if name.starts_with(ROSTERS) => Roster::parse(&write.body).err().map(|error| error.to_string()),
+        _ => None,
+    };
+    wrong.map_or(Ok(()), |why| {
+        Err(Refusal::because(Code::MalformedRequest, format!("it could not be read back: {why}")))
+    })
+}
 
 /// Why nothing can be asked of custody.
 fn unfounded() -> Refusal {

@@ -6,12 +6,15 @@ use crate::ceremony::action::Action as Deed;
 use crate::ceremony::machine::Ceremony;
 use crate::ceremony::proposal::{CeremonyId, Draft, LogHead, Proposal};
 use crate::control::custody::{DraftProposal, Effect, SignedDecision, effect};
+use crate::keyring::KeyState;
 use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave};
+use crate::keyring::life::Step;
 use crate::policy::Permit;
 
+use super::super::data::unavailable;
 use super::super::{Code, Refusal, Service};
 use super::Asked;
-use super::course::{counted, rejected};
+use super::course::{counted, done, rejected};
 use super::desk::Custody;
 use super::view::{CustodyAnswer, ProposalView};
 
@@ -79,7 +82,7 @@ impl Service {
         let mut writes = vec![DocumentWrite { name: format!("{CEREMONIES}{id}"), expect: 0, body: ceremony.body() }];
         writes.extend(counted(&custody, signed)?);
         self.write_documents(writes, Leave::Permit(permit), (Event::CeremonyProposed, facts), asked).await?;
-        self.look_at(&id).await
+        Ok(done(&id, self.look_at(&id).await))
     }
 
     /// Whether a proposal that comes back is one that would be drafted now.
@@ -96,19 +99,39 @@ impl Service {
             return refuse("its time is over, or has not come");
         }
         proposal.check_rule(&custody.separation).or_else(|error| refuse(&error.to_string()))?;
-        effect(proposal.action.name(), &proposal.parameters)
+        let asked = effect(proposal.action.name(), &proposal.parameters)
             .map_err(|why| Refusal::because(Code::MalformedRequest, why))?;
+        self.feasible(custody, &asked).await?;
         let current = self.preconditions(custody, proposal.action, &proposal.parameters).await?;
         if current == proposal.preconditions { Ok(()) } else { refuse("what it rests on has changed since") }
     }
 
     /// What could not be carried out as things are nobody is asked to sign.
-    async fn feasible(&self, custody: &Custody, effect: &Effect) -> Result<(), Refusal> {
+    pub(super) async fn feasible(&self, custody: &Custody, effect: &Effect) -> Result<(), Refusal> {
         match effect {
             Effect::Enrol { person, keys, acknowledgement } => {
                 self.enrolled(custody, "draft", person, keys, *acknowledgement).map(drop)
             }
             Effect::Settings(settings) => super::settings::deed(settings, custody, "draft").map(drop),
+            Effect::Step(step) if matches!(step.step, Step::Deactivate | Step::ScheduleDestroy { .. }) => {
+                let view = self.keyrings.find(&step.keyring).await.map_err(|error| unavailable(&error))?;
+                // A version of a look-up key that is deactivated is gone: other words, and another tier.
+                if view.as_ref().is_some_and(|view| view.lookup_of(step.version).is_some()) {
+                    let why = "the version is of a look-up key, which only lookup.retire ends";
+                    return Err(Refusal::because(Code::MalformedRequest, why));
+                }
+                let suspended = view.as_ref().is_some_and(|view| {
+                    view.versions.iter().any(|one| one.id == step.version && one.state == KeyState::Suspended)
+                });
+                // It would open again, and that is decided at the tier of resuming.
+                let why =
+                    "the version is suspended, and deactivating would let it open again: propose key.resume first";
+                if suspended && step.step == Step::Deactivate {
+                    Err(Refusal::because(Code::KeyState, why))
+                } else {
+                    Ok(())
+                }
+            }
             Effect::Unlock(what) => {
                 let none = || Refusal::because(Code::NoSuchKey, format!("{what} is not locked"));
                 self.locks_now().await?.digest(what).map(drop).ok_or_else(none)

@@ -9,6 +9,8 @@ use crate::policy::roster::{Revocation, Roster};
 
 use super::super::{Code, Refusal, Service};
 use super::Asked;
+use super::course::done;
+use super::found::check;
 use super::view::CustodyAnswer;
 
 impl Service {
@@ -28,6 +30,7 @@ impl Service {
         let revocation = Revocation { at, reason: reason.to_owned(), by };
         let next = without(&custody.roster, person, fingerprint, &revocation)
             .ok_or_else(|| Refusal::because(Code::NoSuchKey, format!("{person} has no such key that still counts")))?;
+        check(custody.separation.check_way_back(&next))?;
         let mut facts = vec![
             ("key_reason", reason.to_owned()),
             ("person", person.to_string()),
@@ -36,7 +39,7 @@ impl Service {
         facts.extend(fingerprint.map(|fingerprint| ("fingerprint", fingerprint.to_owned())));
         let write = DocumentWrite { name: roster_name(next.generation), expect: 0, body: next.canonical() };
         self.write_documents(vec![write], Leave::Permit(permit), (Event::CustodianRevoked, facts), asked).await?;
-        self.show_custody().await
+        Ok(done(person.as_str(), self.show_custody().await))
     }
 }
 

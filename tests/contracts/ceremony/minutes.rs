@@ -95,14 +95,84 @@ fn played() -> (String, String, Stage) {
     (minutes.canonical(), export(&stage), stage)
 }
 
+/// A record of the log about a ceremony, as keyward writes it as far as it counts here.
+fn said(index: usize, event: &str, outcome: &str, facts: Value, intent: Option<usize>) -> String {
+    let actor = if event == "ceremony.minuted" { "sidecar" } else { "custodian" };
+    let mut record =
+        json!({ "actor": { "kind": actor }, "event": event, "facts": facts, "index": index, "outcome": outcome });
+    if let Some(intent) = intent {
+        record["intent"] = json!(intent);
+    }
+    record.to_string()
+}
+
 fn proven(minutes: Minutes, it: &Ceremony, log: &mut Log) -> Minutes {
-    let id = &it.proposal().ceremony;
+    let id = it.proposal().ceremony.to_string();
+    let facts = json!({ "ceremony": id, "proposal": hex::encode(it.digest()) });
+    log.records.push(said(5, "ceremony.proposed", "done", facts.clone(), None));
+    log.records.push(said(6, "ceremony.decided", "done", facts.clone(), None));
+    log.records.push(said(7, "ceremony.decided", "done", facts.clone(), None));
     // The intent is the ninth record.
-    log.records.extend((0..4).map(|n| format!("{{\"facts\":{{\"ceremony\":\"{id}\",\"n\":\"{n}\"}}}}")));
-    let closing = format!("{{\"facts\":{{\"ceremony\":\"{id}\",\"minutes\":\"{}\"}}}}", hex::encode(minutes.digest()));
-    log.records.push(closing);
+    if it.executing().is_some() {
+        log.records.push(said(8, "key.destroy_scheduled", "intent", facts.clone(), None));
+        log.records.push(said(9, "key.destroy_scheduled", "done", facts, Some(8)));
+    }
+    let closing = json!({ "ceremony": id, "minutes": hex::encode(minutes.digest()) });
+    log.records.push(said(log.records.len(), "ceremony.minuted", "done", closing, None));
+    let last = log.records.len();
     log.records.push("{}".to_owned());
-    minutes.with_log(log.proof(&[5, 6, 7, 8, 9]))
+    minutes.with_log(log.proof(&(5..last).collect::<Vec<_>>()))
+}
+
+#[test]
+fn cer_20_what_others_wrote_into_a_record_is_not_what_keyward_says() {
+    let (minutes, export, _) = played();
+    let made: Value = serde_json::from_str(&minutes).unwrap();
+    let it = Ceremony::parse(made["ceremony"].as_str().unwrap()).unwrap();
+    let (id, digest) = (it.proposal().ceremony.to_string(), hex::encode(Minutes::parse(&minutes).unwrap().digest()));
+    let facts = json!({ "ceremony": id, "proposal": hex::encode(it.digest()) });
+    let other = json!({ "ceremony": id, "proposal": "ab".repeat(32) });
+    let minuted = json!({ "ceremony": id, "minutes": digest });
+    let decided = |index| said(index, "ceremony.decided", "done", facts.clone(), None);
+    let whole = vec![
+        said(5, "ceremony.proposed", "done", facts.clone(), None),
+        decided(6),
+        decided(7),
+        said(8, "key.destroy_scheduled", "intent", facts.clone(), None),
+        said(9, "key.destroy_scheduled", "done", facts.clone(), Some(8)),
+        said(10, "ceremony.minuted", "done", minuted.clone(), None),
+    ];
+    let with = |records: Vec<String>| {
+        let mut log = Log::new();
+        let last = 5 + records.len();
+        log.records.extend(records);
+        log.records.push("{}".to_owned());
+        let proof = log.proof(&(5..last).collect::<Vec<_>>());
+        changed(&minutes, "/log", serde_json::to_value(proof).unwrap())
+    };
+    let report = look(&with(whole.clone()), &export);
+    assert!(report.is_ok(), "{:#?}", report.checks);
+    // The digest as the id of a request, or as a ticket, which whoever asks chooses.
+    let mut as_request: Value = serde_json::from_str(&decided(10)).unwrap();
+    as_request["request"] = json!(digest);
+    let as_ticket = json!({ "ceremony": id, "ticket": digest });
+    for (index, record, check) in [
+        (10, as_request.to_string(), "log_minutes"),
+        (10, said(10, "ceremony.minuted", "done", as_ticket, None), "log_minutes"),
+        (10, said(10, "ceremony.minuted", "done", minuted, None).replace("sidecar", "custodian"), "log_minutes"),
+        (5, said(5, "ceremony.proposed", "done", other.clone(), None), "log_proposal"),
+        (5, said(5, "ceremony.proposed", "refused", facts.clone(), None), "log_proposal"),
+        (7, said(7, "ceremony.proposed", "done", facts.clone(), None), "log_proposal"),
+        (8, said(8, "key.destroy_scheduled", "intent", other, None), "once"),
+        (9, said(9, "key.destroy_scheduled", "failed", facts.clone(), Some(8)), "once"),
+        (9, said(9, "ceremony.decided", "done", facts.clone(), Some(8)), "once"),
+        (7, said(7, "key.destroy_scheduled", "done", facts.clone(), Some(8)), "once"),
+        (7, said(6, "ceremony.decided", "done", facts.clone(), None), "log"),
+    ] {
+        let mut records = whole.clone();
+        records[index - 5] = record;
+        assert_eq!(look(&with(records.clone()), &export).failed(), [check], "{records:#?}");
+    }
 }
 
 fn export(stage: &Stage) -> String {

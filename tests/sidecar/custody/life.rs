@@ -127,3 +127,19 @@ fn a_key_that_somebody_has_proves_nobody_else() {
     }
     stands(&place, 1, 1);
 }
+
+#[test]
+fn a_suspended_version_is_not_opened_again_by_deactivating_it() {
+    let place = Place::new();
+    place.keyring();
+    let version = place.versions()[0]["id"].as_str().unwrap().to_owned();
+    let parameters = json!({ "keyring": "patients", "version": version, "reason": "suspicion" });
+    place.carry_out("key.suspend", &parameters, &["bob"]);
+    let ask = json!({ "action": "key.deactivate", "parameters": parameters, "reason": "test", "initiator": "kim" });
+    let (status, problem) = place.post("/v1/ceremonies/draft", &ask);
+    assert_eq!((status, &problem["code"]), (409, &json!("key_state")), "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("key.resume"), "{problem}");
+    place.carry_out("key.resume", &parameters, &["bob", "carol"]);
+    place.carry_out("key.deactivate", &parameters, &["bob"]);
+    assert_eq!(place.versions()[0]["state"], "deactivated");
+}
