@@ -119,6 +119,8 @@ impl Past {
         let words = format!("keyward ceremony propose store.restore --set backup={}", self.digest);
         eventually("readiness tells it", || self.place.health("/readyz?verbose").contains(&words));
         assert!(self.place.health("/readyz?verbose").starts_with("HTTP/1.1 503"));
+        let shown = self.place.get("/v1/custody")["problems"].to_string();
+        assert!(shown.contains(&words), "{shown}");
         let (status, problem) = self.place.seal();
         assert_eq!((status, problem["code"].as_str()), (503, Some("unavailable")), "{problem}");
         assert_eq!(self.place.record("sidecar.refused", "done")["facts"]["error"], "restored");
