@@ -108,7 +108,7 @@ fn custodians_approve_other_settings_on_the_sidecar_that_is_held_for_them() {
 }
 
 /// What would have to be approved for the sidecar to serve as it runs.
-fn running(place: &Place) -> Value {
+pub fn running(place: &Place) -> Value {
     let settings = place.get("/v1/custody")["settings"].clone();
     let of = |which: &str| settings[which].as_object().unwrap().clone();
     let (approved, found) = (of("approved"), of("running"));

@@ -11,6 +11,7 @@ mod life;
 mod lockout;
 mod locks;
 mod minutes;
+mod restore;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
