@@ -7,7 +7,7 @@ const MAX_DEPTH: u32 = 6;
 
 /// Checks a whole text; the error says at which byte and why.
 pub(super) fn check(text: &[u8]) -> Result<(), (usize, &'static str)> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader::new(text);
     let found = reader.value(0);
     match found {
         Err(why) => Err((reader.at, why)),
@@ -58,27 +58,25 @@ pub(super) fn hexadecimal(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
-struct Reader<'a> {
+/// Reads a canonical text from its first byte on, and refuses any other spelling; it never allocates.
+pub(super) struct Reader<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl<'a> Reader<'a> {
-    fn value(&mut self, depth: u32) -> Result<(), &'static str> {
-        if depth > MAX_DEPTH {
-            return Err("it is nested too deeply");
-        }
-        match self.peek() {
-            Some(b'{') => self.object(depth),
-            Some(b'[') => self.list(depth),
-            Some(b'"') => self.string().map(|_| ()),
-            Some(b'0'..=b'9') => self.integer(),
-            _ => Err("neither object, list, string nor integer"),
-        }
+    pub(super) const fn new(text: &'a [u8]) -> Self {
+        Self { text, at: 0 }
     }
 
-    fn object(&mut self, depth: u32) -> Result<(), &'static str> {
-        self.at += 1;
+    /// Reads an object: `each` reads the value behind each key. Keys are as they are spelt.
+    pub(super) fn object<E: From<&'static str>>(
+        &mut self,
+        mut each: impl FnMut(&mut Self, &'a [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.took(b'{') {
+            return Err("an object is missing".into());
+        }
         if self.took(b'}') {
             return Ok(());
         }
@@ -86,71 +84,101 @@ impl<'a> Reader<'a> {
         loop {
             let key = self.string()?;
             if last.is_some_and(|last| last >= key) {
-                return Err("the keys are not sorted and distinct");
+                return Err("the keys are not sorted and distinct".into());
             }
             last = Some(key);
             if !self.took(b':') {
-                return Err("a colon is missing");
+                return Err("a colon is missing".into());
             }
-            self.value(depth + 1)?;
+            each(self, key)?;
             if self.took(b'}') {
                 return Ok(());
             }
             if !self.took(b',') {
-                return Err("neither a comma nor the end of the object");
+                return Err("neither a comma nor the end of the object".into());
             }
         }
     }
 
-    fn list(&mut self, depth: u32) -> Result<(), &'static str> {
-        self.at += 1;
+    /// Reads a list: `each` reads each value.
+    pub(super) fn list<E: From<&'static str>>(
+        &mut self,
+        mut each: impl FnMut(&mut Self) -> Result<(), E>,
+    ) -> Result<(), E> {
+        if !self.took(b'[') {
+            return Err("a list is missing".into());
+        }
         if self.took(b']') {
             return Ok(());
         }
         loop {
-            self.value(depth + 1)?;
+            each(self)?;
             if self.took(b']') {
                 return Ok(());
             }
             if !self.took(b',') {
-                return Err("neither a comma nor the end of the list");
+                return Err("neither a comma nor the end of the list".into());
             }
         }
     }
 
-    fn string(&mut self) -> Result<&'a [u8], &'static str> {
+    /// Reads a string; gives what stands between its quotation marks, escapes as they are.
+    pub(super) fn string(&mut self) -> Result<&'a [u8], &'static str> {
         if !self.took(b'"') {
             return Err("a string is missing");
         }
         let start = self.at;
         loop {
+            let rest = self.text.get(self.at..).unwrap_or_default();
+            let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+            self.at += rest.iter().position(|b| !plain(b)).unwrap_or(rest.len());
             match self.peek() {
                 Some(b'"') => break,
-                Some(b'\\') => {
-                    self.at += 1;
-                    if !matches!(self.peek(), Some(b'"' | b'\\')) {
-                        return Err("only \\\" and \\\\ are escaped");
-                    }
-                }
-                Some(b' '..=b'~') => {}
+                Some(b'\\') if matches!(self.text.get(self.at + 1), Some(b'"' | b'\\')) => self.at += 2,
+                Some(b'\\') => return Err("only \\\" and \\\\ are escaped"),
                 _ => return Err("a string holds printable ASCII only"),
             }
-            self.at += 1;
         }
         let text = self.text.get(start..self.at).unwrap_or_default();
         self.at += 1;
         Ok(text)
     }
 
-    fn integer(&mut self) -> Result<(), &'static str> {
-        let start = self.at;
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
+    /// Reads an integer.
+    pub(super) fn integer(&mut self) -> Result<u64, &'static str> {
+        let (start, mut value) = (self.at, 0_u64);
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            value = value.saturating_mul(10).saturating_add(u64::from(digit - b'0'));
             self.at += 1;
         }
         match self.text.get(start..self.at) {
+            Some([]) | None => Err("an integer is missing"),
             Some([b'0', _, ..]) => Err("an integer has no leading zero"),
             Some(digits) if digits.len() > 16 => Err("an integer is below 2^53"),
-            _ => Ok(()),
+            Some(_) => Ok(value),
+        }
+    }
+
+    /// Where the reader is.
+    pub(super) const fn at(&self) -> usize {
+        self.at
+    }
+
+    /// The bytes from a place up to where the reader is.
+    pub(super) fn since(&self, start: usize) -> &'a [u8] {
+        self.text.get(start..self.at).unwrap_or_default()
+    }
+
+    fn value(&mut self, depth: u32) -> Result<(), &'static str> {
+        if depth > MAX_DEPTH {
+            return Err("it is nested too deeply");
+        }
+        match self.peek() {
+            Some(b'{') => self.object(|reader, _| reader.value(depth + 1)),
+            Some(b'[') => self.list(|reader| reader.value(depth + 1)),
+            Some(b'"') => self.string().map(|_| ()),
+            Some(b'0'..=b'9') => self.integer().map(|_| ()),
+            _ => Err("neither object, list, string nor integer"),
         }
     }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::crypto::SigningKey;
 use crate::durable::{Disk, DurableError, File};
 
+use super::keys::{Keys, Succession};
 use super::note::{Checkpoint, MAX_NOTE, VerifierKey, split_first};
 use super::rule::{Fault, Finding, Rule};
 use super::wal::FILE_MODE;
@@ -16,6 +17,8 @@ pub(super) const NEWEST: &str = "checkpoint";
 pub(super) const ALL: &str = "checkpoints";
 /// The public key (LOG-1).
 pub(super) const PUBLIC: &str = "checkpoint.pub";
+/// Of an export: the checkpoints by which one key of the log took over from another (LOG-27).
+pub(super) const HANDOVERS: &str = "handovers";
 /// The private key (LOG-1).
 pub(super) const PRIVATE: &str = "checkpoint.key";
 /// Checkpoints and public keys are made to be shown.
@@ -79,26 +82,34 @@ pub(super) struct Stored {
     pub(super) all: Vec<(u64, Checkpoint)>,
     /// The newest of history and `checkpoint`.
     pub(super) newest: Option<Checkpoint>,
+    /// The newest as it was signed.
+    pub(super) newest_note: String,
+    /// For each key but the first the first checkpoint that it signed, as it was signed (LOG-32).
+    pub(super) handovers: Vec<(Checkpoint, String)>,
+    /// Which key signs.
+    pub(super) succession: Succession,
     /// Bytes of the history that are whole notes.
     pub(super) length: u64,
     /// Bytes behind them: a note that was being written.
     pub(super) torn: u64,
 }
 
-/// Reads the public key of a log.
-pub(super) fn public_key(dir: &Path) -> Result<VerifierKey, HistoryError> {
+/// Reads the public keys of a log.
+pub(super) fn public_keys(dir: &Path) -> Result<Keys, HistoryError> {
     let path = dir.join(PUBLIC);
     let text = std::fs::read_to_string(&path).map_err(|source| HistoryError::Io { path: path.clone(), source })?;
-    VerifierKey::parse(&text).ok_or_else(|| Fault::new(Rule::Key, 0, "it is no verifier key").at(path, 0).into())
+    Keys::parse(&text).ok_or_else(|| Fault::new(Rule::Key, 0, "it is no verifier key").at(path, 0).into())
 }
 
 /// Reads all checkpoints and checks each signature; whether the tree agrees is the caller's question.
 /// A note of some 220 bytes a second is the most that a log writes; the list is 48 bytes for each.
-pub(super) fn load(dir: &Path, key: &VerifierKey) -> Result<Stored, HistoryError> {
-    let mut stored = load_all(&dir.join(ALL), key)?;
+pub(super) fn load(dir: &Path, keys: &Keys) -> Result<Stored, HistoryError> {
     let path = dir.join(NEWEST);
-    let newest = match std::fs::read_to_string(&path) {
-        Ok(note) => key.open(&note).map_err(|error| Fault::new(Rule::Note, 0, error.to_string()).at(&path, 0))?,
+    // Read before the history, which is written first: of a log that is written meanwhile the newest is in it.
+    let newest = std::fs::read_to_string(&path);
+    let mut stored = load_all(&dir.join(ALL), keys)?;
+    let newest = match newest {
+        Ok(note) => keys.open(&note).map_err(|error| Fault::new(Rule::Note, 0, error.to_string()).at(&path, 0))?,
         // A founding that stopped before or while its first checkpoint was stored.
         Err(error) if error.kind() == io::ErrorKind::NotFound && stored.all.len() < 2 => {
             stored.newest = stored.all.last().map(|(_, checkpoint)| *checkpoint);
@@ -116,7 +127,7 @@ pub(super) fn load(dir: &Path, key: &VerifierKey) -> Result<Stored, HistoryError
     Ok(stored)
 }
 
-fn load_all(path: &Path, key: &VerifierKey) -> Result<Stored, HistoryError> {
+fn load_all(path: &Path, keys: &Keys) -> Result<Stored, HistoryError> {
     let failed = |source| HistoryError::Io { path: path.to_path_buf(), source };
     let bytes = std::fs::read(path).map_err(failed)?;
     // A torn note may end inside a character; only whole notes count.
@@ -128,20 +139,35 @@ fn load_all(path: &Path, key: &VerifierKey) -> Result<Stored, HistoryError> {
     let mut rest = text;
     while let Some((note, after)) = split_first(rest) {
         let size = stored.all.last().map_or(0, |(_, checkpoint)| checkpoint.size);
-        let opened = key.open(note).map_err(|error| error.to_string()).and_then(|checkpoint| {
-            if checkpoint.size > size { Ok(checkpoint) } else { Err("the sizes do not grow".to_owned()) }
-        });
-        match opened {
-            Ok(checkpoint) => stored.all.push((stored.length, checkpoint)),
+        match stored.take(keys, note) {
+            Ok(()) => {}
             // Only the end can be torn: a bad note that others follow is damage.
             Err(_) if after.len() < MAX_NOTE && split_first(after).is_none() => break,
             Err(why) => return Err(Fault::new(Rule::Note, size, why).at(path, stored.length).into()),
         }
-        stored.length += u64::try_from(note.len()).unwrap_or(0);
         rest = after;
     }
     stored.torn = u64::try_from(bytes.len()).unwrap_or(u64::MAX).saturating_sub(stored.length);
     Ok(stored)
+}
+
+impl Stored {
+    /// Takes the next whole note.
+    pub(super) fn take(&mut self, keys: &Keys, note: &str) -> Result<(), String> {
+        let mut succession = self.succession.clone();
+        let signed = succession.take(keys, note).map_err(|error| error.to_string())?;
+        if signed.checkpoint.size <= self.all.last().map_or(0, |(_, last)| last.size) {
+            return Err("the sizes do not grow".to_owned());
+        }
+        self.succession = succession;
+        self.all.push((self.length, signed.checkpoint));
+        self.length += u64::try_from(note.len()).unwrap_or(0);
+        if signed.hands_over {
+            self.handovers.push((signed.checkpoint, note.to_owned()));
+        }
+        note.clone_into(&mut self.newest_note);
+        Ok(())
+    }
 }
 
 /// Why the checkpoints cannot be used.

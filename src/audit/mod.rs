@@ -3,13 +3,16 @@
 
 mod canonical;
 mod event;
+pub mod export;
 pub mod frame;
 mod history;
 mod keeper;
+mod keys;
 mod log;
 mod note;
 mod open;
 mod proof;
+pub mod prove;
 mod queue;
 mod read;
 mod receipt;
@@ -20,6 +23,7 @@ mod rule;
 mod scan;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod tree;
 mod usage;
 pub mod verify;
@@ -28,6 +32,7 @@ mod wal;
 mod writer;
 
 pub use event::{Event, FACTS};
+pub use keys::Keys;
 pub use log::{Health, Log, State};
 pub use note::{Checkpoint, NoteError, Origin, VerifierKey};
 pub use open::{Founding, Limits, OpenError, Opened};

@@ -102,7 +102,8 @@ impl VerifierKey {
         format!("{}+{}+{}", self.origin.0, hex::encode(self.id()), STANDARD.encode(typed))
     }
 
-    fn id(&self) -> [u8; 4] {
+    /// What tells the key from others of the log: the first bytes of a hash over both.
+    pub fn id(&self) -> [u8; 4] {
         let hash = sha256(&[self.origin.0.as_bytes(), b"\n", &[ED25519], &self.public]);
         hash.first_chunk().copied().unwrap_or_default()
     }
@@ -141,10 +142,19 @@ impl VerifierKey {
 impl Checkpoint {
     /// The signed note.
     pub fn sign(&self, key: &SigningKey, origin: &Origin) -> String {
+        self.sign_by([key], origin)
+    }
+
+    /// The note with a signature of each key, in their order.
+    pub fn sign_by<'k>(&self, keys: impl IntoIterator<Item = &'k SigningKey>, origin: &Origin) -> String {
         let text = format!("{}\n{}\n{}\n", origin.0, self.size, STANDARD.encode(self.root));
-        let id = VerifierKey::new(origin.clone(), key.public()).id();
-        let signature = [id.as_slice(), &key.sign(text.as_bytes())].concat();
-        format!("{text}\n\u{2014} {} {}\n", origin.0, STANDARD.encode(signature))
+        let mut note = format!("{text}\n");
+        for key in keys {
+            let id = VerifierKey::new(origin.clone(), key.public()).id();
+            let signature = [id.as_slice(), &key.sign(text.as_bytes())].concat();
+            note.push_str(&format!("\u{2014} {} {}\n", origin.0, STANDARD.encode(signature)));
+        }
+        note
     }
 }
 
@@ -159,7 +169,7 @@ pub fn split_first(notes: &str) -> Option<(&str, &str)> {
 }
 
 /// A number as it is spelt: no sign, no leading zero.
-fn decimal(text: &str) -> Option<u64> {
+pub(super) fn decimal(text: &str) -> Option<u64> {
     let number: u64 = text.parse().ok()?;
     (number.to_string() == text).then_some(number)
 }

@@ -200,9 +200,10 @@ impl Log {
         }
         let lock = lock(disk, dir)?;
         check_founded(dir)?;
-        let key = history::public_key(dir)?;
+        let keys = history::public_keys(dir)?;
+        let key = keys.newest().clone();
         let signing = private_key(dir, &key)?;
-        let stored = history::load(dir, &key)?;
+        let stored = history::load(dir, &keys)?;
         let found = recover::recover(disk, dir, &stored, clock.wall().0)?;
         let segment = (found.last.0, disk.open(&found.last.1)?);
         let history = History::open(disk, dir, signing, key.clone(), &stored)?;

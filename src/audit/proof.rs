@@ -114,8 +114,7 @@ fn root(leaves: &[Hash]) -> Hash {
     tree.root()
 }
 
-/// The root that a path leads to from a leaf.
-#[cfg(test)]
+/// The root that a path leads to from a leaf; None when the path does not fit the tree.
 pub(super) fn climb(mut hash: Hash, at: u64, size: u64, path: &[Hash]) -> Option<Hash> {
     // RFC 9162, section 2.1.3.2.
     let (mut at, mut last) = (at, size.checked_sub(1)?);

@@ -1,6 +1,7 @@
 //! What does a start find? Recovery is the normal path: every start reads the whole log, rebuilds the tree and sets
 //! aside what a crash tore (LOG-19). Damage that a crash cannot explain refuses the start (LOG-20).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -187,7 +188,7 @@ impl<'a> Walk<'a> {
 
     fn frame(&mut self, frame: &frame::Frame<'_>) -> Result<(), Fault> {
         let Self { chain, stored, next_checkpoint, seen, .. } = self;
-        chain.follow(frame, |index, record, tree| {
+        chain.follow(frame, |index, record, tree| -> Result<(), Fault> {
             if let Some((_, checkpoint)) = stored.all.get(*next_checkpoint).filter(|(_, c)| c.size == tree.size()) {
                 *next_checkpoint += 1;
                 if checkpoint.root != tree.root() {
@@ -251,9 +252,9 @@ impl Seen {
         }
         let view = view::read(record, index)?;
         if view.outcome == "intent" && view.part.unwrap_or(0) == 0 {
-            let keyring = view.groups.first().and_then(|group| group.keyring.parse().ok());
+            let keyring = view.keyring.and_then(|name| name.parse().ok());
             let keyring = keyring.or_else(|| view.facts.get("keyring").and_then(|name| name.parse().ok()));
-            let facts = view.facts.iter().map(|(name, value)| ((*name).to_owned(), value.to_string())).collect();
+            let facts = view.facts.all();
             let request = view.request.map(str::to_owned);
             self.intents.insert(index, Dangling { index, event: view.event.to_owned(), keyring, request, facts });
         }
@@ -263,10 +264,10 @@ impl Seen {
         if let Some(head) = view.facts.get("store_head") {
             self.store_head = Some(head.to_string());
             if PUT_BACK.iter().any(|event| view.event == event.name()) {
-                self.restored = restored(&view, head);
+                self.restored = restored(&view, &head);
             }
         }
-        self.abandoned.extend(view.facts.get("abandoned_head").map(ToString::to_string));
+        self.abandoned.extend(view.facts.get("abandoned_head").map(Cow::into_owned));
         if let Some(file) = view.facts.get("torn_file") {
             self.recorded.insert(file.to_string());
         }
@@ -281,8 +282,8 @@ const PUT_BACK: &[Event] = &[Event::StoreRestored, Event::StoreRebased];
 fn restored(view: &view::View<'_>, head: &str) -> Option<Restored> {
     view.facts.get("roster")?;
     let newest = head.rsplit(':').next().unwrap_or_default();
-    let digest = view.facts.get("backup_digest").map_or(newest, |digest| &**digest);
-    Some(Restored { digest: digest.to_owned(), head: head.to_owned() })
+    let digest = view.facts.get("backup_digest").map_or_else(|| newest.to_owned(), Cow::into_owned);
+    Some(Restored { digest, head: head.to_owned() })
 }
 
 /// A whole frame of later records inside a torn tail: whoever wrote it had been told that what is torn was synced.

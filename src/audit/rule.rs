@@ -46,6 +46,11 @@ rules! {
     Torn = "LOG-19", "a torn tail is kept as it was found";
     Intents = "LOG-21", "an outcome closes one open intent";
     Events = "LOG-22", "the event is on the closed list";
+    Tiles = "LOG-27", "an export holds the tiles of its checkpoint";
+    Bundle = "LOG-28", "an entry bundle holds the records of its tile";
+    Hashes = "LOG-29", "a hash tile holds the hashes of its place in the tree";
+    Succession = "LOG-32", "each key of the log is named by a record and took over from the one before it";
+    Proof = "LOG-34", "a proof leads from its record to the checkpoint";
 }
 
 impl fmt::Display for Rule {

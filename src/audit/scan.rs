@@ -120,13 +120,13 @@ pub(super) struct Chain {
 
 impl Chain {
     /// Takes the next frame; `visit` sees each record with its index before and the tree after it.
-    pub(super) fn follow(
+    pub(super) fn follow<E: From<Fault>>(
         &mut self,
         frame: &Frame<'_>,
-        mut visit: impl FnMut(u64, &[u8], &Tree) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+        mut visit: impl FnMut(u64, &[u8], &Tree) -> Result<(), E>,
+    ) -> Result<(), E> {
         let index = self.tree.size();
-        let fault = |rule, detail: String| Err(Fault::new(rule, index, detail));
+        let fault = |rule, detail: String| Err(Fault::new(rule, index, detail).into());
         if frame.header.first != index {
             return fault(Rule::FirstIndex, format!("the frame begins at record {}", frame.header.first));
         }
@@ -220,7 +220,7 @@ pub fn scan_bytes(bytes: &[u8]) -> Scan {
 
 fn follow_strictly(chain: &mut Chain, frame: &Frame<'_>) -> Result<(), Fault> {
     let mut parts = PartsCheck::default();
-    chain.follow(frame, |index, record, _| {
+    chain.follow(frame, |index, record, _| -> Result<(), Fault> {
         let view = view::read(record, index)?;
         if view.time != frame.header.time {
             return Err(Fault::new(Rule::Time, index, "its time is not its frame's"));

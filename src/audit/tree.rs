@@ -20,6 +20,8 @@ pub(super) fn node(left: &Hash, right: &Hash) -> Hash {
 pub struct Tree {
     size: u64,
     peaks: Vec<Hash>,
+    /// The subtrees that the last leaf completed, from the leaf itself upwards; kept so that its memory is.
+    completed: Vec<Hash>,
 }
 
 impl Tree {
@@ -31,14 +33,22 @@ impl Tree {
     /// Appends the hash of a record.
     pub fn push(&mut self, leaf: Hash) {
         let mut hash = leaf;
+        self.completed.clear();
+        self.completed.push(leaf);
         // Each trailing one of the size is a complete subtree as large as the one in hand.
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.peaks.pop() {
                 hash = node(&left, &hash);
+                self.completed.push(hash);
             }
         }
         self.peaks.push(hash);
         self.size += 1;
+    }
+
+    /// The complete subtree of 2^height leaves that ends with the last leaf, if there is one.
+    pub(super) fn completed(&self, height: usize) -> Option<&Hash> {
+        self.completed.get(height)
     }
 
     /// The root: of the empty tree `SHA-256("")`.

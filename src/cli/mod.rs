@@ -116,7 +116,7 @@ enum Command {
     /// Check and test policies
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
-    /// Verify and follow the audit log
+    /// Verify, export, prove and follow the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
     /// Copy store and log into a new directory, verified; the sidecar may run

@@ -65,6 +65,13 @@ impl Disk {
         self.sync_dir(parent(path))
     }
 
+    /// Removes a directory that must be empty, durably.
+    pub fn remove_empty_dir(&self, path: &Path) -> Result<(), DurableError> {
+        self.perform(Act::Remove { path }, |_| rustix::fs::rmdir(path))
+            .map_err(|errno| DurableError::of("remove the directory", path, errno))?;
+        self.sync_dir(parent(path))
+    }
+
     /// Moves a file over another or to a new name, durably.
     pub fn rename(&self, from: &Path, to: &Path) -> Result<(), DurableError> {
         self.perform(Act::Rename { from, to }, |_| rustix::fs::rename(from, to))

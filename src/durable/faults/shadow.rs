@@ -68,7 +68,8 @@ impl Shadow {
             _ => Vec::new(),
         };
         for path in touched {
-            if path.exists() {
+            // An empty directory holds no bytes that could be lost.
+            if path.is_file() {
                 self.number_of(path);
             }
         }

@@ -4,6 +4,7 @@
 mod crashes;
 mod damage;
 mod disks;
+mod exports;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -180,8 +180,7 @@ fn custodians_change_the_rules_themselves_and_old_and_new_rules_must_both_agree(
     let record = place.record("settings.approved", "done");
     assert_eq!(record["facts"]["separation"], change["separation"], "{record}");
     // At once, without the file: dan is enrolled and decides.
-    let key = super::key("dan").key().line();
-    let enrol = json!({ "person": "dan", "key": key, "acknowledgement": "ab".repeat(32) });
+    let enrol = place.enrolling("dan", &super::key("dan"));
     place.carry_out("custodian.enrol", &enrol, &["bob", "carol"]);
     let create = place.propose("keyring.create", &json!({ "keyring": "by-dan" }));
     place.approve(&create, &["dan"]);

@@ -1,37 +1,39 @@
-//! `keyward audit verify|tail`: verify reads a directory, offline; tail asks the running sidecar.
+//! `keyward audit ...`: `tail` asks the running sidecar; everything else reads directories and files, offline.
+
+mod evidence;
+mod tail;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::audit::VerifierKey;
-use crate::audit::verify::{Verified, VerifyError, verify};
-use crate::clock::{Clock, SystemClock, Wall};
+use crate::audit::verify::{Progress, Verified, VerifyError, verify};
+use crate::audit::{Keys, VerifierKey};
 
-use super::connect::{Listener, Target, block_on};
+use super::connect::block_on;
 use super::failure::{Context, Exit, Failure};
 
-/// How often `tail --follow` asks again.
-const POLL: Duration = Duration::from_secs(1);
-/// Records a request.
-const MOST: u32 = 1_000;
-
-/// Verify and follow the audit log.
+/// Verify, export, prove and follow the audit log.
 #[derive(Debug, Subcommand)]
 pub(super) enum Audit {
-    /// Check a log directory, offline: every frame, every record, every checkpoint
+    /// Check a log directory or an export, offline: every record, every hash, every checkpoint
     Verify(Verify),
+    /// Write the log as tiles (C2SP tlog-tiles) that tools of others read; verifies it meanwhile
+    Export(evidence::Export),
+    /// Prove that one record is in the log: a file (C2SP tlog-proof) for somebody who has only the key
+    Prove(evidence::Prove),
+    /// Check such a file and print its record
+    CheckProof(evidence::CheckProof),
     /// Print the newest records of the running sidecar
-    Tail(Tail),
+    Tail(tail::Tail),
 }
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Verify {
-    /// The log's directory, or a copy of it
+    /// The log's directory or a copy of it, or a directory that `audit export` made
     dir: PathBuf,
     /// The log's key as you keep it elsewhere; without it the key in the directory is believed
     #[arg(long, value_name = "FILE")]
@@ -44,25 +46,13 @@ pub(super) struct Verify {
     json: bool,
 }
 
-#[derive(Debug, clap::Args)]
-pub(super) struct Tail {
-    /// How many of the newest records
-    #[arg(long, short = 'n', default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    lines: u32,
-    /// Go on with new records as they come
-    #[arg(long, short)]
-    follow: bool,
-    /// Print the records as they are stored: one canonical JSON object a line
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    target: Target,
-}
-
 impl Audit {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         match self {
             Self::Verify(verify) => verify.run(),
+            Self::Export(export) => export.run(),
+            Self::Prove(prove) => prove.run(),
+            Self::CheckProof(check) => check.run(),
             Self::Tail(tail) => block_on(tail.run()),
         }
     }
@@ -70,15 +60,7 @@ impl Audit {
 
 impl Verify {
     fn run(self) -> Result<ExitCode, Failure> {
-        let key = match &self.key {
-            None => None,
-            Some(path) => {
-                let text =
-                    std::fs::read_to_string(path).doing(Exit::Usage, format!("cannot read {}", path.display()))?;
-                let key = VerifierKey::parse(text.trim());
-                Some(key.ok_or_else(|| Failure::new(Exit::Usage, format!("{} is not a log key", path.display())))?)
-            }
-        };
+        let key = self.key.as_deref().map(founding_key).transpose()?;
         let since = self.since.as_ref().map(std::fs::read_to_string).transpose();
         let since = since.doing(Exit::Usage, "cannot read the checkpoint of --since")?;
         let verified = check(&self.dir, key.as_ref(), since.as_deref())?;
@@ -98,32 +80,73 @@ pub(super) fn print_verified(dir: &Path) -> Result<(), Failure> {
 }
 
 fn check(dir: &Path, key: Option<&VerifierKey>, since: Option<&str>) -> Result<Verified, Failure> {
-    let style = ProgressStyle::with_template("verifying {bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
+    with_bar("verifying", |progress| verify(dir, key, since, progress)).map_err(not_verified)
+}
+
+/// Shows how far a reader of the log is.
+fn with_bar<T>(what: &str, run: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
+    let style =
+        ProgressStyle::with_template("{msg} {bar:40} {bytes}/{total_bytes} {bytes_per_sec} {prefix} records {eta}");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-    let verified = verify(dir, key, since, &mut |progress| {
-        bar.set_length(progress.of);
-        bar.set_position(progress.bytes);
+    bar.set_message(what.to_owned());
+    let (mut told, mut calls) = (0, 0_u32);
+    let done = run(&mut |progress: Progress| {
+        calls = calls.wrapping_add(1);
+        // A frame may hold one record: drawing for each would cost more than verifying it.
+        if progress.bytes >= told + BAR_BYTES || progress.bytes == progress.of || calls == 1 {
+            told = progress.bytes;
+            bar.set_length(progress.of);
+            bar.set_prefix(progress.records.to_string());
+            bar.set_position(progress.bytes);
+        }
     });
     bar.finish_and_clear();
-    verified.map_err(|error| match error {
+    done
+}
+
+/// Bytes between two steps of a bar.
+const BAR_BYTES: u64 = 1024 * 1024;
+
+fn not_verified(error: VerifyError) -> Failure {
+    match error {
         VerifyError::Broken(finding) => Failure::new(Exit::Finding, format!("the log does not verify: {finding}"))
             .hint(
                 "keep the directory as it is; records before that one are unharmed; src/audit/FORMAT.md has the rule",
             ),
-        VerifyError::Read { .. } => Failure::new(Exit::Unavailable, super::failure::chain(&error))
-            .hint("name the directory of a log, log/ in the sidecar's state directory, or a copy of all of it"),
-    })
+        VerifyError::Read { .. } => Failure::new(Exit::Unavailable, super::failure::chain(&error)).hint(
+            "name the directory of a log, log/ in the sidecar's state directory, a copy of all of it, or an export",
+        ),
+    }
+}
+
+/// Reads a file of verifier keys, the oldest first.
+fn keys(path: &Path) -> Result<Keys, Failure> {
+    let text = std::fs::read_to_string(path).doing(Exit::Usage, format!("cannot read {}", path.display()))?;
+    Keys::parse(&text).ok_or_else(|| Failure::new(Exit::Usage, format!("{} is not a log key", path.display())))
+}
+
+/// The key that an auditor trusts: the oldest of the file, from which the others must follow.
+fn founding_key(path: &Path) -> Result<VerifierKey, Failure> {
+    Ok(keys(path)?.founding().clone())
 }
 
 fn print(verified: &Verified) {
     let proven = verified.checkpoint.map_or(0, |checkpoint| checkpoint.size);
-    println!("   the log {} verifies", verified.origin.as_str());
+    let what = if verified.exported { "exported log" } else { "log" };
+    println!("   the {what} {} verifies", verified.origin.as_str());
     println!("   {} records, root {}", verified.records, hex::encode(verified.root));
     println!("   complete up to checkpoint {proven}; {} checkpoints compared with the tree", verified.checkpoints);
     if verified.unproven_tail > 0 {
         println!(
             "   {} records behind it are whole, but nobody could tell if more had followed",
             verified.unproven_tail
+        );
+    }
+    if let [_, .., newest] = verified.keys.as_slice() {
+        println!(
+            "   {} keys signed one after the other; the newest is {}",
+            verified.keys.len(),
+            hex::encode(newest.id())
         );
     }
     if !verified.open_intents.is_empty() {
@@ -142,6 +165,8 @@ fn print(verified: &Verified) {
 fn as_json(verified: &Verified) -> Value {
     serde_json::json!({
         "origin": verified.origin.as_str(),
+        "exported": verified.exported,
+        "keys": verified.keys.iter().map(VerifierKey::to_text).collect::<Vec<_>>(),
         "records": verified.records,
         "root": hex::encode(verified.root),
         "complete_up_to": verified.checkpoint.map_or(0, |checkpoint| checkpoint.size),
@@ -153,43 +178,4 @@ fn as_json(verified: &Verified) -> Value {
         "store_head": verified.store_head,
         "store_key_check": verified.store_key_check,
     })
-}
-
-impl Tail {
-    async fn run(self) -> Result<ExitCode, Failure> {
-        let mut sidecar = self.target.connect(Listener::Control).await?;
-        let mut path = format!("/v1/audit/records?limit={}", self.lines);
-        loop {
-            let answer = sidecar.ask("GET", &path, None).await?;
-            for record in answer["records"].as_array().into_iter().flatten().map(|one| &one["record"]) {
-                if self.json { println!("{record}") } else { println!("{}", line(record)) }
-            }
-            if !self.follow || super::out::gone() {
-                return Ok(ExitCode::SUCCESS);
-            }
-            path = format!("/v1/audit/records?from={}&limit={MOST}", answer["next"]);
-            SystemClock.sleep_until(SystemClock.mono().plus(POLL)).await;
-        }
-    }
-}
-
-/// One record for people.
-fn line(record: &Value) -> String {
-    let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
-    let actor = record["actor"]["name"].as_str().or_else(|| record["actor"]["kind"].as_str()).unwrap_or("-");
-    let groups = record["groups"].as_array().into_iter().flatten();
-    let keyrings: Vec<String> =
-        groups.map(|group| format!("{} ({} done)", group["keyring"].as_str().unwrap_or("-"), group["done"])).collect();
-    let reason = match text("reason") {
-        empty if empty.is_empty() => empty,
-        reason => format!(" {reason}"),
-    };
-    let at = Wall(record["time"].as_u64().unwrap_or_default()).rfc3339_millis();
-    format!(
-        "{:>7}  {at}  {:<20} {:<8}{reason} {actor} {}",
-        record["index"],
-        text("event"),
-        text("outcome"),
-        keyrings.join(", ")
-    )
 }
