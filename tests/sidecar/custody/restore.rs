@@ -96,7 +96,7 @@ fn before() -> Past {
     let grant =
         json!({ "principal": "demo", "keyring": "patients", "purpose": "HRESCH", "minutes": "60", "reason": "study" });
     let grant = place.carry_out("grant.give", &grant, &["bob"]);
-    let joining = json!({ "person": "dave", "key": key("dave").key().line(), "acknowledgement": "cd".repeat(32) });
+    let joining = place.enrolling("dave", &key("dave"));
     let joining = place.propose("custodian.enrol", &joining);
     place.approve(&joining, &["alice", "bob"]);
     let (_, sealed) = place.seal();
