@@ -202,7 +202,10 @@ enrolment() {
   title "dave is enrolled"
   echo "I keep my key to myself and approve only what I understand." >duties.txt
   duties=$(sha256sum <duties.txt | cut -d' ' -f1)
-  decided custodian.enrol dave-joins --set person=dave --set key=@dave.pub --set acknowledgement="$duties"
+  # dave, who cannot ask the sidecar yet, signs with his key that he accepts.
+  show dave custody accept --as dave --key "$(key dave)" --acknowledgement duties.txt --store "$(store)" --rehearsal --yes
+  decided custodian.enrol dave-joins --set person=dave --set key=@dave.pub --set proof=@dave.accept.sig \
+    --set acknowledgement="$duties"
   show audrey custody show
 }
 
@@ -466,6 +469,7 @@ eventually() {
   surprise "this does not come to be: $*"
 }
 
+store() { quietly audrey custody show --json | jq -er .store; }
 key() { echo "$dir/people/$1/key"; }
 title() { printf '\n=== %s\n' "$*"; }
 note() { printf -- '--- %s\n' "$*"; }

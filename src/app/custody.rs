@@ -79,8 +79,10 @@ pub(super) fn settings(
 
 /// Shows how custody stands, and records that grants came to their end.
 pub(super) async fn watch(service: Arc<Service>, board: Arc<Board>, clock: SharedClock, metrics: Arc<Metrics>) {
-    let mut in_force = BTreeSet::new();
+    let (mut in_force, mut fits) = (BTreeSet::new(), false);
     loop {
+        // Custodians may have been founded through another sidecar of the store: what they approved counts here as well.
+        fits = fits || (service.in_custody() && service.check_custody().await.is_ok());
         if let Ok(locks) = service.lock_words().await {
             metrics.custody.locks.set(i64::try_from(locks.len()).unwrap_or(i64::MAX));
             board.post(&locked(&locks));

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn backups_are_allowed_until_the_last_day_is_over_and_no_longer() {
+    fn cer_23_backups_are_allowed_until_the_last_day_is_over_and_no_longer() {
         let leave = BackupLeave::of(id(), "vault-7", 2, Wall(5));
         assert!(leave.holds(Wall(2 * DAY + 4)));
         assert!(!leave.holds(Wall(2 * DAY + 5)));
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_written_as_such_documents_are_approves_nothing() {
+    fn cer_24_what_is_not_written_as_such_documents_are_approves_nothing() {
         let leave = RestoreLeave::of(id(), [7; 32], format!("3:{}", "ab".repeat(32)), Wall(5));
         assert_eq!(RestoreLeave::parse(&leave.body()), Ok(leave.clone()));
         let other = RestoreLeave { head: "3".to_owned(), ..leave.clone() };

@@ -204,8 +204,8 @@ pub enum Effect {
     Enrol {
         /// Who.
         person: PrincipalName,
-        /// Public keys.
-        keys: Vec<String>,
+        /// Public keys, each with its own signature that it is in the person's hands.
+        keys: Vec<(String, String)>,
         /// Digest of the duties that were acknowledged.
         acknowledgement: [u8; 32],
     },
@@ -275,7 +275,10 @@ pub fn effect(action: &str, given: &Parameters) -> Result<Effect, String> {
         },
         "custodian.enrol" => Effect::Enrol {
             person: read.one("person")?,
-            keys: ["key", "second_key"].iter().filter_map(|name| given.get(*name).cloned()).collect(),
+            keys: [("key", "proof"), ("second_key", "second_proof")]
+                .iter()
+                .filter_map(|(key, proof)| Some((given.get(*key)?.clone(), given.get(*proof)?.clone())))
+                .collect(),
             acknowledgement: read.hexadecimal("acknowledgement")?,
         },
         "custodian.remove" => Effect::Remove { person: read.one("person")?, reason: read.text("reason")?.to_owned() },

@@ -4,7 +4,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use crate::clock::Wall;
+use crate::crypto;
 use crate::identity::sshsig::{Presence, SshError, SshKey, SshSignature};
 use crate::names::PrincipalName;
 
@@ -306,6 +310,29 @@ pub fn verify_founding(
         }
     }
     if problems.is_empty() { Ok(()) } else { Err(problems) }
+}
+
+/// What a person signs with each key that is to count as theirs (CER-23): for this store, with the duties that they
+/// acknowledged.
+pub fn enrolment(store: &str, person: &PrincipalName, acknowledgement: &[u8; 32]) -> String {
+    format!("keyward/enrolment/v1\n{store}\n{person}\n{}\n", hex::encode(acknowledgement))
+}
+
+/// SHA-256 of the duties that somebody acknowledges.
+pub fn duties_digest(text: &str) -> [u8; 32] {
+    crypto::sha256(&[text.as_bytes()])
+}
+
+/// Whether a key is in the hands of whoever accepted: its own signature over that, in base64 without the armour.
+pub fn verify_enrolment(key: &SshKey, proof: &str, text: &str, namespace: &str) -> Result<(), ApprovalError> {
+    let wrong = ApprovalError::Key(SshError::Malformed("it is not base64"));
+    let blob = STANDARD.decode(proof).map_err(|_| wrong)?;
+    let signature = SshSignature::of_blob(&blob).map_err(ApprovalError::Key)?;
+    if signature.key() != key {
+        return Err(ApprovalError::UnknownKey { fingerprint: signature.key().fingerprint() });
+    }
+    let presence = signature.verify(namespace, text.as_bytes()).map_err(ApprovalError::Key)?;
+    present(&key.fingerprint(), presence, None)
 }
 
 /// The namespace of what is signed, so that a rehearsal's signature is none in production.

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-use crate::identity::sshsig::SshKey;
+use crate::identity::sshsig::{SshKey, SshSignature};
 use crate::names::{KekName, KeyVersionId, KeyringName, LookupName, PrincipalName, Purpose, RESERVED_PREFIX};
 use crate::policy::separation::Separation;
 
@@ -49,6 +49,8 @@ pub enum Form {
     Changes,
     /// A separation file, in base64.
     Rules,
+    /// An SSH signature, in base64 without its armour.
+    Proof,
 }
 
 impl Form {
@@ -77,6 +79,10 @@ impl Form {
             Self::Label => is_label(value),
             Self::Changes => is_changes(value),
             Self::Rules => rules(value).is_some(),
+            Self::Proof => {
+                let blob = STANDARD.decode(value).ok().filter(|_| value.len() <= MOST_PROOF);
+                blob.is_some_and(|blob| SshSignature::of_blob(&blob).is_ok())
+            }
         }
     }
 
@@ -104,6 +110,7 @@ impl Form {
                               --settings-of CONFIG writes it"
                 .to_owned(),
             Self::Rules => "a separation file in base64 (--set rules=@FILE encodes it)".to_owned(),
+            Self::Proof => "the new key's signature that `keyward custody accept` made (--set proof=@FILE)".to_owned(),
             Self::Label => "1 to 128 letters, digits or any of . _ / # : -".to_owned(),
         }
     }
@@ -159,6 +166,9 @@ fn context_key(text: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=128).contains(&text.len()) && !text.starts_with(RESERVED_PREFIX) && text.bytes().all(allowed)
 }
+
+/// A signature by an RSA key of 8,192 bits takes three thousand.
+const MOST_PROOF: usize = 4 * 1024;
 
 /// Bytes of a text that holds a file: a proposal has 32 KiB with all else.
 const MOST_TEXT: usize = 24 * 1024;

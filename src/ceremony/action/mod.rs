@@ -154,6 +154,9 @@ impl Action {
         if given.contains_key("second_key") && given.get("second_key") == given.get("key") {
             return Err("the parameter second_key must be another key than the first".to_owned());
         }
+        if given.contains_key("second_key") != given.contains_key("second_proof") {
+            return Err("the parameters second_key and second_proof go together".to_owned());
+        }
         let rules = given.get("rules").and_then(|text| form::rules(text)).map(|rules| hex::encode(rules.digest()));
         if rules.as_ref() != given.get("separation") {
             return Err(

@@ -212,10 +212,12 @@ pub(super) const ROWS: &[Row] = &[
         parameters: &[
             PERSON,
             need("key", Form::SshKey),
+            need("proof", Form::Proof),
             may("second_key", Form::SshKey),
+            may("second_proof", Form::Proof),
             need("acknowledgement", Form::Digest),
         ],
-        effect: "Enrol {person} with the key {key}[ and the key {second_key}]. The duties that {person} acknowledged have \
+        effect: "Enrol {person} with the key {key}[ and the key {second_key}], each of which signed that it is in their hands. The duties that {person} acknowledged have \
                  the SHA-256 {acknowledgement}.",
         concerns: &["person"],
     },

@@ -231,6 +231,10 @@ impl Set {
     /// The value, from its file where it names one; a public key goes without its comment.
     fn spelt(&self, form: Option<Form>) -> Result<String, Failure> {
         let key = matches!(form, Some(Form::SshKey));
+        if let (Some(Form::Proof), Some(file)) = (form, self.value.strip_prefix('@')) {
+            let armour = sign::read_signature(Path::new(file))?;
+            return Ok(armour.lines().filter(|line| !line.starts_with("-----")).collect());
+        }
         if let (Some(Form::Rules), Some(file)) = (form, self.value.strip_prefix('@')) {
             return Ok(STANDARD.encode(std::fs::read(file).doing(Exit::Data, format!("cannot read {file}"))?));
         }

@@ -202,6 +202,6 @@ fn parsed(text: &str) -> Result<Roster, Failure> {
 }
 
 /// What a custodian acknowledges where the organisation has no text of its own.
-const DUTIES: &str = "I keep my key to myself and in no other hands. I approve only what I have read and understood, and what \
+pub(super) const DUTIES: &str = "I keep my key to myself and in no other hands. I approve only what I have read and understood, and what \
     I compared with the others. I report a lost or copied key at once. I act alone in nothing that needs several. I say so \
     when I leave or change my role.\n";

@@ -1,6 +1,7 @@
 //! `keyward custody ...`: who the custodians are: their genesis, the roster for auditors, and the end of a key. Whatever
 //! people sign here is computed here, from the text, and not believed of the sidecar.
 
+mod accept;
 mod genesis;
 mod print;
 mod settings;
@@ -33,6 +34,8 @@ pub(super) enum Custody {
     Found(genesis::Found),
     /// Write every roster there was into a file, for auditors: `keyward ceremony verify` needs it
     Roster(RosterFile),
+    /// Show that a key is in your hands and accept the duties, before a ceremony enrols you with it
+    Accept(accept::Accept),
     /// Print the guarded settings of a configuration with their digest; nothing is asked or changed
     Settings(settings::Settings),
     /// End a person's keys, or one of them, at once; it takes one person, and the way back a ceremony
@@ -83,6 +86,7 @@ impl Custody {
             Self::Sign(sign) => sign.run(),
             Self::Found(found) => found.run(),
             Self::Roster(roster) => roster.run(),
+            Self::Accept(accept) => accept.run(),
             Self::Settings(settings) => settings.run(),
             Self::Revoke(revoke) => revoke.run(),
         }

@@ -11,6 +11,7 @@ use crate::identity::sshsig::SshKey;
 use crate::keyring::PartitionName;
 use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, SETTINGS, kek_name, roster_name};
 use crate::names::{KeyVersionId, KeyringName, PrincipalName};
+use crate::policy::approval;
 use crate::policy::roster::{Credential, Member, Revocation, Roster};
 use crate::policy::{Permit, Quorum, Spends};
 
@@ -190,13 +191,21 @@ impl Service {
         custody: &Custody,
         id: &str,
         person: &PrincipalName,
-        keys: &[String],
+        keys: &[(String, String)],
         acknowledgement: [u8; 32],
     ) -> Result<Roster, Refusal> {
         let now = self.wall()?;
-        let read = |line: &String| {
+        // Nobody becomes two people by somebody else's name: whoever holds the key says so with it.
+        let accepted = approval::enrolment(&custody.roster.store, person, &acknowledgement);
+        let read = |(line, proof): &(String, String)| {
             let wrong = |error| Refusal::because(Code::MalformedRequest, format!("a key of {person}: {error}"));
-            Ok(Credential { key: SshKey::parse(line).map_err(wrong)?, enrolled: now, revoked: None })
+            let key = SshKey::parse(line).map_err(wrong)?;
+            let unproven = |error| {
+                let why = format!("the proof of {person} for {}: {error}", key.fingerprint());
+                Refusal::because(Code::NotApproved, why)
+            };
+            approval::verify_enrolment(&key, proof, &accepted, custody.namespace()).map_err(unproven)?;
+            Ok(Credential { key, enrolled: now, revoked: None })
         };
         let credentials = keys.iter().map(read).collect::<Result<Vec<_>, Refusal>>()?;
         let mut next = next(&custody.roster, id);

@@ -132,6 +132,11 @@ impl Service {
         }
     }
 
+    /// Whether there are custodians.
+    pub fn in_custody(&self) -> bool {
+        self.keyrings.in_custody() == Some(true)
+    }
+
     /// Nothing goes on before [`Self::check_custody`] has said that it may.
     pub fn hold(&self) {
         self.held.store(Some(Arc::new("what the custodians approved is being compared".to_owned())));

@@ -30,6 +30,7 @@ impl Service {
             (Some(custody), Some(rules)) => {
                 let mut problems = rules.check_roster(&custody.roster);
                 problems.extend(rules.check_margin(&custody.roster));
+                problems.extend(self.held().map(|why| why.to_string()));
                 (Some(RosterView::of(&custody.roster, rules)), Some(rules.margin(&custody.roster)), problems)
             }
             _ => (None, None, Vec::new()),

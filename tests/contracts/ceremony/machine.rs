@@ -252,8 +252,12 @@ fn nothing_of_tier_3_happens_below_the_margin_and_enrolling_does() {
     let destroy = stage.propose(Action::KeyDestroy, DESTROY, "kim");
     let destroy = approved(&stage, destroy, &["alice", "bob"]);
     let key = Signer::token(70).key().line();
+    // What the state machine does not look at, the service does.
+    let armour = Signer::token(70).sign(stage.namespace(), "accepted", 1);
+    let proof: String = armour.lines().filter(|line| !line.starts_with('-')).collect();
     let digest = "ab".repeat(32);
-    let dave = [("person", "dave"), ("key", key.as_str()), ("acknowledgement", digest.as_str())];
+    let dave =
+        [("person", "dave"), ("key", key.as_str()), ("proof", proof.as_str()), ("acknowledgement", digest.as_str())];
     let enrol = stage.propose(Action::CustodianEnrol, &dave, "kim");
     let enrol = approved(&stage, enrol, &["alice", "bob"]);
     stage.pass(DAY + HOUR);
@@ -292,4 +296,33 @@ fn the_initiator_alone_withdraws_and_a_change_of_separation_needs_both() {
     let three = approved(&stage, two, &["carol"]);
     stage.pass(DAY);
     assert!(stage.start(&three).is_ok());
+}
+
+/// CER-24: whoever says no is heard, however many approvals were given before.
+#[test]
+fn cer_24_approvals_crowd_out_no_denial() {
+    let mut stage = Stage::new();
+    let mut it = stage.propose(Action::KeyResume, RESUME, "kim");
+    // Approvals that are over in a second make way for the next ones of the same people.
+    let mut refused = None;
+    'full: for _ in 0..80 {
+        for person in ["alice", "bob", "carol"] {
+            let expires = stage.now / 1_000_000 + 1;
+            let mut text = decision(it.proposal().ceremony.as_str(), it.digest(), Word::Approve, person, expires);
+            text.expires_s = expires;
+            let text = text.text();
+            let armour = token(person).sign(stage.namespace(), &text, 1);
+            match stage.step(&it, Event::Decide { text: &text, signature: &armour }) {
+                Ok(after) => it = after,
+                Err(why) => {
+                    refused = Some(why.code());
+                    break 'full;
+                }
+            }
+        }
+        stage.pass(2_000_000);
+    }
+    assert_eq!(refused, Some("too_many_decisions"));
+    let denied = stage.decide(&it, Word::Deny, "bob").unwrap();
+    assert_eq!(stage.state(&denied), State::Denied);
 }

@@ -20,11 +20,11 @@ use crate::requests::records;
 use crate::support::{KEYWARD, Setup, keyward, keyward_ok, post};
 
 /// A name in the test's own directory.
-fn at(setup: &Setup, name: &str) -> PathBuf {
+pub fn at(setup: &Setup, name: &str) -> PathBuf {
     setup.dir.path().join(name)
 }
 
-fn text(path: &Path) -> String {
+pub fn text(path: &Path) -> String {
     path.display().to_string()
 }
 
@@ -54,7 +54,7 @@ fn open(setup: &Setup, sealed: &str) -> (u16, Value) {
     post(&setup.data(), "/v1/open", &json!({ "sealed": sealed, "context": context, "purpose": "TREAT" }).to_string())
 }
 
-fn state(setup: &Setup) -> PathBuf {
+pub fn state(setup: &Setup) -> PathBuf {
     setup.root().join("state")
 }
 
@@ -68,7 +68,7 @@ fn stopped() -> (Setup, String) {
     (setup, value)
 }
 
-fn manifest(backup: &str) -> Value {
+pub fn manifest(backup: &str) -> Value {
     serde_json::from_slice(&std::fs::read(Path::new(backup).join("manifest.json")).unwrap()).unwrap()
 }
 
@@ -209,7 +209,7 @@ fn a_lost_store_comes_back_beside_its_log_only_for_the_number_of_changes_that_wa
 }
 
 /// Everything that a database's WAL holds into its file, so that it can be moved.
-fn settle(store: &Path) {
+pub fn settle(store: &Path) {
     let database = rusqlite::Connection::open(store).unwrap();
     database.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).unwrap();
 }

@@ -108,7 +108,7 @@ fn custodians_approve_other_settings_on_the_sidecar_that_is_held_for_them() {
 }
 
 /// What would have to be approved for the sidecar to serve as it runs.
-fn running(place: &Place) -> Value {
+pub fn running(place: &Place) -> Value {
     let settings = place.get("/v1/custody")["settings"].clone();
     let of = |which: &str| settings[which].as_object().unwrap().clone();
     let (approved, found) = (of("approved"), of("running"));
@@ -180,8 +180,7 @@ fn custodians_change_the_rules_themselves_and_old_and_new_rules_must_both_agree(
     let record = place.record("settings.approved", "done");
     assert_eq!(record["facts"]["separation"], change["separation"], "{record}");
     // At once, without the file: dan is enrolled and decides.
-    let key = super::key("dan").key().line();
-    let enrol = json!({ "person": "dan", "key": key, "acknowledgement": "ab".repeat(32) });
+    let enrol = place.enrolling("dan", &super::key("dan"));
     place.carry_out("custodian.enrol", &enrol, &["bob", "carol"]);
     let create = place.propose("keyring.create", &json!({ "keyring": "by-dan" }));
     place.approve(&create, &["dan"]);

@@ -8,10 +8,6 @@ use super::{Ceremony, Place, key};
 
 const ROTATE: &str = "keyring.rotate";
 
-fn enrolling(person: &str, signer: &str) -> Value {
-    json!({ "person": person, "key": key(signer).key().line(), "acknowledgement": "cd".repeat(32) })
-}
-
 fn rotation() -> Value {
     json!({ "keyring": "patients", "trigger": "personnel" })
 }
@@ -40,7 +36,7 @@ fn a_custodian_joins_and_another_leaves_and_what_she_could_reach_is_to_be_rotate
     let place = Place::new();
     place.carry_out("keyring.create", &json!({ "keyring": "untouched" }), &["bob"]);
     place.carry_out("keyring.create", &json!({ "keyring": "patients" }), &["carol"]);
-    let joined = place.carry_out("custodian.enrol", &enrolling("dave", "dave"), &["alice", "bob"]);
+    let joined = place.carry_out("custodian.enrol", &place.enrolling("dave", &key("dave")), &["alice", "bob"]);
     stands(&place, 2, 2);
     let pending = place.propose(ROTATE, &rotation());
     place.approve(&pending, &["carol"]);
@@ -118,7 +114,7 @@ fn one_person_ends_a_key_at_once_and_every_open_ceremony_with_it() {
 fn a_key_that_somebody_has_proves_nobody_else() {
     let place = Place::new();
     for (person, key, why) in [("dave", "bob", "share the key"), ("zoe", "dan", "zoe is not in the separation file")] {
-        let parameters = enrolling(person, key);
+        let parameters = place.enrolling(person, &super::key(key));
         let ask =
             json!({ "action": "custodian.enrol", "parameters": parameters, "reason": "test", "initiator": "kim" });
         let (status, problem) = place.post("/v1/ceremonies/draft", &ask);
@@ -142,4 +138,27 @@ fn a_suspended_version_is_not_opened_again_by_deactivating_it() {
     place.carry_out("key.resume", &parameters, &["bob", "carol"]);
     place.carry_out("key.deactivate", &parameters, &["bob"]);
     assert_eq!(place.versions()[0]["state"], "deactivated");
+}
+
+#[test]
+fn cer_23_nobody_is_enrolled_with_a_key_that_is_not_in_their_hands() {
+    let place = Place::new();
+    let good = place.enrolling("dave", &key("dave"));
+    let of_another = place.enrolling("dave", &key("dan"));
+    let as_another = place.enrolling("carol", &key("dave"));
+    let mut other_duties = good.clone();
+    other_duties["acknowledgement"] = json!("ab".repeat(32));
+    let with = |proof: &Value| {
+        let mut parameters = good.clone();
+        parameters["proof"] = proof.clone();
+        parameters
+    };
+    for parameters in [with(&of_another["proof"]), with(&as_another["proof"]), other_duties] {
+        let ask =
+            json!({ "action": "custodian.enrol", "parameters": parameters, "reason": "test", "initiator": "kim" });
+        let (status, problem) = place.post("/v1/ceremonies/draft", &ask);
+        assert_eq!((status, &problem["code"]), (403, &json!("not_approved")), "{problem}");
+    }
+    place.carry_out("custodian.enrol", &good, &["alice", "bob"]);
+    stands(&place, 2, 2);
 }

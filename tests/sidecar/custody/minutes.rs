@@ -35,11 +35,7 @@ fn minutes_verify_from_the_file_and_the_roster_alone() {
     let created = place.keyring();
     let refused = place.hand_over(&created, &created.signed(Word::Approve, "carol"));
     place.refused(&refused, "ceremony_state", "spent");
-    let enrolled = place.carry_out(
-        "custodian.enrol",
-        &json!({ "person": "dave", "key": key("dave").key().line(), "acknowledgement": "cd".repeat(32) }),
-        &["alice", "bob"],
-    );
+    let enrolled = place.carry_out("custodian.enrol", &place.enrolling("dave", &key("dave")), &["alice", "bob"]);
     let denied = place.propose("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }));
     assert_eq!(place.hand_over(&denied, &denied.signed(Word::Deny, "carol")).0, 200);
     let open = place.propose("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }));

@@ -11,6 +11,7 @@ mod life;
 mod lockout;
 mod locks;
 mod minutes;
+mod restore;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -220,6 +221,15 @@ impl Place {
             }
         }
         panic!("no draft of {action} in time");
+    }
+
+    /// What enrols a person with this key, which accepts it.
+    pub fn enrolling(&self, person: &str, signer: &Signer) -> Value {
+        let (duties, store) = ([0xcd; 32], self.get("/v1/custody")["store"].as_str().unwrap().to_owned());
+        let text = keyward::policy::approval::enrolment(&store, &person.parse().unwrap(), &duties);
+        let armour = signer.sign(REHEARSAL, &text, 1);
+        let proof: String = armour.lines().filter(|line| !line.starts_with('-')).collect();
+        json!({ "person": person, "key": signer.key().line(), "proof": proof, "acknowledgement": hex::encode(duties) })
     }
 
     pub fn hand_in(&self, ceremony: &Ceremony, signed: &Value) -> (u16, Value) {
