@@ -101,6 +101,7 @@ events! {
     SidecarRefused = "sidecar.refused", Control;
     LogOpened = "log.opened", Own;
     LogRecovered = "log.recovered", Own;
+    LogKeyApproved = "log.key_approved", Control;
     LogKeyRotated = "log.key_rotated", Control;
     LogHeartbeat = "log.heartbeat", Own;
 }

@@ -127,6 +127,13 @@ impl VerifierKey {
         found
     }
 
+    /// A note of this key with no other signature than its own; None of one that it has not signed.
+    pub fn alone(&self, note: &str) -> Option<String> {
+        let (text, signatures) = note.split_once("\n\n")?;
+        let mut alone = signatures.lines().map(|line| format!("{text}\n\n{line}\n"));
+        alone.find(|note| self.open(note).is_ok())
+    }
+
     fn read_text(&self, text: &str) -> Result<Checkpoint, NoteError> {
         let mut lines = text.split('\n');
         if lines.next() != Some(&self.origin.0) {
@@ -207,6 +214,8 @@ mod tests {
         let theirs = checkpoint.sign(&other_signing, other.origin());
         let both = note.clone() + theirs.split_once("\n\n").unwrap().1;
         assert_eq!(ours.open(&both), Ok(checkpoint));
+        assert_eq!(ours.alone(&both), Some(note.clone()));
+        assert_eq!(ours.alone(&theirs), None);
         assert_eq!(ours.open(&theirs), Err(NoteError::Unsigned), "same origin, another key");
         let moved = VerifierKey::new(Origin::parse("elsewhere").unwrap(), *ours.public());
         assert_eq!(moved.open(&note), Err(NoteError::Origin));

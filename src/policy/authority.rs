@@ -190,6 +190,7 @@ pub(super) fn effect_of(action: &str) -> Option<Action> {
         | "custodian.recertify"
         | "settings.change"
         | "sidecar.unlock"
+        | "log.rotate-key"
         | "escrow.change"
         | "sink.change"
         | "retention.change"

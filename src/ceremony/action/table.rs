@@ -308,8 +308,9 @@ pub(super) const ROWS: &[Row] = &[
         action: Action::LogRotateKey,
         name: "log.rotate-key",
         tier: Tier::Three,
-        parameters: &[],
-        effect: "Give the audit log another signing key. Everybody who keeps its public key needs the new one.",
+        parameters: &[need("log", Form::Label)],
+        effect: "Give the audit log {log} another signing key. Both keys sign for 30 days; everybody who keeps its public \
+                 key needs the new one by then.",
         concerns: &[],
     },
     Row {

@@ -77,6 +77,7 @@ impl Service {
         let locks = self.locks_now().await?;
         match self.deed(&effect, (&custody, &locks), &spent)? {
             Some(deed) => self.document(deed, (&asker, account)).await?,
+            None if matches!(effect, Effect::LogKey(_)) => self.rotate_log_key(&asker, account).await?,
             None => drop(self.carry_out(effect, &asker, account).await?),
         }
         let shown = self.look_at(id).await;
@@ -131,6 +132,7 @@ impl Service {
             | Effect::Recertify(_)
             | Effect::Settings(_)
             | Effect::Unlock(_)
+            | Effect::LogKey(_)
             | Effect::Backup { .. }
             | Effect::Restore(_)
             | Effect::Grant { .. } => Err(Code::Internal.into()),
@@ -253,6 +255,7 @@ fn about(effect: &Effect) -> (Event, Option<(KeyringName, Option<KeyVersionId>)>
         Effect::Recertify(_) => (Event::CustodianRecertified, None),
         Effect::Settings(_) => (Event::SettingsApproved, None),
         Effect::Unlock(_) => (Event::LockReleased, None),
+        Effect::LogKey(_) => (Event::LogKeyApproved, None),
         Effect::Backup { .. } => (Event::BackupApproved, None),
         Effect::Restore(_) => (Event::RestoreApproved, None),
         Effect::Grant { break_glass: true, .. } => (Event::GrantBroken, None),

@@ -138,8 +138,8 @@ impl Service {
         proofs.records.retain(|(_, record, _)| at.next() == newest || !minuted(record));
         let hashes = |path: &[[u8; 32]]| path.iter().map(hex::encode).collect::<Vec<_>>();
         Ok(LogProof {
-            key: self.log.verifier_key().to_text(),
-            checkpoint: proofs.note,
+            key: proofs.key.to_text(),
+            checkpoint: proofs.key.alone(&proofs.note).unwrap_or(proofs.note),
             consistency: hashes(&proofs.consistency),
             records: proofs
                 .records

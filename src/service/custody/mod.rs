@@ -11,6 +11,7 @@ mod found;
 mod grants;
 mod health;
 mod locks;
+mod log_key;
 mod minutes;
 mod propose;
 mod restored;

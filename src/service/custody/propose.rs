@@ -112,6 +112,7 @@ impl Service {
             Effect::Enrol { person, keys, acknowledgement } => {
                 self.enrolled(custody, "draft", person, keys, *acknowledgement).map(drop)
             }
+            Effect::LogKey(origin) => self.is_our_log(origin),
             Effect::Settings(settings) => super::settings::deed(settings, custody, "draft").map(drop),
             Effect::Step(step) if matches!(step.step, Step::Deactivate | Step::ScheduleDestroy { .. }) => {
                 let view = self.keyrings.find(&step.keyring).await.map_err(|error| unavailable(&error))?;

@@ -126,3 +126,46 @@ fn reading_minutes_makes_them_no_longer() {
         assert!(report.is_ok(), "{:?}", report.failed());
     }
 }
+
+#[test]
+fn the_key_that_signs_the_log_is_changed_by_a_ceremony_and_minutes_verify_by_both_keys() {
+    let mut place = Place::new();
+    // At tier 3 keys count that have been there for a day.
+    place.advance(25 * 3600);
+    let created = place.keyring();
+    let proposal: Value =
+        serde_json::from_str(place.get(&format!("/v1/ceremonies/{}", created.id))["proposal"].as_str().unwrap())
+            .unwrap();
+    let log = proposal["log"]["origin"].as_str().unwrap().to_owned();
+    let foreign = json!({ "action": "log.rotate-key", "parameters": { "log": "keyward/other" }, "reason": "test", "initiator": "kim" });
+    assert_eq!(place.post("/v1/ceremonies/draft", &foreign).0, 400);
+    let before = minutes(&place, &created);
+    let change = place.propose("log.rotate-key", &json!({ "log": log }));
+    place.approve(&change, &["bob", "carol"]);
+    place.advance(25 * 3600);
+    let (status, view) = place.execute(&change);
+    assert_eq!((status, view["state"].as_str()), (200, Some("executed")), "{view}");
+    let rotated = place.record("log.key_rotated", "done");
+    assert_eq!(rotated["facts"]["ceremony"], change.id.as_str(), "{rotated}");
+    let approved = place.record("log.key_approved", "done");
+    assert_eq!(approved["facts"]["proposal"], hex::encode(change.digest), "{approved}");
+    assert_eq!(place.execute(&change).1["code"], "ceremony_state");
+    // What was written before and after verifies, while both keys sign and after a restart.
+    let export = place.text("/v1/roster");
+    let any = Pinned::default();
+    for text in [&before, &minutes(&place, &created), &minutes(&place, &change)] {
+        let report = verify(text, &export, &any);
+        assert!(report.is_ok(), "{:?}", report.failed());
+    }
+    place.restart();
+    assert!(verify(&minutes(&place, &change), &export, &any).is_ok());
+    place.carry_out("keyring.rotate", &json!({ "keyring": "patients", "trigger": "schedule" }), &["bob"]);
+    place.stop();
+    let done = crate::support::keyward(&["audit", "verify", &place.setup.log()]);
+    assert!(
+        done.status.success(),
+        "{}{}",
+        String::from_utf8_lossy(&done.stdout),
+        String::from_utf8_lossy(&done.stderr)
+    );
+}
