@@ -159,5 +159,69 @@ def logs():
     put("wal", "zeros", bytes(200))
 
 
-for make in (envelopes, wraps, ssh, requests, documents, logs):
+def custody():
+    """What people signed, as it is kept, and what is near to it."""
+    kept = {path.name: path.read_text() for path in pathlib.Path("../tests/data/vectors/custody").iterdir()}
+    for name, text in kept.items():
+        put("custody", name, text)
+    roster, proposal = kept["roster.json"], kept["proposal.json"]
+    put("custody", "first-roster.json", json.loads(kept["export.json"])["rosters"][0])
+    put("custody", "newer.json", proposal.replace('"schema":1', '"schema":2'))
+    put("custody", "spaced.json", proposal.replace(",", ", "))
+    put("custody", "unsorted.json", json.dumps(dict(reversed(json.loads(roster).items())), separators=(",", ":")))
+    put("custody", "nobody.json", json.dumps({**json.loads(roster), "members": []}, sort_keys=True, separators=(",", ":")))
+    for word in ("propose", "deny", "withdraw", "review"):
+        put("custody", f"decision-{word}.txt", kept["decision.txt"].replace("approve", word))
+    put("custody", "separation-small.toml", """schema = 1
+[person.ann]
+roles = ["custodian", "key-administrator"]
+group = "a"
+manager = "max"
+[person.bea]
+roles = ["custodian"]
+group = "b"
+[person.cid]
+roles = ["custodian"]
+group = "c"
+[person.max]
+roles = []
+[person.pat]
+roles = ["custodian"]
+group = "a"
+[tier.3]
+approvals = 2
+cool_off = "25h"
+[break-glass]
+approvals = 0
+use_for = "15m"
+[[conflict]]
+roles = ["reviewer", "key-administrator"]
+""")
+
+
+def edits():
+    """Edits of minutes (first byte 0), of an export (1) and of both (2): where, how many bytes go, how many come, those."""
+    minutes = pathlib.Path("../tests/data/vectors/custody/minutes.json").read_text()
+    export = pathlib.Path("../tests/data/vectors/custody/export.json").read_text()
+
+    def edit(which, text, old, new):
+        return bytes([which]) + struct.pack(">HHB", text.index(old), len(old), len(new)) + new.encode()
+
+    for which in (0, 1, 2):
+        put("minutes", f"none-{which}", bytes([which]))
+    for number, (old, new) in enumerate([
+        ("alice", "carol"), ("executed", "denied"), ('"have":2', '"have":3'), ("schedule", "destroy"), ('"log":', '"lob":'),
+        ('"consistency":[]', '"consistency":["' + "0" * 64 + '"]'), ('"n\\":\\"0', '"n\\":\\"1'),
+    ]):
+        if old in minutes:
+            put("minutes", f"minutes-{number}", edit(0, minutes, old, new))
+    for number, (old, new) in enumerate([
+        ("alice", "carol"), ("production", "development"), ('"genesis":[', '"genesis":[ '), ("approvals = 3", "approvals = 2"),
+    ]):
+        if old in export:
+            put("minutes", f"export-{number}", edit(1, export, old, new))
+    put("minutes", "cut", bytes([0]) + struct.pack(">HHB", 4000, 65535, 0))
+
+
+for make in (envelopes, wraps, ssh, requests, documents, logs, custody, edits):
     make()

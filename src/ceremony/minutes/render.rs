@@ -138,7 +138,17 @@ fn time(micros: u64) -> String {
 
 /// Nothing that would move a cursor or forge a line.
 fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(shown).collect()
+}
+
+/// What a reader sees as it is: documents of custody are ASCII but for the dash of a signed note. Anything else could turn
+/// the line around, hide a part of it, or look like another letter.
+const fn shown(c: char) -> char {
+    match c {
+        ' '..='~' | '\u{2014}' => c,
+        c if c.is_ascii_control() => ' ',
+        _ => '?',
+    }
 }
 
 fn escaped(text: &str) -> String {
@@ -150,8 +160,7 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() => out.push(' '),
-            c => out.push(c),
+            c => out.push(shown(c)),
         }
     }
     out
@@ -173,5 +182,13 @@ mod tests {
     fn what_people_wrote_is_neither_markup_nor_a_line_of_its_own() {
         assert_eq!(escaped("<script>'&\"\u{1b}[2J"), "&lt;script&gt;&#39;&amp;&quot; [2J");
         assert_eq!(plain("a\nb\u{1b}"), "a b ");
+    }
+
+    #[test]
+    fn what_people_wrote_neither_turns_a_line_around_nor_looks_like_other_letters() {
+        for hostile in ["a\u{202e}b", "a\u{200b}b", "a\u{2066}b", "a\u{85}b", "a\u{430}b"] {
+            assert_eq!((plain(hostile), escaped(hostile)), ("a?b".to_owned(), "a?b".to_owned()));
+        }
+        assert_eq!(plain("\u{2014} keyward/log"), "\u{2014} keyward/log");
     }
 }

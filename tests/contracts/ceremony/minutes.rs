@@ -77,7 +77,11 @@ impl Log {
 
 /// Minutes of a destruction, with the export that they are verified by.
 fn played() -> (String, String, Stage) {
-    let (mut stage, mut log) = (Stage::new(), Log::new());
+    played_by(Stage::new())
+}
+
+pub(super) fn played_by(mut stage: Stage) -> (String, String, Stage) {
+    let mut log = Log::new();
     stage.log.root = log.root(0, 5);
     let it = stage.propose(Action::KeyDestroy, DESTROY, "kim");
     stage.pass(1_000_000);

@@ -3,5 +3,6 @@
 
 mod documents;
 mod grants;
+mod kept;
 mod machine;
 mod minutes;
