@@ -189,7 +189,7 @@ class Tree:
     """The tree of RFC 6962, section 2.1, tile by tile: each row holds the hashes of its unfinished tile."""
 
     def __init__(self, directory):
-        self.directory, self.size, self.rows = directory, 0, []
+        self.directory, self.size, self.rows, self.full = directory, 0, [], []
 
     def push(self, leaf):
         self.size += 1
@@ -201,9 +201,15 @@ class Tree:
             row.append(hashed)
             if len(row) < WIDTH:
                 return
-            self.compare(level, (self.size >> (8 * (level + 1))) - 1, row)
+            self.full.append((level, (self.size >> (8 * (level + 1))) - 1, row))
             hashed, self.rows[level] = fold(row), []
             level += 1
+
+    def check(self):
+        """Compares the tiles that are full since the last check."""
+        for full in self.full:
+            self.compare(*full)
+        self.full.clear()
 
     def compare(self, level, index, row):
         start, each = (index * WIDTH) << (8 * level), 1 << (8 * level)
@@ -259,7 +265,8 @@ class Story:
             raise Finding("LOG-8", index, "its time is before that of the record before")
         self.time = record["time"]
         part, parts = record.get("part"), record.get("parts")
-        if (part, parts) != (self.part or (0 if parts else None, parts)):
+        begins = parts is None and part is None or parts and part == 0 and parts > 1
+        if (part, parts) != self.part if self.part else not begins:
             raise Finding("LOG-13", index, "a part of a record is missing or out of order")
         self.part = (part + 1, parts) if parts and part + 1 < parts else None
         if "intent" in record:
@@ -382,6 +389,7 @@ def bundle(directory, tree, story, width, signed):
             if size == tree.size and root != tree.root():
                 good = max([other for other, _ in signed if other < size], default=0)
                 raise Finding("LOG-16", good, f"records up to {size - 1} are not those of the checkpoint")
+        tree.check()
     if at != len(raw) and not longer:
         raise Finding("LOG-28", start + width, "bytes follow the last record of the bundle")
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Writes the seeds of fuzz/corpus: small inputs that reach every branch worth starting from. Run from fuzz/."""
-import base64, json, pathlib, struct
+import base64, hashlib, json, pathlib, struct
 
 OUT = pathlib.Path("corpus")
 
@@ -31,6 +31,26 @@ def wraps():
         put("wrap", f"method-{method}", wrap)
     put("wrap", "newer", struct.pack(">H", 2) + bytes(40))
     put("wrap", "empty-blob", struct.pack(">HB", 1, 1) + b"a" + struct.pack(">IHH", 1, 1, 0) + bytes(16))
+
+
+def proofs():
+    def text(content):
+        return base64.b64encode(content).decode()
+
+    origin = "keyward/fuzz/1"
+    ours = hashlib.sha256(origin.encode() + b"\n\x01" + bytes([7]) * 32).digest()[:4]
+    note = f"{origin}\n3\n{text(bytes(32))}\n\n\u2014 {origin} {text(ours + bytes(64))}\n"
+    record = '{"actor":{"kind":"sidecar"},"clock":"held","event":"log.opened","index":1,"outcome":"done","schema":1,' \
+             '"source":"internal","time":9}'
+    path = "".join(text(bytes([n]) * 32) + "\n" for n in range(2))
+    head = f"c2sp.org/tlog-proof@v1\nextra {text(record.encode())}\nindex 1\n"
+    put("proof", "proof", f"{head}{path}\n{note}")
+    put("proof", "proof-without-path", f"{head}\n{note}")
+    put("proof", "note", note)
+    put("proof", "note-two-signatures", note + f"\u2014 {origin} {text(bytes(68))}\n")
+    key = lambda n: f"{origin}+{hashlib.sha256(origin.encode() + bytes([10, 1]) + bytes([n]) * 32).digest()[:4].hex()}+" \
+                    f"{text(bytes([1]) + bytes([n]) * 32)}\n"
+    put("proof", "keys", key(7) + key(8))
 
 
 def ssh():
@@ -223,5 +243,5 @@ def edits():
     put("minutes", "cut", bytes([0]) + struct.pack(">HHB", 4000, 65535, 0))
 
 
-for make in (envelopes, wraps, ssh, requests, documents, logs, custody, edits):
+for make in (envelopes, wraps, proofs, ssh, requests, documents, logs, custody, edits):
     make()

@@ -19,15 +19,20 @@ Who the custodians are: their genesis, the roster, and the end of a key
 Usage: keyward custody <COMMAND>
 
 Commands:
-  show    Show the custodians and what is wrong with custody
-  draft   Draw up the first roster from people and their public keys; nothing is changed yet
-  sign    Sign the first roster, after reading its digest aloud with the others
-  found   Put the first roster in force, signed by everybody on it; from then on one person changes
-          no keys
-  roster  Write every roster there was into a file, for auditors: `keyward ceremony verify` needs it
-  revoke  End a person's keys, or one of them, at once; it takes one person, and the way back a
-          ceremony
-  help    Print this message or the help of the given subcommand(s)
+  show      Show the custodians and what is wrong with custody
+  draft     Draw up the first roster from people and their public keys; nothing is changed yet
+  sign      Sign the first roster, after reading its digest aloud with the others
+  found     Put the first roster in force, signed by everybody on it; from then on one person
+            changes no keys
+  roster    Write every roster there was into a file, for auditors: `keyward ceremony verify` needs
+            it
+  accept    Show that a key is in your hands and accept the duties, before a ceremony enrols you
+            with it
+  settings  Print the guarded settings of a configuration with their digest; nothing is asked or
+            changed
+  revoke    End a person's keys, or one of them, at once; it takes one person, and the way back a
+            ceremony
+  help      Print this message or the help of the given subcommand(s)
 
 Options:
   -h, --help     Print help
@@ -87,10 +92,32 @@ Options:
   -V, --version  Print version
 ";
 
+const LOCK_HELP: &str = "\
+Stop a principal, a keyring or the sidecar at once
+
+Usage: keyward lock <COMMAND>
+
+Commands:
+  engage   Lock at once; it takes one person
+  list     List locks; ends with 1 while there is one in force
+  release  Lift a lock while there are no custodians; with them: `keyward ceremony propose
+           sidecar.unlock`
+  help     Print this message or the help of the given subcommand(s)
+
+Options:
+  -h, --help     Print help
+  -V, --version  Print version
+";
+
 #[test]
 fn the_verbs_of_custodians_say_what_they_are() {
-    let verbs =
-        [("custody", CUSTODY_HELP), ("ceremony", CEREMONY_HELP), ("grant", GRANT_HELP), ("rehearsal", REHEARSAL_HELP)];
+    let verbs = [
+        ("custody", CUSTODY_HELP),
+        ("ceremony", CEREMONY_HELP),
+        ("grant", GRANT_HELP),
+        ("lock", LOCK_HELP),
+        ("rehearsal", REHEARSAL_HELP),
+    ];
     for (verb, expected) in verbs {
         let (code, shown, said) = run(&[verb, "--help"]);
         assert_eq!((code, shown.as_str(), said.as_str()), (Some(0), expected, ""), "\n{shown}");

@@ -19,6 +19,7 @@ mod configuration;
 mod custodians;
 mod custody;
 mod damage;
+mod evidence;
 mod first_steps;
 mod kek;
 mod keyring;

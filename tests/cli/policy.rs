@@ -32,7 +32,7 @@ no   operator operator    no_permit
     assert_eq!(code, Some(0));
     let lines: Vec<&str> = shown.lines().collect();
     assert_eq!(lines[2], "yes  custodian custodian  permitted by permit least-privilege.cedar:53");
-    assert_eq!(lines[4], "no   operator operator    forbidden by forbid operator.cedar:26 (operators-hold-no-keys)");
+    assert_eq!(lines[4], "no   operator operator    forbidden by forbid operator.cedar:29 (operators-hold-no-keys)");
 }
 
 #[test]

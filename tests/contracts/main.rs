@@ -6,6 +6,7 @@ mod ceremony;
 mod custodians;
 mod custody;
 mod documented;
+mod exports;
 mod kek;
 mod live;
 mod methods;

@@ -29,6 +29,7 @@ fn every_test_that_the_documents_name_exists() {
 
 /// Pages that promise something to operators.
 const PAGES: &[&str] = &[
+    "docs/audit.md",
     "docs/recovery.md",
     "docs/rotation.md",
     "docs/identity.md",

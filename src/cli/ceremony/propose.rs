@@ -93,6 +93,9 @@ impl Propose {
             return self.hand_in(proposal, signature);
         }
         let config = self.settings_of.as_deref().map(check::load).transpose()?;
+        if config.is_none() {
+            self.wish(Parameters::new())?;
+        }
         if self.print.is_none() {
             // Before the sidecar is asked for anything.
             self.key.named()?;
