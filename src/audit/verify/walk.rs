@@ -36,13 +36,16 @@ impl Walk<'_> {
     }
 }
 
+/// Sees each record, with the tree that it was the last to join.
+pub(in crate::audit) type Visit<'v, E> = dyn FnMut(&[u8], &Tree) -> Result<(), E> + 'v;
+
 /// Reads the segments up to the frame that reaches `until` records; `visit` sees each record with the tree after it.
 pub(in crate::audit) fn walk<E: From<VerifyError>>(
     dir: &Path,
     walk: &mut Walk<'_>,
     until: u64,
     progress: &mut dyn FnMut(Progress),
-    visit: &mut dyn FnMut(&[u8], &Tree) -> Result<(), E>,
+    visit: &mut Visit<'_, E>,
 ) -> Result<(), E> {
     let segments = segments(dir).map_err(VerifyError::read(dir.to_path_buf()))?;
     let of = segments.iter().map(|segment| segment.len).sum();
@@ -58,7 +61,7 @@ impl Walk<'_> {
         segment: &Segment,
         until: u64,
         progress: &mut dyn FnMut(u64, u64),
-        visit: &mut dyn FnMut(&[u8], &Tree) -> Result<(), E>,
+        visit: &mut Visit<'_, E>,
     ) -> Result<(), E> {
         let broken = |fault: Fault, offset| E::from(VerifyError::from(fault.at(&segment.path, offset)));
         let index = self.chain.tree.size();
@@ -102,11 +105,7 @@ impl Walk<'_> {
         }
     }
 
-    fn frame<E>(
-        &mut self,
-        frame: &Frame<'_>,
-        visit: &mut dyn FnMut(&[u8], &Tree) -> Result<(), E>,
-    ) -> Result<(), Stop<E>> {
+    fn frame<E>(&mut self, frame: &Frame<'_>, visit: &mut Visit<'_, E>) -> Result<(), Stop<E>> {
         let Self { chain, story, .. } = self;
         chain.follow(frame, |index, record, tree| {
             story.take(index, record, tree, Some(frame.header.time))?;
