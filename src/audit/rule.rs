@@ -40,7 +40,7 @@ rules! {
     Root = "LOG-12", "the root of a frame is that of the tree after it";
     Parts = "LOG-13", "the parts of a record follow each other in one frame";
     Note = "LOG-14", "a checkpoint is a signed note of this log";
-    Key = "LOG-15", "the log has one key and one name";
+    Key = "LOG-15", "the log has one name, and the key that is given is one of its keys";
     History = "LOG-16", "every checkpoint is the tree at its size";
     Cut = "LOG-17", "the log reaches at least to its newest checkpoint";
     Torn = "LOG-19", "a torn tail is kept as it was found";

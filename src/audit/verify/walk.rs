@@ -36,8 +36,8 @@ impl Walk<'_> {
     }
 }
 
-/// What is done with each record and the tree that it makes.
-pub(in crate::audit) type Visit<'a, E> = dyn FnMut(&[u8], &Tree) -> Result<(), E> + 'a;
+/// Sees each record, with the tree that it was the last to join.
+pub(in crate::audit) type Visit<'v, E> = dyn FnMut(&[u8], &Tree) -> Result<(), E> + 'v;
 
 /// Reads the segments up to the frame that reaches `until` records; `visit` sees each record with the tree after it.
 pub(in crate::audit) fn walk<E: From<VerifyError>>(

@@ -10,6 +10,11 @@ use keyward::crypto::{SigningKey, sha256};
 use keyward::durable::faults::{Fault, Loss, Step};
 use keyward::secret::SecretBytes;
 
+/// One of so many, by a seed.
+pub(super) fn nth(seed: u64, of: u64) -> usize {
+    usize::try_from(seed % of).unwrap()
+}
+
 /// Every file of a directory but the lock, by its path.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
@@ -93,7 +98,8 @@ fn by_the_book(records: &[Vec<u8>]) -> Files {
         format!("tile/{folder}/{number}{partial}")
     };
     for (index, bundle) in records.chunks(256).enumerate() {
-        let bytes = bundle.iter().flat_map(|r| [&(r.len() as u16).to_be_bytes()[..], r].concat()).collect();
+        let bytes =
+            bundle.iter().flat_map(|r| [&u16::try_from(r.len()).unwrap().to_be_bytes()[..], r].concat()).collect();
         found.insert(path("entries", index, bundle.len()), bytes);
     }
     let mut level = 0;
@@ -234,9 +240,9 @@ async fn an_export_that_was_cut_off_anywhere_is_completed_by_the_next() {
     for start in [Files::new(), shorter] {
         let mut seed = 0;
         loop {
-            let fault = [Fault::PowerOff, Fault::Fail, Fault::FailPersisted, Fault::Torn(100), Fault::NoSpace]
-                [seed as usize % 5];
-            let loss = [Loss::Unsynced, Loss::Some, Loss::Nothing][seed as usize % 3];
+            let fault =
+                [Fault::PowerOff, Fault::Fail, Fault::FailPersisted, Fault::Torn(100), Fault::NoSpace][nth(seed, 5)];
+            let loss = [Loss::Unsynced, Loss::Some, Loss::Nothing][nth(seed, 3)];
             let out = dir.path().join("out");
             put(&out, &start);
             std::fs::create_dir_all(&out).unwrap();
@@ -460,7 +466,7 @@ async fn any_record_is_proven_alike_by_log_and_export_and_nothing_else_passes() 
     for index in 0..292 {
         let proof = prove(&out, index, Some(keys.founding()), &mut |_| {}).unwrap();
         assert_eq!(ProofFile::parse(&proof.to_text()).as_ref(), Ok(&proof));
-        assert_eq!(proof.record, all[index as usize]);
+        assert_eq!(proof.record, all[usize::try_from(index).unwrap()]);
         assert_eq!(proof.check(&keys).unwrap().checkpoint.size, 292);
         if index % 41 == 0 {
             assert_eq!(proof, prove(&settings.dir, index, None, &mut |_| {}).unwrap());

@@ -1,7 +1,7 @@
 //! The key of the log changes: both keys sign, then the new one alone; nobody else's key gets in between, and a crash
 //! anywhere leaves a log that goes on (LOG-32, LOG-33).
 
-use super::exports::{exported, forged_by, keys, put};
+use super::exports::{exported, forged_by, keys, nth, put};
 use super::*;
 use keyward::audit::{Keys, RotateError, Rotated, VerifierKey};
 use keyward::crypto::SigningKey;
@@ -185,7 +185,7 @@ async fn a_stolen_old_key_deceives_nobody_who_knows_the_next_one() {
     log.drain().await.unwrap();
     let out = dir.path().join("out");
     let records = exports::records(&settings);
-    put(&out, &forged_by(&settings, &records[..rotated.index as usize], &[&stolen], ""));
+    put(&out, &forged_by(&settings, &records[..usize::try_from(rotated.index).unwrap()], &[&stolen], ""));
     assert!(trusts(&out, &rotated.old).is_ok(), "a shorter log of the old key, as LOG-17 says");
     assert_eq!(named(trusts(&out, &rotated.key)), "LOG-15");
     let since = verify(&out, Some(&rotated.old), Some(&newest), &mut |_| {});
@@ -204,8 +204,7 @@ async fn a_rotation_that_was_cut_off_anywhere_is_complete_or_never_was() {
         let faults = Faults::seeded(seed);
         let (log, _) = Log::open(&settings, clock.clone(), &faults.disk(), Limits::default()).unwrap();
         append(&log, 0..2).await;
-        let fault =
-            [Fault::PowerOff, Fault::Fail, Fault::FailPersisted, Fault::Torn(40), Fault::NoSpace][seed as usize % 5];
+        let fault = [Fault::PowerOff, Fault::Fail, Fault::FailPersisted, Fault::Torn(40), Fault::NoSpace][nth(seed, 5)];
         let overlap = if seed % 2 == 0 { Duration::ZERO } else { Duration::from_secs(2) };
         faults.plan(Step::Any, seed / 10, fault);
         let answered = rotate(&log, overlap).await;
@@ -213,7 +212,7 @@ async fn a_rotation_that_was_cut_off_anywhere_is_complete_or_never_was() {
             clock.advance(Duration::from_secs(3));
             let _ended = log.drain().await;
         }
-        faults.restart([Loss::Unsynced, Loss::Some, Loss::Nothing][seed as usize % 3]).unwrap();
+        faults.restart([Loss::Unsynced, Loss::Some, Loss::Nothing][nth(seed, 3)]).unwrap();
         drop(log);
         let (log, _) = open(&settings, &clock, &disk()).unwrap_or_else(|error| panic!("{seed} {fault:?}: {error}"));
         let founding = log.verifier_key().clone();
