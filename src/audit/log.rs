@@ -17,7 +17,9 @@ use super::refusals::Refusals;
 use super::render;
 use super::rotate::Command;
 use super::writer::Board;
-use super::{Actor, Admission, AppendError, Durability, IntentReceipt, Outcome, ReadError, Record, Recorded, read};
+use super::{
+    Actor, Admission, AppendError, Durability, Event, IntentReceipt, Outcome, ReadError, Record, Recorded, read,
+};
 
 /// The log of one volume; cheap to clone. Dropping the last clone stops its threads without a last checkpoint: call
 /// [`Log::drain`] first.
@@ -77,6 +79,10 @@ impl Log {
     pub async fn append<T>(&self, record: Record, outcome: T, deadline: Deadline) -> Result<Recorded<T>, AppendError> {
         if record.outcome == Outcome::Intent {
             return Err(AppendError::Malformed("an intent is recorded by `intent`"));
+        }
+        // Such a record without a key behind it would make a log that no start accepts (LOG-32).
+        if record.event == Event::LogKeyRotated && record.outcome == Outcome::Done {
+            return Err(AppendError::Malformed("the key of the log is changed by `rotate_key`"));
         }
         let index = self.record(&record, deadline).await?;
         Ok(Recorded::mint(outcome, index))

@@ -104,9 +104,13 @@ async fn every_kind_of_record_fits_the_shipped_schema() {
     let log = found(&settings(dir.path()), &clock);
     for event in Event::ALL {
         for outcome in [Outcome::Done, Outcome::Refused, Outcome::Denied, Outcome::Failed] {
+            if (*event, outcome) == (Event::LogKeyRotated, Outcome::Done) {
+                continue;
+            }
             let _receipt = log.append(Record { outcome, ..record(*event) }, (), NEVER).await.unwrap();
         }
     }
+    log.rotate_key(full(), Duration::from_secs(60), NEVER).await.unwrap();
     let intent = log.intent(record(Event::KeyCreated), NEVER).await.unwrap();
     let closing = Record { intent: Some(intent.index()), ..record(Event::KeyCreated) };
     let _receipt = log.append(closing, (), NEVER).await.unwrap();
@@ -201,6 +205,7 @@ async fn what_no_record_may_hold_is_refused() {
         Record { facts: vec![("kek", "a".to_owned()), ("kek", "b".to_owned())], ..full() },
         Record { reason: Some("Free text!"), ..full() },
         Record { outcome: Outcome::Intent, ..full() },
+        record(Event::LogKeyRotated),
         Record { intent: Some(0), ..full() },
     ];
     for record in wrong {
