@@ -268,7 +268,9 @@ impl Inner {
     ) -> Result<Option<RingDraft>, ApplyError> {
         let Some(spends) = spends else { return Ok(None) };
         let write = DocumentWrite { name: spends.name.clone(), expect: spends.generation, body: spends.body.clone() };
-        self.draft_document(open, &write, at).await.map(Some)
+        let mut ring = self.draft_document(open, &write, at).await?;
+        ring.rests_on.clone_from(&spends.rests_on);
+        Ok(Some(ring))
     }
 
     async fn draft_document(&self, open: &Open, write: &DocumentWrite, at: Wall) -> Result<RingDraft, ApplyError> {

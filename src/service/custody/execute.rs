@@ -61,7 +61,7 @@ impl Service {
         account.happens(event);
         let (quorum, spent) = self.decided_upon(&custody, &ceremony, intent.index(), asker, account).await?;
         let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
-        let spends = Spends { ceremony: id.to_owned(), name, generation, body };
+        let spends = Spends { ceremony: id.to_owned(), name, generation, body, rests_on: custody.rests_on() };
         let authority =
             self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
         let Asker { principal, request, deadline, policy, .. } = asker;
