@@ -116,9 +116,9 @@ impl Service {
             Effect::Configure(configure) => self.configure(configure, asker, account).await,
             Effect::Step(step) => self.step(step, asker, account).await,
             Effect::Lookup(lookup) => self.lookup(lookup, asker, account).await,
-            Effect::Shred { keyring, partition, reason } => {
+            Effect::Shred { keyring, partition, backup_retention, reason } => {
                 account.keyring(&keyring);
-                self.shred_named(keyring, (PartitionName(partition), None), reason, asker, account).await
+                self.shred_named(keyring, (PartitionName(partition), backup_retention), reason, asker, account).await
             }
             Effect::RetireKek { kek, version, reason } => self.retire_kek((kek, version), reason, asker, account).await,
             Effect::AdmitKek { .. }
