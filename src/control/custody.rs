@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -181,6 +182,8 @@ pub enum Effect {
         keyring: KeyringName,
         /// Its name in the store.
         partition: [u8; 16],
+        /// How long backups with the key are kept, for the certificate.
+        backup_retention: Option<Duration>,
         /// Why.
         reason: Reason,
     },
@@ -267,6 +270,7 @@ pub fn effect(action: &str, given: &Parameters) -> Result<Effect, String> {
         "partition.shred" => Effect::Shred {
             keyring: read.one("keyring")?,
             partition: read.hexadecimal("partition")?,
+            backup_retention: read.days("backup_retention")?,
             reason: read.code("reason", Reason::given)?,
         },
         "kek.rotate" => Effect::AdmitKek { kek: read.one("kek")?, version: read.number("to_version")? },
@@ -314,6 +318,14 @@ impl Read<'_> {
 
     fn some<T: std::str::FromStr<Err: std::fmt::Display>>(&self, name: &str) -> Result<Option<T>, String> {
         if self.0.contains_key(name) { self.one(name).map(Some) } else { Ok(None) }
+    }
+
+    /// As in `35d`.
+    fn days(&self, name: &str) -> Result<Option<Duration>, String> {
+        let Some(text) = self.0.get(name) else { return Ok(None) };
+        let days = text.strip_suffix('d').and_then(|days| days.parse::<u32>().ok());
+        let days = days.ok_or_else(|| format!("{name}: days are expected, as in 35d"))?;
+        Ok(Some(Duration::from_secs(u64::from(days).saturating_mul(86_400))))
     }
 
     fn number(&self, name: &str) -> Result<u32, String> {
@@ -388,7 +400,7 @@ impl Read<'_> {
 
     fn configure(&self) -> Result<ConfigureKeyring, String> {
         let seconds = |name: &str, unit: u64| {
-            self.some::<u32>(name).map(|n| n.map(|n| std::time::Duration::from_secs(u64::from(n).saturating_mul(unit))))
+            self.some::<u32>(name).map(|n| n.map(|n| Duration::from_secs(u64::from(n).saturating_mul(unit))))
         };
         let limits = KeyLimits {
             cryptoperiod: seconds("cryptoperiod_days", 86_400)?,

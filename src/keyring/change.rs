@@ -343,6 +343,7 @@ impl Inner {
         head: StoreHead,
     ) -> Result<Drafted, CommitError> {
         let failed = |error: ApplyError| CommitError::Other(error);
+        unchanged(open, &draft).map_err(failed)?;
         let first = first_uses(open, &draft).map_err(failed)?;
         admitted(open, &first).map_err(failed)?;
         let draft = self.with_first_uses(open, draft, first).await.map_err(failed)?;
@@ -357,6 +358,22 @@ impl Inner {
         open.advance(&drafted.change, drafted.end, &drafted.rings, self).map_err(|damage| failed(damage.into()))?;
         self.evict_unusable(&drafted.rings);
         Ok(drafted)
+    }
+}
+
+/// Whether what the draft rests on is as it was counted. Asked after the head was taken that the draft follows: what changes
+/// later moves the chain on, and then the draft is no next link of it.
+fn unchanged(open: &Open, draft: &Draft) -> Result<(), ApplyError> {
+    let directory = open.directory();
+    let generation = |name: &str| directory.known(name).map_or(0, |known| known.generation);
+    let mut all = draft.rings.iter().flat_map(|ring| &ring.rests_on);
+    match all.find(|(name, counted)| generation(name) != *counted) {
+        Some((name, _)) => {
+            let why =
+                format!("{name} was changed while people were counted by it: ask again, and they are counted anew");
+            Err(ApplyError::Superseded(why))
+        }
+        None => Ok(()),
     }
 }
 

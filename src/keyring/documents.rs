@@ -279,15 +279,10 @@ impl Inner {
         at: Wall,
     ) -> Result<Option<RingDraft>, ApplyError> {
         let Some(spends) = spends else { return Ok(None) };
-        for (name, generation) in &spends.rests {
-            let found = self.load(open, name).await?.map_or(0, |loaded| loaded.rows.head.generation);
-            if found != *generation {
-                let why = format!("{name} changed while the ceremony was carried out: look at it again");
-                return Err(ApplyError::Superseded(why));
-            }
-        }
         let write = DocumentWrite { name: spends.name.clone(), expect: spends.generation, body: spends.body.clone() };
-        self.draft_document(open, &write, at).await.map(Some)
+        let mut ring = self.draft_document(open, &write, at).await?;
+        ring.rests_on.clone_from(&spends.rests_on);
+        Ok(Some(ring))
     }
 
     async fn draft_document(&self, open: &Open, write: &DocumentWrite, at: Wall) -> Result<RingDraft, ApplyError> {

@@ -99,6 +99,8 @@ pub(super) struct RingDraft {
     pub made: Vec<String>,
     /// Partitions that it shreds.
     pub shredded: Vec<String>,
+    /// Documents that the change rests on, with the generation that each must still have.
+    pub rests_on: Vec<(String, u64)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +112,15 @@ enum Touch {
 impl RingDraft {
     /// A keyring that is not there yet.
     pub(super) const fn new(name: String, head: HeadBody) -> Self {
-        Self { name, generation: 1, head, keys: Vec::new(), made: Vec::new(), shredded: Vec::new() }
+        Self {
+            name,
+            generation: 1,
+            head,
+            keys: Vec::new(),
+            made: Vec::new(),
+            shredded: Vec::new(),
+            rests_on: Vec::new(),
+        }
     }
 
     /// A keyring as it is, to be changed.
@@ -123,6 +133,7 @@ impl RingDraft {
             keys: keys.iter().cloned().map(|key| (key, Touch::As)).collect(),
             made: Vec::new(),
             shredded: Vec::new(),
+            rests_on: Vec::new(),
         }
     }
 

@@ -66,9 +66,9 @@ pub struct Spends {
     pub generation: u64,
     /// What it will say.
     pub body: String,
-    /// Documents that it rests on, with the generations that they had when the people were counted; 0 of one that was not
-    /// there. Whatever became of them since, nothing is spent.
-    pub rests: Vec<(String, u64)>,
+    /// Documents that it was counted by, with the generation that each had; 0 of one that was not there. Where another
+    /// sidecar has changed one of them since, the count is void.
+    pub rests_on: Vec<(String, u64)>,
 }
 
 /// The authority of one person in the safe direction.

@@ -36,7 +36,8 @@ impl Service {
     /// The outcome of an intent; None while the keyrings cannot tell, and then it stays open.
     async fn settled(&self, intent: &Dangling) -> Option<Record> {
         let policy = self.is_in_force(intent);
-        let (found, keys) = match &intent.keyring {
+        // What people decide about a keyring rests in documents: the keyring is named, and not changed.
+        let (found, keys) = match intent.keyring.as_ref().filter(|_| !is_of_documents(&intent.event)) {
             None if policy.is_some() => (None, None),
             None => (None, self.keyrings.settle_keys(intent.index).await.ok()?),
             Some(name) => (self.keyrings.settle(name, intent.index).await.ok()?, None),
@@ -51,7 +52,7 @@ impl Service {
         let groups = intent.keyring.iter().map(|keyring| Group {
             keyring: keyring.clone(),
             version,
-            done: u32::from(found.is_some()),
+            done: u32::from(found.is_some() || (keys.is_some() && is_of_documents(&intent.event))),
             failed: Vec::new(),
         });
         Some(Record {
@@ -84,6 +85,13 @@ enum Unclosed {
     Unknown,
     #[error("the log did not take its outcome: {0}")]
     Unrecorded(#[from] AppendError),
+}
+
+/// Whether what such an intent announced is a change of documents alone.
+fn is_of_documents(event: &str) -> bool {
+    ["backup.", "ceremony.", "custodian.", "custody.", "grant.", "lock.", "restore.", "settings."]
+        .iter()
+        .any(|of| event.starts_with(of))
 }
 
 fn fact<'a>(intent: &'a Dangling, name: &str) -> Option<&'a str> {

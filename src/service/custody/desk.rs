@@ -12,7 +12,7 @@ use crate::clock::Mono;
 use crate::control::guarded::Guarded;
 use crate::keyring::Environment;
 use crate::keyring::documents::{
-    BACKUPS, COUNTERS, Document, GRANTS, KEKS, ROSTERS, SEPARATIONS, SETTINGS, kek_name, separation_name,
+    BACKUPS, COUNTERS, Document, GRANTS, KEKS, ROSTERS, SEPARATIONS, SETTINGS, kek_name, roster_name, separation_name,
 };
 use crate::names::KekName;
 use crate::policy::approval;
@@ -63,6 +63,12 @@ impl Custody {
     pub(super) fn settings_known(&self) -> BTreeMap<String, String> {
         let settings: serde_json::Value = serde_json::from_str(&self.settings).unwrap_or_default();
         settings.get("known").and_then(|known| serde_json::from_value(known.clone()).ok()).unwrap_or_default()
+    }
+
+    /// What every count rests on: that no roster follows this one, and that the settings are those.
+    pub(super) fn rests_on(&self) -> Vec<(String, u64)> {
+        let next = roster_name(self.roster.generation.saturating_add(1));
+        vec![(next, 0), (SETTINGS.to_owned(), self.settings_generation)]
     }
 
     /// Whether the store holds these rules.

@@ -9,7 +9,7 @@ use crate::ceremony::machine::{Ceremony, Event as Step, Outcome};
 use crate::control::custody::{Effect, effect};
 use crate::identity::sshsig::SshKey;
 use crate::keyring::PartitionName;
-use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, SETTINGS, kek_name, roster_name};
+use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, kek_name, roster_name};
 use crate::names::{KeyVersionId, KeyringName, PrincipalName};
 use crate::policy::approval;
 use crate::policy::roster::{Credential, Member, Revocation, Roster};
@@ -52,9 +52,9 @@ impl Service {
         if let Some(why) = self.held_against(&effect, &custody) {
             return Err(Refusal::because(Code::Unavailable, why.to_string()));
         }
-        self.feasible(&custody, &effect).await?;
         // Whether it may begin at all: what may not is refused before anything is recorded as intended.
         let (quorum, _) = self.decided_upon(&custody, &ceremony, 0, asker, account).await?;
+        self.feasible(&custody, &effect).await?;
         let people: Vec<&str> = quorum.people().iter().map(PrincipalName::as_str).collect();
         account.facts.push(("people", named(&people)));
         let facts = account.facts.clone();
@@ -63,12 +63,7 @@ impl Service {
         account.happens(event);
         let (quorum, spent) = self.decided_upon(&custody, &ceremony, intent.index(), asker, account).await?;
         let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
-        // Who counts, and what is approved, as of the count: a revocation that is first makes it void.
-        let rests = vec![
-            (roster_name(custody.roster.generation.saturating_add(1)), 0),
-            (SETTINGS.to_owned(), custody.settings_generation),
-        ];
-        let spends = Spends { ceremony: id.to_owned(), name, generation, body, rests };
+        let spends = Spends { ceremony: id.to_owned(), name, generation, body, rests_on: custody.rests_on() };
         let authority =
             self.policy.load().sworn(quorum, &permit, spends).map_err(|denial| refused(&denial, account))?;
         let Asker { principal, request, deadline, policy, .. } = asker;
@@ -121,9 +116,9 @@ impl Service {
             Effect::Configure(configure) => self.configure(configure, asker, account).await,
             Effect::Step(step) => self.step(step, asker, account).await,
             Effect::Lookup(lookup) => self.lookup(lookup, asker, account).await,
-            Effect::Shred { keyring, partition, reason } => {
+            Effect::Shred { keyring, partition, backup_retention, reason } => {
                 account.keyring(&keyring);
-                self.shred_named(keyring, (PartitionName(partition), None), reason, asker, account).await
+                self.shred_named(keyring, (PartitionName(partition), backup_retention), reason, asker, account).await
             }
             Effect::RetireKek { kek, version, reason } => self.retire_kek((kek, version), reason, asker, account).await,
             Effect::AdmitKek { .. }

@@ -77,7 +77,12 @@ impl Service {
         asker: &Asker<'_>,
         account: &mut Account,
     ) -> Result<Answer, Refusal> {
-        let permit = self.permit(action_of(&verb), None, asker, account)?;
+        let action = action_of(&verb);
+        let permit = self.permit(action, None, asker, account)?;
+        if action != Action::CeremonyRead {
+            // Whoever was revoked at another sidecar, and was told so, counts at none.
+            self.keyrings.catch_up().await.map_err(change_refused)?;
+        }
         let answer = match verb {
             CustodyVerb::Show => self.show_custody().await,
             CustodyVerb::Roster => self.show_rosters().await,

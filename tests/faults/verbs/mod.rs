@@ -3,11 +3,11 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test ends where its preparation fails")]
 
 mod misses;
-mod place;
+pub mod place;
 mod races;
 mod reload;
 mod waiting;
-mod writer;
+pub mod writer;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -164,7 +164,7 @@ impl Verb {
     }
 }
 
-fn creation(name: &str, partitioned: bool) -> CreateKeyring {
+pub fn creation(name: &str, partitioned: bool) -> CreateKeyring {
     CreateKeyring {
         name: name.parse().unwrap(),
         required_context: vec!["patient".to_owned()],
@@ -302,7 +302,7 @@ async fn interrupted(verb: Verb, place: &Place, values: &Values, (kind, n): (Kin
 }
 
 /// Every intent has one outcome; as many say `done` as changes are there, or the parts that did something say how much.
-fn outcomes_are_true(records: &[(u64, Value)], (kind, kept, fired): (Kind, usize, bool), at: &str) {
+pub fn outcomes_are_true(records: &[(u64, Value)], (kind, kept, fired): (Kind, usize, bool), at: &str) {
     let intents: Vec<u64> =
         records.iter().filter(|(_, record)| record["outcome"] == "intent").map(|(index, _)| *index).collect();
     let closing = |intent: &u64| -> Vec<&Value> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use keyward::audit::{self, Dangling, Log, OpenError};
 use keyward::clock::{Clock, Deadline, ManualClock, SharedClock, Wall};
+use keyward::control::guarded::Guarded;
 use keyward::durable::Disk;
 use keyward::identity::{self, Authenticator, Credentials, KnownPrincipal, PrincipalKind};
 use keyward::kek::{Deployment, DevelopmentOnly, EventSink, Kek, SoftwareKek, SoftwareSettings};
@@ -15,6 +16,7 @@ use keyward::keyring::{
     Environment, Genesis, Keks, KeyState, Keyrings, Pinned, RevocationBound, Settings, UsageLimits,
 };
 use keyward::names::{Context, KeyVersionId, Purpose, RequestId};
+use keyward::policy::separation::Separation;
 use keyward::policy::{self, Policy};
 use keyward::secret::SecretBytes;
 use keyward::service::{
@@ -26,17 +28,22 @@ use keyward::telemetry::{Build, Metrics};
 use serde_json::Value;
 
 use super::writer::{Faults, tempered};
+use crate::custody::SEPARATION;
 use crate::postgres::Postgres;
 
 const NOON: Wall = Wall(1_780_315_200_000_000);
 const SERVICE: u32 = 7;
 const OPERATOR: u32 = 8;
+/// At the control socket for everybody who signs.
+const CUSTODIAN: u32 = 9;
 
 /// What a sidecar leaves on the disk.
 pub struct Place {
     dir: Arc<tempfile::TempDir>,
     store: store::Settings,
     pub clock: Arc<ManualClock>,
+    /// What its custodians approved, or are asked to.
+    pub guarded: Guarded,
 }
 
 /// A running one.
@@ -68,7 +75,7 @@ impl Place {
     }
 
     async fn founded_in(dir: tempfile::TempDir, store: store::Settings) -> Self {
-        let place = Self { dir: Arc::new(dir), store, clock: ManualClock::at(NOON) };
+        let place = Self { dir: Arc::new(dir), store, clock: ManualClock::at(NOON), guarded: Guarded::default() };
         SoftwareKek::create_file(&Disk::real(), &place.path("kek")).unwrap();
         let opened = store::create(&place.store).await.unwrap();
         let genesis = Keyrings::found(opened, &place.keks(), place.shared_clock(), &settings()).await.unwrap();
@@ -91,7 +98,8 @@ impl Place {
         let dir = tempfile::tempdir().unwrap();
         let copied = Command::new("cp").arg("-a").arg(self.path("kek")).arg(dir.path()).status();
         assert!(copied.unwrap().success());
-        let peer = Self { dir: Arc::new(dir), store: self.store.clone(), clock: Arc::clone(&self.clock) };
+        let (store, clock, guarded) = (self.store.clone(), Arc::clone(&self.clock), self.guarded.clone());
+        let peer = Self { dir: Arc::new(dir), store, clock, guarded };
         let opened = store::open(&self.store).await.unwrap();
         let genesis = Keyrings::open(opened, peer.keks(), peer.shared_clock(), settings()).admit().await.unwrap();
         peer.begin_log(&genesis);
@@ -129,7 +137,7 @@ impl Place {
         let from = rusqlite::Connection::open(self.path("store.sqlite")).unwrap();
         from.execute("VACUUM INTO ?1", [store.display().to_string()]).unwrap();
         let (clock, store) = (ManualClock::at(self.clock.wall()), store::Settings::Sqlite(in_dir(dir.path())));
-        Self { dir: Arc::new(dir), store, clock }
+        Self { dir: Arc::new(dir), store, clock, guarded: self.guarded.clone() }
     }
 
     pub fn rotate_kek(&self) {
@@ -156,10 +164,10 @@ impl Place {
             log: log.clone(),
             revocation,
             custody: CustodySettings {
-                separation: None,
+                separation: Some(Separation::load(SEPARATION).unwrap()),
                 environment: Environment::Development,
                 clock_check: None,
-                guarded: Default::default(),
+                guarded: self.guarded.clone(),
                 rehearsal: None,
                 restored: None,
             },
@@ -191,7 +199,7 @@ impl Place {
         Arc::new(move || std::fs::read_to_string(&file).map(set).map_err(|error| error.to_string()))
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -224,8 +232,11 @@ impl Sidecar {
     }
 
     pub async fn ask(&self, operation: Operation) -> Answer {
-        let data = matches!(operation, Operation::Seal(_) | Operation::Open(_));
-        let (surface, uid) = if data { (Surface::DataSocket, SERVICE) } else { (Surface::Control, OPERATOR) };
+        let (surface, uid) = match operation {
+            Operation::Seal(_) | Operation::Open(_) => (Surface::DataSocket, SERVICE),
+            Operation::Custody(_) => (Surface::Control, CUSTODIAN),
+            _ => (Surface::Control, OPERATOR),
+        };
         let call = Call {
             surface,
             credentials: Credentials::Peer { uid, gid: uid, exe: None },
@@ -359,8 +370,11 @@ fn software(file: &Path) -> Arc<dyn Kek> {
     Arc::new(SoftwareKek::open(&settings, allowed).unwrap())
 }
 
-const PRINCIPALS: [(&str, PrincipalKind, u32); 2] =
-    [("portal", PrincipalKind::Service, SERVICE), ("ada", PrincipalKind::Operator, OPERATOR)];
+const PRINCIPALS: [(&str, PrincipalKind, u32); 3] = [
+    ("portal", PrincipalKind::Service, SERVICE),
+    ("ada", PrincipalKind::Operator, OPERATOR),
+    ("kim", PrincipalKind::Custodian, CUSTODIAN),
+];
 
 fn authenticator() -> Authenticator {
     let known = |(name, kind, uid): (&str, PrincipalKind, u32)| KnownPrincipal {
