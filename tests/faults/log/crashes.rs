@@ -240,7 +240,7 @@ fn the_same_crashes_lose_records_when_syncs_do_nothing() {
 }
 
 /// Other tests of this program start processes: between fork and exec such a child holds a copy of every lock.
-fn unlocked<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
+pub(super) fn unlocked<T>(mut open: impl FnMut() -> Result<T, OpenError>) -> Result<T, OpenError> {
     for _ in 0..500 {
         match open() {
             Err(OpenError::Locked { .. }) => std::thread::sleep(Duration::from_millis(10)),

@@ -1,6 +1,7 @@
 //! The key of the log changes: both keys sign, then the new one alone; nobody else's key gets in between, and a crash
 //! anywhere leaves a log that goes on (LOG-32, LOG-33).
 
+use super::crashes::unlocked;
 use super::exports::{exported, forged_by, keys, nth, put};
 use super::*;
 use keyward::audit::{Keys, RotateError, Rotated, VerifierKey};
@@ -202,7 +203,8 @@ async fn a_rotation_that_was_cut_off_anywhere_is_complete_or_never_was() {
         let (settings, clock) = (settings(dir.path()), clock());
         drop(create(&settings, &clock, &disk(), Limits::default()).unwrap());
         let faults = Faults::seeded(seed);
-        let (log, _) = Log::open(&settings, clock.clone(), &faults.disk(), Limits::default()).unwrap();
+        let opened = unlocked(|| Log::open(&settings, clock.clone(), &faults.disk(), Limits::default()));
+        let (log, _) = opened.unwrap();
         append(&log, 0..2).await;
         let fault = [Fault::PowerOff, Fault::Fail, Fault::FailPersisted, Fault::Torn(40), Fault::NoSpace][nth(seed, 5)];
         let overlap = if seed % 2 == 0 { Duration::ZERO } else { Duration::from_secs(2) };
@@ -214,7 +216,8 @@ async fn a_rotation_that_was_cut_off_anywhere_is_complete_or_never_was() {
         }
         faults.restart([Loss::Unsynced, Loss::Some, Loss::Nothing][nth(seed, 3)]).unwrap();
         drop(log);
-        let (log, _) = open(&settings, &clock, &disk()).unwrap_or_else(|error| panic!("{seed} {fault:?}: {error}"));
+        let opened = unlocked(|| open(&settings, &clock, &disk()));
+        let (log, _) = opened.unwrap_or_else(|error| panic!("{seed} {fault:?}: {error}"));
         let founding = log.verifier_key().clone();
         covered(&log, &clock, Duration::from_secs(5)).await;
         covered(&log, &clock, Duration::from_secs(5)).await;

@@ -7,7 +7,8 @@ use keyward::service::{Answer, Code, Operation, PolicyLoaded};
 
 use super::place::{PERMISSIVE, Place, Sidecar, set, told};
 
-const STRICTER: &str = "permit (principal is Operator, action, resource);";
+const STRICTER: &str = "permit (principal, action, resource);\n\
+    forbid (principal is Service, action == Action::\"rewrap\", resource == Keyring::\"default/charts\");";
 
 fn digest(text: &str) -> [u8; 32] {
     Policy::load(&set(text.to_owned())).unwrap().digest()
