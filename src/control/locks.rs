@@ -48,7 +48,7 @@ impl Locked {
         }
     }
 
-    /// Reads what [`Self::fmt`] writes.
+    /// Reads the text that it is shown as.
     pub fn parse(text: &str) -> Option<Self> {
         match text.split_once('/') {
             None => (text == "sidecar").then_some(Self::Sidecar),

@@ -102,8 +102,21 @@ impl Place {
 
     /// The newest record of whom nobody recognised.
     fn refusal(&self) -> Value {
-        let records = records(&self.setup);
-        records.into_iter().rfind(|record| record["reason"] == "unauthenticated").unwrap_or_default()
+        self.refusals().pop().unwrap_or_default()
+    }
+
+    fn refusals(&self) -> Vec<Value> {
+        records(&self.setup).into_iter().filter(|record| record["reason"] == "unauthenticated").collect()
+    }
+
+    /// The next one after so many: whoever gets no answer does not know when it is written.
+    fn refusal_after(&self, before: usize) -> Value {
+        let until = Instant::now() + Duration::from_secs(60);
+        while self.refusals().len() <= before {
+            assert!(Instant::now() < until, "no record of a refusal");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        self.refusal()
     }
 
     fn newest(&self, event: &str) -> Value {
@@ -212,8 +225,9 @@ fn every_certificate_that_proves_no_workload_is_refused_and_recorded_with_its_re
         (Some(place.authority.issue(&right, "-2 hours", "-1 hour")), "certificate_expired"),
         (Some(place.authority.issue(&right, "+1 hour", "+2 hours")), "certificate_not_yet"),
     ] {
+        let before = place.refusals().len();
         assert_eq!(place.seal(by.as_ref(), None), None, "{why}");
-        let record = place.refusal();
+        let record = place.refusal_after(before);
         assert_eq!(record["facts"]["identity_error"], why, "{record}");
         assert_eq!((&record["outcome"], &record["source"]), (&json!("denied"), &json!("data-tls")), "{record}");
         assert_eq!(record["actor"], json!({ "kind": "unknown" }));
