@@ -312,7 +312,7 @@ pub fn verify_founding(
     if problems.is_empty() { Ok(()) } else { Err(problems) }
 }
 
-/// What a person signs with each key that is to count as theirs (CER-23): for this store, with the duties that they
+/// What a person signs with each key that is to count as theirs (CER-25): for this store, with the duties that they
 /// acknowledged.
 pub fn enrolment(store: &str, person: &PrincipalName, acknowledgement: &[u8; 32]) -> String {
     format!("keyward/enrolment/v1\n{store}\n{person}\n{}\n", hex::encode(acknowledgement))

@@ -194,7 +194,7 @@ mod by {
 pub(super) const MOST_DECISIONS: usize = 64;
 /// A proposal and decisions by RSA keys of 8,192 bits; a document of the store holds as much.
 pub(in crate::ceremony) const MOST_BYTES: usize = 256 * 1024;
-/// CER-24: for a denial or a withdrawal, which nobody can crowd out.
+/// CER-26: for a denial or a withdrawal, which nobody can crowd out.
 pub(super) const LAST_WORD: usize = 8 * 1024;
 /// For the marks that follow the last decision.
 pub(super) const RESERVE: usize = 4 * 1024;

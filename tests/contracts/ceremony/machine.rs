@@ -298,9 +298,9 @@ fn the_initiator_alone_withdraws_and_a_change_of_separation_needs_both() {
     assert!(stage.start(&three).is_ok());
 }
 
-/// CER-24: whoever says no is heard, however many approvals were given before.
+/// CER-26: whoever says no is heard, however many approvals were given before.
 #[test]
-fn cer_24_approvals_crowd_out_no_denial() {
+fn cer_26_approvals_crowd_out_no_denial() {
     let mut stage = Stage::new();
     let mut it = stage.propose(Action::KeyResume, RESUME, "kim");
     // Approvals that are over in a second make way for the next ones of the same people.

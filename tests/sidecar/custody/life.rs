@@ -141,7 +141,7 @@ fn a_suspended_version_is_not_opened_again_by_deactivating_it() {
 }
 
 #[test]
-fn cer_23_nobody_is_enrolled_with_a_key_that_is_not_in_their_hands() {
+fn cer_25_nobody_is_enrolled_with_a_key_that_is_not_in_their_hands() {
     let place = Place::new();
     let good = place.enrolling("dave", &key("dave"));
     let of_another = place.enrolling("dave", &key("dan"));

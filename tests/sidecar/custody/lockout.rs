@@ -14,7 +14,7 @@ fn with_carriage_returns(mut signed: Value) -> Value {
 }
 
 #[test]
-fn cer_24_a_signature_that_no_document_could_hold_is_refused_and_custody_goes_on() {
+fn cer_26_a_signature_that_no_document_could_hold_is_refused_and_custody_goes_on() {
     let mut place = Place::new();
     place.keyring();
     let ceremony = place.draft("keyring.rotate", &json!({ "keyring": "patients", "trigger": "incident" }), "kim");
