@@ -31,6 +31,7 @@
 //! | 3 | [`policy`] | who may do what? mints permits and authority |
 //! | 4 | [`audit`] | what happened? mints receipts |
 //! | 4 | [`ceremony`] | how do people do what no one person may do alone? |
+//! | 5 | [`sinks`] | who else reads the log as it grows? |
 //! | 5 | [`keyring`] | which keys are there, and how does a permit become a key in hand? |
 //! | 6 | [`operations`] | what does each data verb do? |
 //! | 6 | [`control`] | what does each control verb do? |
@@ -65,5 +66,6 @@ pub mod policy;
 pub mod secret;
 pub mod server;
 pub mod service;
+pub mod sinks;
 pub mod store;
 pub mod telemetry;

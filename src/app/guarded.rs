@@ -45,10 +45,24 @@ pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy:
     guarded.note("listen.control_mode", format!("{:04o}", server.control_socket_mode));
     callers(&mut guarded, config);
     principals(&mut guarded, config);
+    sinks(&mut guarded, config);
     for (role, settings) in roles(config) {
         kek(&mut guarded, role, settings);
     }
     guarded
+}
+
+/// Where the log is copied to: whoever could change that alone could keep records from whoever watches.
+fn sinks(guarded: &mut Guarded, config: &Config) {
+    for sink in &config.sinks {
+        let name = &sink.name;
+        guarded.note(format!("sink.{name}.type"), sink.target.kind());
+        guarded.note(format!("sink.{name}.format"), sink.format.name());
+        guarded.note(format!("sink.{name}.target"), sink.target.to_string());
+        if let Some(trust) = sink.target.trust() {
+            guarded.note(format!("sink.{name}.ca_file"), shown(trust.ca_file.as_deref()));
+        }
+    }
 }
 
 /// By what callers are believed. The files behind it are rotated by others, as certificates are.

@@ -11,6 +11,7 @@ mod keks;
 mod outage;
 mod protect;
 mod rotation;
+mod sinks;
 mod standing;
 mod start;
 mod store;
@@ -56,6 +57,7 @@ pub struct App {
     server: Server,
     board: Arc<Board>,
     jobs: JoinSet<()>,
+    sinks: sinks::Sinks,
     config: Config,
     opened: tokio::sync::watch::Receiver<bool>,
     // Held to the end: a second sidecar on this state directory is refused.
@@ -111,6 +113,7 @@ impl App {
         if let Err(error) = self.log.drain().await {
             tracing::error!(%error, "the audit log did not end in order");
         }
+        self.sinks.finish().await;
         drained
     }
 }

@@ -24,6 +24,7 @@ use crate::{crypto, jobs};
 use super::board::{self, Watched};
 use super::custody::{SeparationRefused, settings as custody_settings};
 use super::cut_short::CutShort;
+use super::sinks::Sinks;
 use super::standing::Standing;
 use super::trust::Warden;
 use super::upkeep::{Upkeep, bound};
@@ -194,11 +195,12 @@ impl App {
         };
         jobs.spawn(board::refresh(watched));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
+        let sinks = Sinks::begin(&config, &service, &log, &clock, &board, &metrics, &mut jobs);
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics, board: &board };
         upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
-        Ok(Self { service, log, server, board, jobs, config, opened: opened_signal, _lock: lock })
+        Ok(Self { service, log, server, board, jobs, sinks, config, opened: opened_signal, _lock: lock })
     }
 }
 

@@ -94,6 +94,8 @@ events! {
     StoreRebased = "store.rebased", Control;
     StoreMoved = "store.moved", Control;
     DrillDone = "drill.done", Control;
+    SinkFailed = "sink.failed", Control;
+    SinkRecovered = "sink.recovered", Control;
     SidecarStarted = "sidecar.started", Control;
     SidecarReady = "sidecar.ready", Control;
     SidecarDraining = "sidecar.draining", Control;
@@ -232,6 +234,9 @@ pub const FACTS: &[&str] = &[
     "sidecars_behind",
     "signal",
     "signed_off_by",
+    "sink",
+    "sink_error",
+    "sink_lag",
     "statement_digest",
     "store",
     "store_head",

@@ -47,7 +47,7 @@ pub use render::{MAX_RECORD, MAX_SUBJECTS, SCHEMA};
 pub use rotate::{RotateError, Rotated};
 pub use rule::{Finding, Rule};
 pub use scan::{Scan, scan_bytes};
-pub use tree::{Hash, Tree};
+pub use tree::{Hash, Tree, leaf};
 pub use wal::SEGMENT_BYTES;
 
 use std::path::PathBuf;

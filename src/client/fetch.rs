@@ -1,5 +1,5 @@
-//! How is a small public document read from a web server? One GET over https under a named authority, or over plain http
-//! from this machine. No redirect is followed, no proxy is asked, nothing comes from the environment.
+//! How is a web server asked? One GET of a small public document, or one POST, over https under a named authority, or over
+//! plain http to this machine. No redirect is followed, no proxy is asked, nothing comes from the environment.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, StatusCode, Uri, header};
-use http_body_util::Empty;
+use http_body_util::Full;
 use hyper::client::conn::http1::handshake;
 use hyper::rt::Timer;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -50,6 +50,25 @@ pub struct Trust {
     pub ca_file: Option<PathBuf>,
     /// A file whose content is sent as a bearer token.
     pub token_file: Option<PathBuf>,
+    /// What proves us: certificate and key (PEM).
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
+/// What is posted.
+#[derive(Debug)]
+pub struct Post<'a> {
+    /// Where to.
+    pub url: &'a FetchUrl,
+    /// How the server is believed, and the token.
+    pub trust: &'a Trust,
+    /// What the token is called in `Authorization`.
+    pub scheme: &'static str,
+    /// The type of the body.
+    pub content: &'static str,
+    /// One more header.
+    pub extra: Option<(&'static str, &'a str)>,
+    /// The body.
+    pub body: Vec<u8>,
 }
 
 /// Why there is no document.
@@ -72,12 +91,22 @@ pub enum FetchError {
         problem: String,
     },
     /// It answered something else.
-    #[error("{url} answered {status}")]
+    #[error("{url} answered {status}{}{said}", if said.is_empty() { "" } else { ": " })]
     Status {
         /// The URL.
         url: String,
         /// What.
         status: StatusCode,
+        /// The beginning of what it said, without what is no letter.
+        said: String,
+    },
+    /// Its certificate is not believed, or it does not believe ours.
+    #[error("{url} is not believed: {problem}")]
+    Certificate {
+        /// The URL or address.
+        url: String,
+        /// Why.
+        problem: String,
     },
     /// Larger than any such document.
     #[error("{0} is larger than it may be")]
@@ -92,7 +121,39 @@ pub enum FetchError {
     },
 }
 
+impl FetchError {
+    /// One of a few words for it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::File { .. } => "file",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Certificate { .. } => "certificate",
+            Self::Status { .. } => "refused",
+            Self::TooLarge(_) => "answer",
+            Self::TimedOut { .. } => "timeout",
+        }
+    }
+
+    /// What a failed handshake says.
+    pub(super) fn of_tls(url: &str, error: &std::io::Error) -> Self {
+        let (url, problem) = (url.to_owned(), error.to_string());
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)) => {
+                Self::Certificate { url, problem }
+            }
+            _ => Self::Unreachable { url, problem },
+        }
+    }
+}
+
 impl FetchUrl {
+    /// Another path at the same server.
+    #[must_use]
+    pub fn beside(&self, path: &str) -> Self {
+        let root = self.text.split('/').take(3).collect::<Vec<_>>().join("/");
+        Self { text: root + path, path: path.to_owned(), ..self.clone() }
+    }
+
     /// As it was given.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -134,36 +195,59 @@ impl FromStr for FetchUrl {
 /// Reads a document of at most `most` bytes. Must be called within a runtime.
 pub async fn fetch(url: &FetchUrl, trust: &Trust, within: Duration, most: usize) -> Result<Vec<u8>, FetchError> {
     tokio::select! {
-        read = read(url, trust, most) => read,
+        read = async { ask(url, trust, request(url, trust, None)?, most).await } => read,
         () = TokioTimer::new().sleep(within) => Err(FetchError::TimedOut { url: url.text.clone(), after: within }),
     }
 }
 
-async fn read(url: &FetchUrl, trust: &Trust, most: usize) -> Result<Vec<u8>, FetchError> {
+/// Posts, and gives the answer of a 2xx status, of at most `most` bytes. Must be called within a runtime.
+pub async fn post(post: Post<'_>, within: Duration, most: usize) -> Result<Vec<u8>, FetchError> {
+    let (url, trust) = (post.url, post.trust);
+    tokio::select! {
+        read = async { ask(url, trust, request(url, trust, Some(post))?, most).await } => read,
+        () = TokioTimer::new().sleep(within) => Err(FetchError::TimedOut { url: url.text.clone(), after: within }),
+    }
+}
+
+async fn ask(
+    url: &FetchUrl,
+    trust: &Trust,
+    request: Request<Full<Bytes>>,
+    most: usize,
+) -> Result<Vec<u8>, FetchError> {
     let away = |problem: String| FetchError::Unreachable { url: url.text.clone(), problem };
-    let request = request(url, trust)?;
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| away(error.to_string()))?;
     if !url.tls {
         return exchange(url, stream, request, most).await;
     }
     let name = ServerName::try_from(url.host.clone()).map_err(|error| away(error.to_string()))?;
     let connector = TlsConnector::from(Arc::new(tls(trust)?));
-    let stream = connector.connect(name, stream).await.map_err(|error| away(error.to_string()))?;
+    let stream = connector.connect(name, stream).await.map_err(|error| FetchError::of_tls(&url.text, &error))?;
     exchange(url, stream, request, most).await
 }
 
-fn request(url: &FetchUrl, trust: &Trust) -> Result<Request<Empty<Bytes>>, FetchError> {
+fn request(url: &FetchUrl, trust: &Trust, post: Option<Post<'_>>) -> Result<Request<Full<Bytes>>, FetchError> {
     let malformed = |error: http::Error| FetchError::Unreachable { url: url.text.clone(), problem: error.to_string() };
     let host = url.text.split('/').nth(2).unwrap_or_default();
-    let mut request = Request::get(&url.path)
-        .header(header::HOST, host)
-        .header(header::ACCEPT, "application/json, application/jwk-set+json")
-        .body(Empty::new())
-        .map_err(malformed)?;
+    let scheme = post.as_ref().map_or("Bearer", |post| post.scheme);
+    let request = match post {
+        None => Request::get(&url.path)
+            .header(header::ACCEPT, "application/json, application/jwk-set+json")
+            .header(header::HOST, host)
+            .body(Full::default()),
+        Some(Post { content, extra, body, .. }) => {
+            let mut request = Request::post(&url.path).header(header::CONTENT_TYPE, content).header(header::HOST, host);
+            if let Some((name, value)) = extra {
+                request = request.header(name, value);
+            }
+            request.body(Full::from(body))
+        }
+    };
+    let mut request = request.map_err(malformed)?;
     if let Some(path) = &trust.token_file {
         let wrong = |problem: String| FetchError::File { path: path.clone(), problem };
         let token = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
-        let mut value = HeaderValue::from_str(&format!("Bearer {}", token.trim()))
+        let mut value = HeaderValue::from_str(&format!("{scheme} {}", token.trim()))
             .map_err(|_| wrong("is not the text of a token".to_owned()))?;
         value.set_sensitive(true);
         request.headers_mut().insert(header::AUTHORIZATION, value);
@@ -174,7 +258,7 @@ fn request(url: &FetchUrl, trust: &Trust) -> Result<Request<Empty<Bytes>>, Fetch
 async fn exchange<S>(
     url: &FetchUrl,
     stream: S,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
     most: usize,
 ) -> Result<Vec<u8>, FetchError>
 where
@@ -186,15 +270,21 @@ where
     tokio::spawn(async move { drop(connection.await) });
     let response = sender.send_request(request).await.map_err(away)?;
     let (head, mut incoming) = response.into_parts();
-    if head.status != StatusCode::OK {
-        return Err(FetchError::Status { url: url.text.clone(), status: head.status });
-    }
     let whole = body::read(&mut incoming, most).await.map_err(away)?;
+    if !head.status.is_success() {
+        let said = whole.map(|body| String::from_utf8_lossy(body.expose()).into_owned()).unwrap_or_default();
+        let plain = |letter: &char| letter.is_ascii_graphic() || *letter == ' ';
+        let said = said.chars().filter(plain).take(SAID).collect();
+        return Err(FetchError::Status { url: url.text.clone(), status: head.status, said });
+    }
     whole.map(|body| body.expose().to_vec()).ok_or_else(|| FetchError::TooLarge(url.text.clone()))
 }
 
+/// As much of an unfriendly answer is passed on.
+const SAID: usize = 160;
+
 /// The authorities of the file and nobody else's; read for each fetch, so that a new file needs no restart.
-fn tls(trust: &Trust) -> Result<ClientConfig, FetchError> {
+pub(super) fn tls(trust: &Trust) -> Result<ClientConfig, FetchError> {
     let path = trust.ca_file.as_deref().unwrap_or(Path::new(""));
     let wrong = |problem: String| FetchError::File { path: path.to_owned(), problem };
     let mut roots = RootCertStore::empty();
@@ -209,7 +299,13 @@ fn tls(trust: &Trust) -> Result<ClientConfig, FetchError> {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| wrong(error.to_string()))?;
-    Ok(config.with_root_certificates(roots).with_no_client_auth())
+    let config = config.with_root_certificates(roots);
+    let Some((certificate, key)) = &trust.identity else { return Ok(config.with_no_client_auth()) };
+    let unread = |path: &Path, problem: String| FetchError::File { path: path.to_owned(), problem };
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let chain = chain.map_err(|error| unread(certificate, error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| unread(key, error.to_string()))?;
+    config.with_client_auth_cert(chain, private).map_err(|error| unread(certificate, error.to_string()))
 }
 
 #[cfg(test)]

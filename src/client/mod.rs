@@ -4,6 +4,7 @@
 
 mod body;
 mod fetch;
+mod line;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +23,8 @@ use tokio::sync::Mutex;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 
-pub use fetch::{FetchError, FetchUrl, Trust, UrlError, fetch};
+pub use fetch::{FetchError, FetchUrl, Post, Trust, UrlError, fetch, post};
+pub use line::{Address, AddressError, TlsLine, tls_line};
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]

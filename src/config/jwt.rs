@@ -94,7 +94,7 @@ fn keys(name: &str, raw: &RawJwt, found: &mut Found) -> Option<KeySource> {
                 (false, true) => found.add(at("ca_file"), "has no use without https", "remove it"),
                 (true, true) | (false, false) => {}
             }
-            Some(KeySource::Url(url, Trust { ca_file, token_file }))
+            Some(KeySource::Url(url, Trust { ca_file, token_file, identity: None }))
         }
         (None, None) => {
             found.add(at("jwks_file"), "is missing", "name the file of the issuer's keys, or their jwks_url");

@@ -10,6 +10,7 @@ mod parse;
 mod problems;
 mod raw;
 mod sections;
+mod sinks;
 mod store;
 mod tls;
 mod transit;
@@ -54,6 +55,8 @@ pub struct Config {
     pub rotation: jobs::Settings,
     /// The log.
     pub audit: audit::Settings,
+    /// Who else gets the log's records.
+    pub sinks: Vec<crate::sinks::Settings>,
     /// Locked memory.
     pub memory: secret::Settings,
     /// How long a stop waits.
@@ -110,6 +113,11 @@ impl StateDir {
     /// The audit log's directory.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
+    }
+
+    /// How far each sink has come.
+    pub fn sinks(&self) -> PathBuf {
+        self.0.join("sinks")
     }
 
     /// Logs that earlier restores brought back: each goes on in the one after it.

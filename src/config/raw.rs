@@ -23,6 +23,7 @@ pub struct RawConfig {
     pub cache: RawCache,
     pub rotation: RawRotation,
     pub audit: RawAudit,
+    pub sink: Vec<RawSink>,
     pub memory: RawMemory,
     pub log: RawLog,
 }
@@ -209,6 +210,27 @@ pub struct RawAudit {
     pub disk_budget: Option<String>,
     pub heartbeat: Option<String>,
     pub refusals_per_second: Option<i64>,
+}
+
+/// `[[sink]]`: who else gets the log's records.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawSink {
+    pub name: Option<String>,
+    #[serde(rename = "type")]
+    pub kind: Option<String>,
+    pub format: Option<String>,
+    pub path: Option<String>,
+    pub rotate: Option<String>,
+    pub keep: Option<u32>,
+    pub address: Option<String>,
+    pub settle: Option<String>,
+    pub url: Option<String>,
+    pub acknowledge: Option<bool>,
+    pub ca_file: Option<String>,
+    pub token_file: Option<String>,
+    pub certificate: Option<String>,
+    pub key: Option<String>,
 }
 
 /// `[memory]`

@@ -97,6 +97,16 @@ impl File {
         Ok(u64::from(stat.st_nlink))
     }
 
+    /// Whether a name leads to this very file.
+    pub fn is_at(&self, path: &Path) -> Result<bool, DurableError> {
+        let own = rustix::fs::fstat(&self.fd).map_err(|errno| self.failed("inspect", errno))?;
+        match rustix::fs::lstat(path) {
+            Ok(there) => Ok((there.st_dev, there.st_ino) == (own.st_dev, own.st_ino)),
+            Err(Errno::NOENT) => Ok(false),
+            Err(errno) => Err(DurableError::of("inspect", path, errno)),
+        }
+    }
+
     fn failed(&self, operation: &'static str, errno: Errno) -> DurableError {
         DurableError::of(operation, &self.path, errno)
     }

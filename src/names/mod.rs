@@ -105,6 +105,10 @@ named!(
     /// A key-encryption key as the configuration calls it (`primary`, `escrow`).
     KekName
 );
+named!(
+    /// A receiver of the log's records as the configuration calls it.
+    SinkName
+);
 
 impl Default for Tenant {
     fn default() -> Self {

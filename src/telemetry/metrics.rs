@@ -9,6 +9,7 @@ use prometheus::{
 use super::keks::{KekFamilies, KekMetrics};
 use super::lifetimes::Lifetimes;
 use super::lives::Lives;
+use super::sinks::Sinks;
 use super::trust::Trust;
 
 /// The verbs that requests are counted by.
@@ -224,6 +225,8 @@ pub struct Metrics {
     pub lives: Lives,
     /// What callers are believed by.
     pub trust: Trust,
+    /// Who else gets the log's records.
+    pub sinks: Sinks,
     /// How custody stands.
     pub custody: super::custody::Custody,
 }
@@ -260,6 +263,7 @@ impl Metrics {
             lifetimes: Lifetimes::new(r)?,
             lives: Lives::new(r)?,
             trust: Trust::new(r)?,
+            sinks: Sinks::new(r)?,
             custody: super::custody::Custody::new(r)?,
             registry,
         })

@@ -7,6 +7,7 @@ mod lifetimes;
 mod lives;
 mod logs;
 mod metrics;
+mod sinks;
 mod trust;
 
 pub use keks::KekMetrics;

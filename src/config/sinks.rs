@@ -1,0 +1,133 @@
+//! `[[sink]]` becomes a receiver of the log's records.
+
+use std::time::Duration;
+
+use crate::client::{FetchUrl, Trust};
+use crate::sinks::{FileSettings, Format, HttpKind, HttpSettings, Settings, SyslogSettings, Target};
+
+use super::problems::Found;
+use super::raw::RawSink;
+use super::sections::{absolute, time};
+use super::units;
+
+/// Longer than a broken connection stays unnoticed.
+const SETTLE: Duration = Duration::from_secs(10);
+
+pub(super) fn sinks(raw: &[RawSink], found: &mut Found) -> Option<Vec<Settings>> {
+    let mut all: Vec<Option<Settings>> = Vec::new();
+    for (number, raw) in raw.iter().enumerate() {
+        let path = raw.name.as_ref().map_or_else(|| format!("sink[{number}]"), |name| format!("sink.{name}"));
+        let sink = sink(&path, raw, found);
+        let names = all.iter().flatten().map(|known| &known.name);
+        if sink.as_ref().is_some_and(|sink| names.into_iter().any(|name| *name == sink.name)) {
+            found.add(&path, "stands twice", "each sink saves its position under a name of its own");
+        }
+        all.push(sink);
+    }
+    all.into_iter().collect()
+}
+
+fn sink(path: &str, raw: &RawSink, found: &mut Found) -> Option<Settings> {
+    const KINDS: &str = "write type = \"file\", \"syslog\", \"http\" or \"splunk\"";
+    let name = found.need(&format!("{path}.name"), raw.name.as_ref(), "give it a name, as in \"siem\"");
+    let name = name.and_then(|name| found.check(&format!("{path}.name"), name.parse(), ""));
+    let format = raw.format.as_deref().unwrap_or("native");
+    let format = found.check::<Format, _>(&format!("{path}.format"), format.parse(), FORMATS);
+    let kind = found.need(&format!("{path}.type"), raw.kind.as_deref(), KINDS);
+    let kind = kind.filter(|kind| {
+        let known = ["file", "syslog", "http", "splunk"].contains(kind);
+        if !known {
+            found.add(format!("{path}.type"), "is not a kind of sink", KINDS);
+        }
+        known
+    });
+    let target = match kind {
+        Some("file") => file(path, raw, found).map(Target::File),
+        Some("syslog") => syslog(path, raw, found).map(Target::Syslog),
+        Some(kind) => http(path, kind, raw, found).map(Target::Http),
+        None => None,
+    };
+    if let Some(kind) = kind {
+        unused(path, kind, raw, found);
+    }
+    Some(Settings { name: name?, format: format?, target: target? })
+}
+
+const FORMATS: &str = "write format = \"native\", \"ocsf\", \"cef\", \"ecs\" or \"fhir\"";
+
+/// A setting that belongs to another kind of sink would be believed to do something.
+fn unused(path: &str, kind: &str, raw: &RawSink, found: &mut Found) {
+    let given = [
+        ("path", raw.path.is_some(), ["file"].as_slice()),
+        ("rotate", raw.rotate.is_some(), &["file"]),
+        ("keep", raw.keep.is_some(), &["file"]),
+        ("address", raw.address.is_some(), &["syslog"]),
+        ("settle", raw.settle.is_some(), &["syslog"]),
+        ("url", raw.url.is_some(), &["http", "splunk"]),
+        ("token_file", raw.token_file.is_some(), &["http", "splunk"]),
+        ("acknowledge", raw.acknowledge.is_some(), &["splunk"]),
+        ("ca_file", raw.ca_file.is_some(), &["syslog", "http", "splunk"]),
+        ("certificate", raw.certificate.is_some(), &["syslog", "http", "splunk"]),
+        ("key", raw.key.is_some(), &["syslog", "http", "splunk"]),
+    ];
+    for (field, _, of) in given.iter().filter(|(_, given, of)| *given && !of.contains(&kind)) {
+        found.add(format!("{path}.{field}"), format!("belongs to a sink of type {}", of.join(" or ")), "remove it");
+    }
+}
+
+fn file(path: &str, raw: &RawSink, found: &mut Found) -> Option<FileSettings> {
+    let at = |field: &str| format!("{path}.{field}");
+    let file = found.need(&at("path"), raw.path.as_ref(), "name the file that grows");
+    let file = file.map(|file| absolute(&at("path"), file, found));
+    let rotate = raw.rotate.as_deref().unwrap_or("256MiB");
+    let rotate = found.check(&at("rotate"), units::bytes(rotate), "write a size, as in \"256MiB\"");
+    Some(FileSettings { path: file?, rotate: rotate?, keep: raw.keep.unwrap_or(0) })
+}
+
+fn syslog(path: &str, raw: &RawSink, found: &mut Found) -> Option<SyslogSettings> {
+    let at = |field: &str| format!("{path}.{field}");
+    let address = found.need(&at("address"), raw.address.as_ref(), "write host:port; RFC 5425 has port 6514");
+    let address = address.and_then(|address| found.check(&at("address"), address.parse(), "write host:port"));
+    let settle = time(&at("settle"), raw.settle.as_deref(), SETTLE, found);
+    let trust = trust(path, raw, true, found);
+    Some(SyslogSettings { address: address?, trust: trust?, settle: settle? })
+}
+
+fn http(path: &str, kind: &str, raw: &RawSink, found: &mut Found) -> Option<HttpSettings> {
+    let at = |field: &str| format!("{path}.{field}");
+    let hint = "write an https URL, or http to 127.0.0.1 or [::1]";
+    let url = found.need(&at("url"), raw.url.as_ref(), hint);
+    let url: Option<FetchUrl> = url.and_then(|url| found.check(&at("url"), url.parse(), hint));
+    if kind == "splunk" && raw.token_file.is_none() {
+        found.add(at("token_file"), "is missing", "name the file of the token of the event collector");
+    }
+    let trust = trust(path, raw, url.as_ref().is_some_and(FetchUrl::is_tls), found);
+    let kind = match (kind, raw.acknowledge) {
+        ("splunk", Some(true)) => HttpKind::SplunkAcknowledged,
+        ("splunk", _) => HttpKind::Splunk,
+        _ => HttpKind::Lines,
+    };
+    Some(HttpSettings { kind, url: url?, trust: trust? })
+}
+
+fn trust(path: &str, raw: &RawSink, tls: bool, found: &mut Found) -> Option<Trust> {
+    let at = |field: &str| format!("{path}.{field}");
+    let mut file = |field: &str, given: &Option<String>| given.as_ref().map(|file| absolute(&at(field), file, found));
+    let (ca_file, token_file) = (file("ca_file", &raw.ca_file), file("token_file", &raw.token_file));
+    let identity = (file("certificate", &raw.certificate), file("key", &raw.key));
+    let hint = "name the PEM file of the authority that vouches for it; the system's are not asked";
+    match (tls, ca_file.is_some()) {
+        (true, false) => found.add(at("ca_file"), "is missing", hint),
+        (false, true) => found.add(at("ca_file"), "has no use without https", "remove it"),
+        (true, true) | (false, false) => {}
+    }
+    let identity = match identity {
+        (Some(certificate), Some(key)) => Some((certificate, key)),
+        (None, None) => None,
+        _ => {
+            found.add(at("certificate"), "and key stand together", "give both, or none");
+            None
+        }
+    };
+    Some(Trust { ca_file, token_file, identity })
+}
