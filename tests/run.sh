@@ -53,6 +53,8 @@ PACKAGES=(
   "pkg-config pkg-config"
   "/usr/include/openssl/ssl.h libssl-dev"
   "/usr/include/sqlite3.h libsqlite3-dev"
+  "/usr/sbin/rsyslogd rsyslog"
+  "/usr/lib/$ARCH-linux-gnu/rsyslog/lmnsd_gtls.so rsyslog-gnutls"
   "strace strace"
   "jq jq"
   "python3 python3"

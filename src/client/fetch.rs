@@ -209,12 +209,7 @@ pub async fn post(post: Post<'_>, within: Duration, most: usize) -> Result<Vec<u
     }
 }
 
-async fn ask(
-    url: &FetchUrl,
-    trust: &Trust,
-    request: Request<Full<Bytes>>,
-    most: usize,
-) -> Result<Vec<u8>, FetchError> {
+async fn ask(url: &FetchUrl, trust: &Trust, request: Request<Full<Bytes>>, most: usize) -> Result<Vec<u8>, FetchError> {
     let away = |problem: String| FetchError::Unreachable { url: url.text.clone(), problem };
     let stream = TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|error| away(error.to_string()))?;
     if !url.tls {

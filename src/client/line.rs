@@ -45,7 +45,11 @@ impl FromStr for Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.host.contains(':') { write!(f, "[{}]:{}", self.host, self.port) } else { write!(f, "{}:{}", self.host, self.port) }
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
     }
 }
 
@@ -93,7 +97,8 @@ async fn connect(address: &Address, trust: &Trust) -> Result<TlsLine, FetchError
     let url = address.to_string();
     let away = |problem: String| FetchError::Unreachable { url: url.clone(), problem };
     let config = Arc::new(tls(trust)?);
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| away(error.to_string()))?;
+    let stream =
+        TcpStream::connect((address.host.as_str(), address.port)).await.map_err(|error| away(error.to_string()))?;
     rustix::net::sockopt::set_tcp_user_timeout(&stream, UNACKNOWLEDGED).map_err(|error| away(error.to_string()))?;
     let name = ServerName::try_from(address.host.clone()).map_err(|error| away(error.to_string()))?;
     let stream = TlsConnector::from(config).connect(name, stream).await;

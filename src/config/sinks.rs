@@ -131,3 +131,53 @@ fn trust(path: &str, raw: &RawSink, tls: bool, found: &mut Found) -> Option<Trus
     };
     Some(Trust { ca_file, token_file, identity })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::raw::RawConfig;
+
+    fn read(text: &str) -> Result<Vec<Settings>, String> {
+        let raw: RawConfig = toml::from_str(text).unwrap();
+        let mut found = Found::default();
+        let sinks = sinks(&raw.sink, &mut found);
+        found.finish(sinks).map_err(|problems| problems.to_string())
+    }
+
+    const FILE: &str = "[[sink]]\nname = \"a\"\ntype = \"file\"\npath = \"/var/log/a\"\n";
+    const SYSLOG: &str =
+        "[[sink]]\nname = \"b\"\ntype = \"syslog\"\naddress = \"siem.example:6514\"\nca_file = \"/ca.pem\"\n";
+    const SPLUNK: &str = "[[sink]]\nname = \"c\"\ntype = \"splunk\"\nurl = \"https://siem.example/services/collector/event\"\n\
+        ca_file = \"/ca.pem\"\ntoken_file = \"/token\"\nacknowledge = true\n";
+
+    #[test]
+    fn each_kind_is_read() {
+        let all = read(&format!("{FILE}{SYSLOG}{SPLUNK}")).unwrap();
+        let kinds: Vec<&str> = all.iter().map(|sink| sink.target.kind()).collect();
+        assert_eq!(kinds, ["file", "syslog", "splunk"]);
+        assert_eq!(all[0].format, Format::Native);
+        assert!(matches!(&all[2].target, Target::Http(http) if http.kind == HttpKind::SplunkAcknowledged));
+        assert_eq!(read(""), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn each_problem_names_its_setting() {
+        for (text, problem) in [
+            (format!("{FILE}{FILE}"), "sink.a: stands twice"),
+            (FILE.replace("name = \"a\"\n", ""), "sink[0].name: is missing"),
+            (FILE.replace("\"a\"", "\"A b\""), "sink.A b.name: "),
+            (FILE.replace("\"file\"", "\"kafka\""), "sink.a.type: is not a kind of sink"),
+            (FILE.replace("/var", "var"), "sink.a.path: is not an absolute path"),
+            (format!("{FILE}url = \"https://x/\"\n"), "sink.a.url: belongs to a sink of type http or splunk"),
+            (format!("{FILE}format = \"csv\"\n"), "sink.a.format: "),
+            (SYSLOG.replace(":6514", ""), "sink.b.address: is not a host and a port"),
+            (SYSLOG.replace("ca_file = \"/ca.pem\"\n", ""), "sink.b.ca_file: is missing"),
+            (format!("{SYSLOG}key = \"/k\"\n"), "sink.b.certificate: and key stand together"),
+            (SPLUNK.replace("https", "http"), "sink.c.url: is plain http to another machine"),
+            (SPLUNK.replace("token_file = \"/token\"\n", ""), "sink.c.token_file: is missing"),
+        ] {
+            let said = read(&text).unwrap_err();
+            assert!(said.contains(problem), "{problem}: {said}");
+        }
+    }
+}

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use crate::audit::leaf;
 
-use super::format::{Copy, Format};
 use super::Problem;
+use super::format::{Copy, Format};
 
 /// Records of one batch at most: a lost answer repeats no more.
 pub(super) const MOST: usize = 1024;

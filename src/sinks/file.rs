@@ -94,7 +94,8 @@ impl Lines {
         let Some(open) = self.open.take() else { return Ok(()) };
         open.file.fdatasync().map_err(disk)?;
         let path = &self.settings.path;
-        let named = |extra: &str| path.with_file_name(format!("{}.{:020}-{:020}{extra}", name(path), open.first, open.last));
+        let named =
+            |extra: &str| path.with_file_name(format!("{}.{:020}-{:020}{extra}", name(path), open.first, open.last));
         let mut target = named("");
         for again in 1_u32.. {
             if !target.exists() {
@@ -139,21 +140,25 @@ fn is_range(text: &str) -> bool {
     again && range.split_once('-').is_some_and(|(first, last)| digits(first) && digits(last))
 }
 
-/// The bytes up to the end of the last whole line.
+/// The bytes up to the end of the last whole line. What a crash of the machine left unwritten reads as zeros, which no line
+/// holds: from there on nothing counts.
 fn whole_lines(file: &File, len: u64) -> Result<u64, Problem> {
-    let mut end = len;
-    let mut chunk = [0; 4096];
-    while end > 0 {
-        let start = end.saturating_sub(4096);
-        let size = usize::try_from(end - start).unwrap_or(0);
-        let Some(into) = chunk.get_mut(..size) else { return Ok(0) };
-        file.pread(into, start).map_err(disk)?;
-        if let Some(at) = into.iter().rposition(|byte| *byte == b'\n') {
-            return Ok(start + u64::try_from(at).unwrap_or(0) + 1);
+    let mut chunk = vec![0; 64 * 1024];
+    let (mut at, mut whole) = (0, 0);
+    while at < len {
+        let read = file.pread(&mut chunk, at).map_err(disk)?;
+        let bytes = chunk.get(..read).unwrap_or_default();
+        let hole = bytes.iter().position(|byte| *byte == 0);
+        let sound = bytes.get(..hole.unwrap_or(read)).unwrap_or_default();
+        if let Some(end) = sound.iter().rposition(|byte| *byte == b'\n') {
+            whole = at + u64::try_from(end).unwrap_or(0) + 1;
         }
-        end = start;
+        if hole.is_some() || read == 0 {
+            break;
+        }
+        at += u64::try_from(read).unwrap_or(0);
     }
-    Ok(0)
+    Ok(whole)
 }
 
 /// Whether the name still leads to the file.

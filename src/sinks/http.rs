@@ -42,8 +42,7 @@ impl Http {
     pub(super) fn new(settings: HttpSettings, origin: &str, name: &str, clock: SharedClock) -> Self {
         let digest = hex::encode(crate::audit::leaf(format!("{origin} {name}").as_bytes()));
         let part = |from: usize, to: usize| digest.get(from..to).unwrap_or_default();
-        let channel =
-            format!("{}-{}-4{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32));
+        let channel = format!("{}-{}-4{}-8{}-{}", part(0, 8), part(8, 12), part(13, 16), part(17, 20), part(20, 32));
         Self { settings, channel, clock }
     }
 
@@ -68,13 +67,15 @@ impl Http {
         for item in &batch.items {
             let (seconds, micros) = (item.time / 1_000_000, item.time % 1_000_000);
             body.extend_from_slice(
-                format!(r#"{{"time":{seconds}.{micros:06},"source":"keyward","sourcetype":"keyward:audit","event":"#).as_bytes(),
+                format!(r#"{{"time":{seconds}.{micros:06},"source":"keyward","sourcetype":"keyward:audit","event":"#)
+                    .as_bytes(),
             );
             body.extend_from_slice(&event(&item.line));
             body.extend_from_slice(b"}\n");
         }
         let answer = self.send(&self.settings.url, "application/json", body).await?;
-        let taken: Taken = serde_json::from_slice(&answer).map_err(|_| self.lying("no answer of an event collector"))?;
+        let taken: Taken =
+            serde_json::from_slice(&answer).map_err(|_| self.lying("no answer of an event collector"))?;
         if taken.code != 0 {
             return Err(Problem::new("refused", format!("{}: code {}", self.settings.url.as_str(), taken.code)));
         }
@@ -103,7 +104,8 @@ impl Http {
 
     async fn send(&self, url: &FetchUrl, content: &'static str, body: Vec<u8>) -> Result<Vec<u8>, Problem> {
         let scheme = if self.settings.kind == HttpKind::Lines { "Bearer" } else { "Splunk" };
-        let channel = (self.settings.kind != HttpKind::Lines).then_some(("x-splunk-request-channel", self.channel.as_str()));
+        let channel =
+            (self.settings.kind != HttpKind::Lines).then_some(("x-splunk-request-channel", self.channel.as_str()));
         let sent = Post { url, trust: &self.settings.trust, scheme, content, extra: channel, body };
         let answer = post(sent, WITHIN, ANSWER).await.map_err(|error| Problem::new(error.code(), error))?;
         Ok(answer)

@@ -543,7 +543,7 @@ fn keys_over_https_come_only_from_a_server_of_the_named_authority() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let get = |host: &str, by: &Authority, most| {
         let url: FetchUrl = format!("https://{host}:{port}/keys").parse().unwrap();
-        let trust = Trust { ca_file: Some(by.certificate()), token_file: None };
+        let trust = Trust { ca_file: Some(by.certificate()), token_file: None, identity: None };
         runtime.block_on(fetch(&url, &trust, Duration::from_secs(20), most))
     };
     assert_eq!(get("localhost", &named, 4).unwrap(), b"keys");

@@ -19,6 +19,8 @@ mod issuer;
 mod openbao;
 #[path = "../support/postgres.rs"]
 mod postgres;
+#[path = "../support/rsyslog.rs"]
+mod rsyslog;
 #[path = "../support/softhsm.rs"]
 mod softhsm;
 #[path = "../support/mod.rs"]
@@ -40,6 +42,7 @@ mod partitions;
 mod policies;
 mod requests;
 mod rewrap;
+mod sinks;
 mod swap;
 mod transit;
 mod upkeep;

@@ -6,6 +6,7 @@ mod damage;
 mod disks;
 mod exports;
 mod keys;
+mod sinks;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
