@@ -13,11 +13,14 @@ use crate::support::Setup;
 /// A request: its path, its headers in one text, its body.
 type Request = (String, String, String);
 
+/// How a collector answers: a status and a body.
+type Answer = Box<dyn Fn(&Request) -> (u16, String) + Send>;
+
 /// A collector that answers as it is told.
 struct Collector {
     port: u16,
     seen: Arc<Mutex<Vec<Request>>>,
-    answer: Arc<Mutex<Box<dyn Fn(&Request) -> (u16, String) + Send>>>,
+    answer: Arc<Mutex<Answer>>,
 }
 
 impl Collector {
