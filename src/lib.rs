@@ -33,6 +33,7 @@
 //! | 4 | [`ceremony`] | how do people do what no one person may do alone? |
 //! | 5 | [`sinks`] | who else reads the log as it grows? |
 //! | 5 | [`keyring`] | which keys are there, and how does a permit become a key in hand? |
+//! | 6 | [`reports`] | what does the log say to an auditor's question? |
 //! | 6 | [`operations`] | what does each data verb do? |
 //! | 6 | [`control`] | what does each control verb do? |
 //! | 7 | [`service`] | how is a request answered? |
@@ -63,6 +64,7 @@ pub mod keyring;
 pub mod names;
 pub mod operations;
 pub mod policy;
+pub mod reports;
 pub mod secret;
 pub mod server;
 pub mod service;

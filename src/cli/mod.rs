@@ -41,6 +41,7 @@ mod policy;
 mod probe;
 mod progress;
 mod rehearsal;
+mod report;
 mod rewrap;
 mod rewrap_values;
 mod serve;
@@ -119,6 +120,8 @@ enum Command {
     /// Verify, export, prove and follow the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
+    /// Answer an auditor's question from the log, which is verified first; offline
+    Report(report::Report),
     /// Copy store and log into a new directory, verified; the sidecar may run
     Backup(backup::Backup),
     /// Put store and log back from a backup
@@ -183,6 +186,7 @@ impl Command {
             Self::Rehearsal(rehearsal) => rehearsal.run(),
             Self::Policy(policy) => policy.run(),
             Self::Audit(audit) => audit.run(),
+            Self::Report(report) => report.run(),
             Self::Backup(backup) => backup.run(),
             Self::Restore(restore) => restore.run(),
             Self::Drill(drill) => drill.run(),

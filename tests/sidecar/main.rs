@@ -40,6 +40,7 @@ mod lookups;
 mod order;
 mod partitions;
 mod policies;
+mod reports;
 mod requests;
 mod rewrap;
 mod sinks;

@@ -18,9 +18,9 @@ use super::{Progress, Verified, VerifyError, end, outside, proven, vouch};
 pub(super) fn verify(
     dir: &Path,
     keys: &Keys,
-    key: Option<&VerifierKey>,
-    since: Option<&str>,
+    (key, since): (Option<&VerifierKey>, Option<&str>),
     progress: &mut dyn FnMut(Progress),
+    visit: &mut dyn FnMut(u64, &[u8]),
 ) -> Result<Verified, VerifyError> {
     let stored = load(dir, keys)?;
     vouch(dir, keys, &stored, key)?;
@@ -37,7 +37,7 @@ pub(super) fn verify(
         bytes: 0,
         of: 0,
     };
-    reader.read(stored.newest.map_or(0, |newest| newest.size), progress)?;
+    reader.read(stored.newest.map_or(0, |newest| newest.size), progress, visit)?;
     let Reader { tree, story, bytes, .. } = reader;
     end(dir, &stored, &story, tree.size())?;
     let told = proven(keys, &stored, &story, (tree.size(), tree.root()), (key.is_some(), outside.is_some()));
@@ -98,7 +98,12 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn read(&mut self, size: u64, progress: &mut dyn FnMut(Progress)) -> Result<(), VerifyError> {
+    fn read(
+        &mut self,
+        size: u64,
+        progress: &mut dyn FnMut(Progress),
+        visit: &mut dyn FnMut(u64, &[u8]),
+    ) -> Result<(), VerifyError> {
         let (full, partial) = shape(Kind::Entries, size);
         let full = (0..full).map(|index| TileName { kind: Kind::Entries, index, width: WIDTH });
         let last = TileName { kind: Kind::Entries, index: size / WIDTH, width: partial };
@@ -106,7 +111,7 @@ impl Reader<'_> {
         let length = |name: TileName| std::fs::metadata(self.dir.join(name.path())).map_or(0, |facts| facts.len());
         self.of = bundles.clone().map(length).sum();
         for name in bundles {
-            self.bundle(name)?;
+            self.bundle(name, visit)?;
             progress(Progress { bytes: self.bytes, of: self.of, records: self.tree.size() });
         }
         let Self { dir, tile, cutter, .. } = self;
@@ -115,7 +120,7 @@ impl Reader<'_> {
     }
 
     /// Follows the records of a bundle (LOG-28) and the hash tiles that they complete (LOG-29).
-    fn bundle(&mut self, name: TileName) -> Result<(), VerifyError> {
+    fn bundle(&mut self, name: TileName, visit: &mut dyn FnMut(u64, &[u8])) -> Result<(), VerifyError> {
         let Self { dir, tree, cutter, story, bundle, tile, .. } = self;
         let found = fetch(dir, name, bundle)?;
         let path = || dir.join(found.path());
@@ -129,6 +134,7 @@ impl Reader<'_> {
             };
             tree.push(tree::leaf(record));
             story.take(index, record, tree, None).map_err(|fault| fault.at(path(), offset(at)))?;
+            visit(index, record);
             cutter.take(tree, &mut |name, bytes| compare(dir, tile, name, bytes))?;
             at += 2 + record.len();
         }

@@ -113,9 +113,21 @@ pub fn verify(
     since: Option<&str>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Verified, VerifyError> {
+    read(dir, key, since, progress, &mut |_, _| {})
+}
+
+/// The same, and `visit` sees each record with its index, in order. What it was told holds only if nothing was found wrong
+/// with the whole.
+pub fn read(
+    dir: &Path,
+    key: Option<&VerifierKey>,
+    since: Option<&str>,
+    progress: &mut dyn FnMut(Progress),
+    visit: &mut dyn FnMut(u64, &[u8]),
+) -> Result<Verified, VerifyError> {
     let keys = history::public_keys(dir)?;
     if is_export(dir) {
-        return exported::verify(dir, &keys, key, since, progress);
+        return exported::verify(dir, &keys, (key, since), progress, visit);
     }
     let stored = history::load(dir, &keys)?;
     vouch(dir, &keys, &stored, key)?;
@@ -126,7 +138,10 @@ pub fn verify(
     }
     let outside = since.map(|note| outside(dir, &keys, note)).transpose()?;
     let mut walked = Walk::new(&keys, &stored, outside);
-    walk::<VerifyError>(dir, &mut walked, u64::MAX, progress, &mut |_, _| Ok(()))?;
+    walk::<VerifyError>(dir, &mut walked, u64::MAX, progress, &mut |record, tree| {
+        visit(tree.size().saturating_sub(1), record);
+        Ok(())
+    })?;
     let Walk { chain, story, bytes } = &walked;
     end(dir, &stored, story, chain.tree.size())?;
     if keys.all().count() > story.rotations() + 1 {

@@ -84,7 +84,7 @@ fn check(dir: &Path, key: Option<&VerifierKey>, since: Option<&str>) -> Result<V
 }
 
 /// Shows how far a reader of the log is.
-fn with_bar<T>(what: &str, run: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
+pub(super) fn with_bar<T>(what: &str, run: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T {
     let style =
         ProgressStyle::with_template("{msg} {bar:40} {bytes}/{total_bytes} {bytes_per_sec} {prefix} records {eta}");
     let bar = ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -107,7 +107,7 @@ fn with_bar<T>(what: &str, run: impl FnOnce(&mut dyn FnMut(Progress)) -> T) -> T
 /// Bytes between two steps of a bar.
 const BAR_BYTES: u64 = 1024 * 1024;
 
-fn not_verified(error: VerifyError) -> Failure {
+pub(super) fn not_verified(error: VerifyError) -> Failure {
     match error {
         VerifyError::Broken(finding) => Failure::new(Exit::Finding, format!("the log does not verify: {finding}"))
             .hint(
@@ -126,7 +126,7 @@ fn keys(path: &Path) -> Result<Keys, Failure> {
 }
 
 /// The key that an auditor trusts: the oldest of the file, from which the others must follow.
-fn founding_key(path: &Path) -> Result<VerifierKey, Failure> {
+pub(super) fn founding_key(path: &Path) -> Result<VerifierKey, Failure> {
     Ok(keys(path)?.founding().clone())
 }
 
