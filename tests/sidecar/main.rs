@@ -45,6 +45,7 @@ mod requests;
 mod rewrap;
 mod sinks;
 mod swap;
+mod tamper_example;
 mod transit;
 mod upkeep;
 mod values;
