@@ -7,6 +7,19 @@ use crate::clock::Wall;
 /// The first columns of each such report.
 const ALWAYS: &[&str] = &["index", "time", "event", "outcome", "reason", "actor", "proved by", "source", "keyrings"];
 
+/// What is known of a crypto module.
+const MODULE: &[&str] = &[
+    "kek",
+    "kek_kind",
+    "kek_manufacturer",
+    "kek_model",
+    "kek_serial",
+    "kek_module",
+    "module_digest",
+    "kek_certificate",
+    "kek_attributes",
+];
+
 /// The facts that a kind shows as columns of their own; None for a report that counts.
 const fn shown(kind: Kind) -> Option<&'static [&'static str]> {
     Some(match kind {
@@ -56,17 +69,7 @@ const fn shown(kind: Kind) -> Option<&'static [&'static str]> {
             "rewrapped",
             "ceremony",
         ],
-        Kind::Modules => &[
-            "kek",
-            "kek_kind",
-            "kek_manufacturer",
-            "kek_model",
-            "kek_serial",
-            "kek_module",
-            "module_digest",
-            "kek_certificate",
-            "kek_attributes",
-        ],
+        Kind::Modules => MODULE,
         Kind::KeyInventory | Kind::Cryptoperiods | Kind::Access | Kind::Exposure | Kind::Integrity => return None,
     })
 }
