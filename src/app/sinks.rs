@@ -19,6 +19,8 @@ use super::events::fact;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);
+/// A sink that comes and goes fills the log with no more than a record in this time.
+const CALM: Duration = Duration::from_secs(10);
 /// The last records of a sidecar that ends may take so long to reach the sinks; what does not is sent by the next start.
 const FAREWELL: Duration = Duration::from_secs(3);
 
@@ -90,13 +92,15 @@ impl Sinks {
 
 impl Keeper {
     async fn keep(mut self) {
-        let mut failing = false;
+        let (mut failing, mut calm_until) = (false, self.clock.mono());
         loop {
             let standing = self.standing.borrow_and_update().clone();
             let lag = self.log.health().records.saturating_sub(standing.next);
             self.show(&standing, lag);
-            if standing.problem.is_some() != failing && self.say(&standing, lag).await {
+            let news = standing.problem.is_some() != failing && self.clock.mono() >= calm_until;
+            if news && self.say(&standing, lag).await {
                 failing = !failing;
+                calm_until = self.clock.mono().plus(CALM);
             }
             self.clock.sleep_until(self.clock.mono().plus(EVERY)).await;
         }

@@ -53,7 +53,7 @@ fn sink(path: &str, raw: &RawSink, found: &mut Found) -> Option<Settings> {
     Some(Settings { name: name?, format: format?, target: target? })
 }
 
-const FORMATS: &str = "write format = \"native\", \"ocsf\", \"cef\", \"ecs\" or \"fhir\"";
+const FORMATS: &str = "write format = \"native\", or leave it out";
 
 /// A setting that belongs to another kind of sink would be believed to do something.
 fn unused(path: &str, kind: &str, raw: &RawSink, found: &mut Found) {
@@ -169,7 +169,7 @@ mod tests {
             (FILE.replace("\"file\"", "\"kafka\""), "sink.a.type: is not a kind of sink"),
             (FILE.replace("/var", "var"), "sink.a.path: is not an absolute path"),
             (format!("{FILE}url = \"https://x/\"\n"), "sink.a.url: belongs to a sink of type http or splunk"),
-            (format!("{FILE}format = \"csv\"\n"), "sink.a.format: "),
+            (format!("{FILE}format = \"csv\"\n"), "sink.a.format: is not a format"),
             (SYSLOG.replace(":6514", ""), "sink.b.address: is not a host and a port"),
             (SYSLOG.replace("ca_file = \"/ca.pem\"\n", ""), "sink.b.ca_file: is missing"),
             (format!("{SYSLOG}key = \"/k\"\n"), "sink.b.certificate: and key stand together"),

@@ -5,10 +5,12 @@ use serde::Deserialize;
 use crate::audit::leaf;
 
 use super::Problem;
-use super::format::{Copy, Format};
+use super::format::{Format, Leaving};
 
 /// Records of one batch at most: a lost answer repeats no more.
 pub(super) const MOST: usize = 1024;
+/// Bytes after which a batch takes no further record.
+const MOST_BYTES: usize = 1024 * 1024;
 
 /// Records in order, without a gap.
 #[derive(Debug, Default)]
@@ -41,14 +43,18 @@ impl Batch {
     /// Writes the records.
     pub(super) fn new(origin: &str, records: &[(u64, Vec<u8>)], format: Format) -> Result<Self, Problem> {
         let mut items = Vec::with_capacity(records.len());
+        let mut bytes = 0;
         for (index, record) in records {
             let unreadable = |why: String| Problem::new("record", format!("record {index}: {why}"));
             let brief: Brief<'_> = serde_json::from_slice(record).map_err(|error| unreadable(error.to_string()))?;
             let mut line = Vec::with_capacity(record.len() + 160);
-            let copy = Copy { origin, index: *index, leaf: leaf(record), record };
-            format.write(&copy, &mut line).map_err(|error| unreadable(error.to_string()))?;
+            format.write(&Leaving { origin, index: *index, leaf: leaf(record), record }, &mut line);
             let (failed, refused) = (brief.outcome == "failed", matches!(brief.outcome, "denied" | "refused"));
+            bytes += line.len();
             items.push(Item { index: *index, time: brief.time, event: brief.event.to_owned(), failed, refused, line });
+            if bytes >= MOST_BYTES {
+                break;
+            }
         }
         Ok(Self { items })
     }

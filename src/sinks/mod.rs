@@ -4,7 +4,7 @@
 mod batch;
 mod file;
 mod follow;
-pub mod format;
+mod format;
 mod http;
 mod position;
 mod syslog;

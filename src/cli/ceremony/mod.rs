@@ -17,6 +17,7 @@ use crate::ceremony::proposal::{CeremonyId, Proposal};
 use crate::policy::approval::Word;
 
 use super::connect::{Listener, Sidecar, Target, block_on};
+use super::custody::duties;
 use super::failure::{Context, Exit, Failure};
 
 pub(super) use pen::{Pen, Signed, Wanted};
@@ -131,6 +132,10 @@ impl List {
                 println!("{view:#}");
             } else {
                 println!("{}", print::table(&view["ceremonies"]));
+                // Whoever may not see them sees the ceremonies all the same.
+                if let Ok(custody) = sidecar.ask("GET", "/v1/custody", None).await {
+                    duties(&custody);
+                }
             }
             Ok(ExitCode::SUCCESS)
         })

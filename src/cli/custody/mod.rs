@@ -19,7 +19,7 @@ use super::connect::{Listener, Target, block_on};
 use super::failure::{Context, Exit, Failure};
 
 pub(super) use genesis::public_key;
-pub(super) use print::digest;
+pub(super) use print::{digest, duties};
 
 /// Who the custodians are: their genesis, the roster, and the end of a key.
 #[derive(Debug, Subcommand)]

@@ -26,14 +26,19 @@ pub(super) fn custody(answer: &Value, json: bool) {
         println!("margin      {} more than the most that a tier asks for", answer["margin"]);
         println!("{}", members(&roster["members"]));
     }
+    duties(answer);
+    for problem in answer["problems"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+        eprintln!("warning: {problem}");
+    }
+}
+
+/// What somebody's leaving asks for: proposals that wait for whoever signs them first.
+pub(in crate::cli) fn duties(answer: &Value) {
     for duty in answer["duties"].as_array().into_iter().flatten() {
         let text = |key: &str| duty[key].as_str().unwrap_or("-");
         let late = if duty["overdue"] == true { "OVERDUE since" } else { "due" };
         println!("to rotate   {}, because {}: {late} {}", text("keyring"), text("because"), text("due"));
         println!("            {}", text("propose"));
-    }
-    for problem in answer["problems"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-        eprintln!("warning: {problem}");
     }
 }
 

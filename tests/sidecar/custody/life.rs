@@ -61,6 +61,9 @@ fn a_custodian_joins_and_another_leaves_and_what_she_could_reach_is_to_be_rotate
     super::eventually("readiness tells it", || {
         place.health("/readyz?verbose").contains("a rotation of default/patients is due by")
     });
+    let listed = crate::support::keyward_ok(&["ceremony", "list", "--config", &place.setup.config()]);
+    assert!(listed.contains("to rotate   default/patients, because carol left (leaving): due "), "{listed}");
+    assert!(listed.contains("keyward ceremony propose keyring.rotate --set keyring=default/patients"), "{listed}");
     place.refused(&place.execute(&pending), "ceremony_state", "superseded");
     let rotate = place.propose(ROTATE, &rotation());
     let hers = place.hand_over(&rotate, &rotate.signed(Word::Approve, "carol"));
