@@ -1,4 +1,5 @@
-//! How many durable records a second, beside the least that any log must do: gather, write, sync.
+//! How many durable records a second, beside the least that any log must do: gather, write, sync; and how fast they are
+//! verified, and read by a sink.
 //! `cargo bench --bench audit`. The figures depend on the disk under the temporary directory (`TMPDIR`).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a benchmark that cannot run must stop")]
 
@@ -7,11 +8,13 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use keyward::audit::verify::verify;
 use keyward::audit::{Actor, Durability, Event, Founding, Group, Limits, Log, Outcome, Record, Settings, Source};
 use keyward::clock::{Clock, Deadline, SystemClock};
 use keyward::durable::{Disk, File};
 use keyward::identity::{PrincipalKind, Proof};
 use keyward::names::{KeyVersionId, Purpose, StoreId};
+use keyward::sinks::{self, FileSettings, Follower, Format, Target};
 use tokio::sync::oneshot;
 
 /// Records that one iteration appends.
@@ -163,5 +166,36 @@ fn append(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, append);
+/// Records of the log that is read back.
+const READ: u64 = 200_000;
+
+/// What reads a log back: verification on one core, and a sink that catches up with all of it in a file.
+fn read_back(criterion: &mut Criterion) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_time().build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let log = log(dir.path(), Durability::Written);
+    runtime.block_on(append_all(&log, 1000, READ));
+    let mut group = criterion.benchmark_group("read");
+    group.sample_size(10).measurement_time(Duration::from_secs(8)).throughput(Throughput::Elements(READ));
+    group.bench_function("sink", |b| {
+        b.iter(|| {
+            let out = tempfile::tempdir().unwrap();
+            let file = FileSettings { path: out.path().join("events"), rotate: 1 << 28, keep: 0 };
+            let target = Target::File(file);
+            let settings = sinks::Settings { name: "bench".parse().unwrap(), format: Format::Native, target };
+            let (_stop, stopped) = tokio::sync::watch::channel(true);
+            let clock = Arc::new(SystemClock);
+            let follower = Follower::new(settings, log.clone(), clock, out.path().join("positions"), stopped);
+            let standing = follower.standing();
+            runtime.block_on(async { tokio::spawn(follower.follow()).await }).unwrap();
+            assert!(standing.borrow().confirmed >= READ);
+        });
+    });
+    runtime.block_on(log.drain()).unwrap();
+    let dir = dir.path().join("audit");
+    group.bench_function("verify", |b| b.iter(|| verify(&dir, None, None, &mut |_| {}).unwrap()));
+    group.finish();
+}
+
+criterion_group!(benches, append, read_back);
 criterion_main!(benches);

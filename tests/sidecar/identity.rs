@@ -548,6 +548,6 @@ fn keys_over_https_come_only_from_a_server_of_the_named_authority() {
     };
     assert_eq!(get("localhost", &named, 4).unwrap(), b"keys");
     assert!(matches!(get("localhost", &named, 3), Err(FetchError::TooLarge(_))));
-    assert!(matches!(get("localhost", &foreign, 4), Err(FetchError::Unreachable { .. })));
-    assert!(matches!(get("127.0.0.1", &named, 4), Err(FetchError::Unreachable { .. })), "the name is another");
+    assert!(matches!(get("localhost", &foreign, 4), Err(FetchError::Certificate { .. })));
+    assert!(matches!(get("127.0.0.1", &named, 4), Err(FetchError::Certificate { .. })), "the name is another");
 }

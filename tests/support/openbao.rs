@@ -120,6 +120,12 @@ impl OpenBao {
         let pid = std::fs::read_to_string(self.dir.path().join("pid")).unwrap();
         let sent = Command::new("kill").args([&format!("-{name}"), pid.trim()]).status().unwrap();
         assert!(sent.success());
+        // A signal is sent before it bites: what hangs must hang.
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        let until = Instant::now() + Duration::from_secs(10);
+        while name == "STOP" && !stat().contains(") T ") && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     pub fn seal(&self) {
