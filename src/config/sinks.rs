@@ -89,6 +89,9 @@ fn syslog(path: &str, raw: &RawSink, found: &mut Found) -> Option<SyslogSettings
     let address = found.need(&at("address"), raw.address.as_ref(), "write host:port; RFC 5425 has port 6514");
     let address = address.and_then(|address| found.check(&at("address"), address.parse(), "write host:port"));
     let settle = time(&at("settle"), raw.settle.as_deref(), SETTLE, found);
+    if settle.is_some_and(|settle| settle < SETTLE) {
+        found.add(at("settle"), "is less than 10 s", "a broken connection is noticed within 8 s, and not sooner");
+    }
     let trust = trust(path, raw, true, found);
     Some(SyslogSettings { address: address?, trust: trust?, settle: settle? })
 }
@@ -172,6 +175,7 @@ mod tests {
             (format!("{FILE}format = \"csv\"\n"), "sink.a.format: is not a format"),
             (SYSLOG.replace(":6514", ""), "sink.b.address: is not a host and a port"),
             (SYSLOG.replace("ca_file = \"/ca.pem\"\n", ""), "sink.b.ca_file: is missing"),
+            (format!("{SYSLOG}settle = \"9s\"\n"), "sink.b.settle: is less than 10 s"),
             (format!("{SYSLOG}key = \"/k\"\n"), "sink.b.certificate: and key stand together"),
             (SPLUNK.replace("https", "http"), "sink.c.url: is plain http to another machine"),
             (SPLUNK.replace("token_file = \"/token\"\n", ""), "sink.c.token_file: is missing"),

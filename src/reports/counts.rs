@@ -22,7 +22,7 @@ pub(super) struct Table {
 #[derive(Default)]
 struct Version {
     created: Option<u64>,
-    state: &'static str,
+    state: String,
     since: u64,
     sealed: Use,
     opened: Use,
@@ -81,18 +81,23 @@ impl Table {
         if record.outcome != "done" && !record.event.starts_with("data.") {
             return;
         }
-        let state = state(record.event);
+        let uses = record.event.starts_with("data.");
+        let made = matches!(record.event, "key.created" | "key.rotated");
+        let state = record.fact("to_state").or(made.then_some(ACTIVE)).filter(|_| record.event.starts_with("key."));
         for group in &record.groups {
             let named = record.fact("key_version").or(group.version);
-            let Some(version) = named.filter(|_| state.is_some() || record.event.starts_with("data.")) else {
-                continue;
-            };
+            let Some(version) = named.filter(|_| state.is_some() || uses) else { continue };
             let entry = self.versions.entry((group.keyring.to_owned(), version.to_owned())).or_default();
+            if made {
+                entry.created = entry.created.or(Some(record.time));
+            }
             if let Some(state) = state {
-                if matches!(record.event, "key.created" | "key.rotated") {
-                    entry.created = entry.created.or(Some(record.time));
-                }
-                (entry.state, entry.since) = (state, record.time);
+                // As the log says it: nothing is concluded from the kind of event.
+                entry.state = match record.fact("destroy_at") {
+                    Some(due) => format!("{state}, to be destroyed at {due}"),
+                    None => state.to_owned(),
+                };
+                entry.since = record.time;
             }
             let failed = group.failed.values().sum();
             match record.event {
@@ -100,20 +105,10 @@ impl Table {
                 "data.opened" if inside => entry.opened.count(record, group.done, failed),
                 _ => {}
             }
-        }
-        if record.event == "key.rotated" {
-            self.retire(record);
-        }
-    }
-
-    /// A new version seals, so that those of its keyring before it only open.
-    fn retire(&mut self, record: &Record<'_>) {
-        for Group { keyring, version, .. } in &record.groups {
-            let new = version.unwrap_or_default();
-            for ((_, name), other) in self.versions.iter_mut().filter(|((of, _), _)| of == keyring) {
-                if name != new && other.state == SEALS {
-                    (other.state, other.since) = ("opens only", record.time);
-                }
+            // The version that a new one took the place of.
+            if let Some(retired) = record.fact("retired_version") {
+                let before = self.versions.entry((group.keyring.to_owned(), retired.to_owned())).or_default();
+                (before.state, before.since) = ("deactivated".to_owned(), record.time);
             }
         }
     }
@@ -157,21 +152,8 @@ impl Table {
     }
 }
 
-const SEALS: &str = "seals and opens";
-
-/// The state that an event leads to (SP 800-57 part 1, section 7), in words of what the key does.
-fn state(event: &str) -> Option<&'static str> {
-    Some(match event {
-        "key.created" | "key.rotated" | "key.resumed" => SEALS,
-        "key.suspended" => "suspended",
-        "key.deactivated" => "opens only",
-        "key.compromised" => "compromised",
-        "key.destroy_scheduled" => "to be destroyed",
-        "key.destroy_cancelled" => "opens only",
-        "key.destroyed" => "destroyed",
-        _ => return None,
-    })
-}
+/// The one state in which a version seals (SP 800-57 part 1, section 7).
+const ACTIVE: &str = "active";
 
 const INVENTORY: &[&str] = &[
     "keyring",
@@ -193,7 +175,7 @@ const INVENTORY: &[&str] = &[
 
 fn inventory(((keyring, name), version): ((String, String), Version)) -> Vec<String> {
     let created = version.created.map_or_else(|| "before this log".to_owned(), time);
-    let mut row = vec![keyring, name, created, told(version.state), time(version.since)];
+    let mut row = vec![keyring, name, created, told(&version.state), time(version.since)];
     row.extend(version.sealed.cells());
     row.extend(version.opened.cells());
     row
@@ -204,7 +186,7 @@ const AGES: &[&str] = &["keyring", "key version", "created", "state", "age in da
 fn age((keyring, name): (String, String), version: &Version, period: u64, to: u64) -> Vec<String> {
     const DAY: u64 = 86_400_000_000;
     let age = version.created.map(|created| to.saturating_sub(created));
-    let verdict = match (version.state == SEALS, age) {
+    let verdict = match (version.state == ACTIVE, age) {
         (false, _) => "does not seal",
         (true, None) => "unknown: created before this log",
         (true, Some(age)) if age > period => "overdue",
@@ -216,7 +198,7 @@ fn age((keyring, name): (String, String), version: &Version, period: u64, to: u6
         keyring,
         name,
         created,
-        told(version.state),
+        told(&version.state),
         age.map(days).unwrap_or_default(),
         days(period),
         verdict.to_owned(),

@@ -39,9 +39,26 @@ fn lived() -> Setup {
     };
     let first = seal(1);
     let config = setup.config();
+    let version_in = |state: &str| {
+        let shown = keyward_ok(&["keyring", "show", "patients", "--json", "--config", &config]);
+        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let versions = shown["versions"].as_array().unwrap();
+        versions.iter().find(|version| version["state"] == state).unwrap()["id"].as_str().unwrap().to_owned()
+    };
     keyward_ok(&["keyring", "rotate", "patients", "--trigger", "incident", "--config", &config]);
+    let unused = version_in("active");
+    keyward_ok(&["keyring", "rotate", "patients", "--trigger", "schedule", "--config", &config]);
     let second = seal(2);
     assert_eq!((open(&first, 1), open(&second, 2), open(&second, 1)), (200, 200, 422));
+    // What is taken back leaves the version as it was, and not as the verb's name sounds.
+    let destroy = ["--reason", "retired", "--after", "7", "--statement", "none is left"];
+    for (verb, more) in [
+        ("compromise", &["--reason", "disclosure"][..]),
+        ("destroy", &destroy[..]),
+        ("cancel-destroy", &["--reason", "mistake"][..]),
+    ] {
+        keyward_ok(&[&["keyring", verb, "patients", &unused, "--config", &config], more].concat());
+    }
     assert_eq!(serving.stop(), Some(0));
     setup
 }
@@ -116,7 +133,7 @@ fn every_report_has_the_same_cells_in_every_format_from_the_log_and_from_an_expo
     let states: Vec<Value> = rows("key-inventory").iter().map(|row| row["state"].clone()).collect();
     let mut sorted: Vec<&str> = states.iter().map(|state| state.as_str().unwrap()).collect();
     sorted.sort_unstable();
-    assert_eq!(sorted, ["opens only", "seals and opens"]);
+    assert_eq!(sorted, ["active", "compromised", "deactivated"]);
     let uses: BTreeMap<(String, String), String> = rows("access")
         .iter()
         .map(|row| {
