@@ -32,6 +32,7 @@
 //! | 4 | [`audit`] | what happened? mints receipts |
 //! | 4 | [`ceremony`] | how do people do what no one person may do alone? |
 //! | 5 | [`sinks`] | who else reads the log as it grows? |
+//! | 5 | [`witness`] | who outside has seen the log, and what do we say when asked to be that outsider? |
 //! | 5 | [`keyring`] | which keys are there, and how does a permit become a key in hand? |
 //! | 6 | [`reports`] | what does the log say to an auditor's question? |
 //! | 6 | [`operations`] | what does each data verb do? |
@@ -71,3 +72,4 @@ pub mod service;
 pub mod sinks;
 pub mod store;
 pub mod telemetry;
+pub mod witness;

@@ -23,6 +23,8 @@ pub(super) struct Watched {
     pub(super) keks: Standing,
     pub(super) keyrings: Arc<Keyrings>,
     pub(super) log: Log,
+    /// What is said of a log that records.
+    pub(super) recording: &'static str,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -177,7 +179,7 @@ impl Watched {
         match (health.state, health.nearly_full) {
             (audit::State::Closed(why), _) => part("audit", State::Failing, &why),
             (audit::State::Open, true) => part("audit", State::Degraded, "three quarters of the disk budget are used"),
-            (audit::State::Open, false) => part("audit", State::Ok, "recording, unwitnessed"),
+            (audit::State::Open, false) => part("audit", State::Ok, self.recording),
         }
     }
 

@@ -74,7 +74,15 @@ pub(super) fn settings(
 ) -> CustodySettings {
     let guarded = super::guarded::settings(config, separation.as_deref(), policy);
     let clock_check = config.custody.clock_check.clone();
-    CustodySettings { separation, environment: config.environment, clock_check, guarded, rehearsal, restored: None }
+    CustodySettings {
+        separation,
+        environment: config.environment,
+        clock_check,
+        guarded,
+        rehearsal,
+        restored: None,
+        witnessing: None,
+    }
 }
 
 /// Shows how custody stands, and records that grants came to their end.

@@ -46,6 +46,7 @@ pub(super) fn settings(config: &Config, separation: Option<&Separation>, policy:
     callers(&mut guarded, config);
     principals(&mut guarded, config);
     sinks(&mut guarded, config);
+    witness(&mut guarded, config);
     for (role, settings) in roles(config) {
         kek(&mut guarded, role, settings);
     }
@@ -63,6 +64,15 @@ fn sinks(guarded: &mut Guarded, config: &Config) {
             guarded.note(format!("sink.{name}.ca_file"), shown(trust.ca_file.as_deref()));
         }
     }
+}
+
+/// Whose word the log rests on.
+fn witness(guarded: &mut Guarded, config: &Config) {
+    let Some(witness) = &config.witness else { return };
+    guarded.note("witness.policy", file_digest(&witness.policy));
+    guarded.note("witness.ca_file", shown(witness.trust.ca_file.as_deref()));
+    guarded.note("witness.at_start", if witness.required_at_start { "require" } else { "ask" });
+    guarded.note("witness.tier3", if witness.required_for_tier3 { "require" } else { "go-on" });
 }
 
 /// By what callers are believed. The files behind it are rotated by others, as certificates are.

@@ -17,6 +17,7 @@ mod start;
 mod store;
 mod trust;
 mod upkeep;
+mod witnesses;
 
 use std::sync::Arc;
 
@@ -49,6 +50,7 @@ pub use store::{
     CopyError, Counts, MoveError, Moved, Old, Progress, described, migrate_store, schema_script, store_problems,
 };
 pub use upkeep::revocation;
+pub use witnesses::witness_problems;
 
 /// A running sidecar.
 pub struct App {

@@ -19,6 +19,7 @@ use crate::server::{self, Deps, Server};
 use crate::service::{self, CustodySettings, Parts, PolicySource, Service};
 use crate::store::{self, StoreError};
 use crate::telemetry::{Build, Metrics};
+use crate::witness::PolicyProblem;
 use crate::{crypto, jobs};
 
 use super::board::{self, Watched};
@@ -28,6 +29,7 @@ use super::sinks::Sinks;
 use super::standing::Standing;
 use super::trust::Warden;
 use super::upkeep::{Upkeep, bound};
+use super::witnesses::{self, About, FirstWord};
 use super::{App, events, note};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
@@ -63,6 +65,9 @@ pub enum StartError {
     /// The store does not open.
     #[error("cannot open the store")]
     Store(#[from] StoreError),
+    /// The witness policy cannot be used.
+    #[error("the witnesses cannot be asked")]
+    Witness(#[from] PolicyProblem),
     /// The KEK is configured wrongly or insecure.
     #[error("the key-encryption key is refused")]
     Kek(#[from] kek::StartError),
@@ -103,6 +108,7 @@ impl StartError {
                 "another keyward has migrated the store: run that version here"
             }
             Self::Store(_) => "restore the store from a backup if it is damaged",
+            Self::Witness(_) => "correct the file that [witness] policy names; docs/witnesses.md",
             Self::Kek(_) => "check [kek.NAME] of that key, the token and the attributes of the key in it",
             Self::Unpinned => "this is not the log of a sidecar; look at `keyward audit verify`",
             Self::OtherStoreKey => {
@@ -163,7 +169,9 @@ impl App {
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let custody = custody_settings(&config, separation, &policy, rehearsal);
-        let custody = CustodySettings { restored: opened.restored, ..custody };
+        let witnesses = witnesses::prepare(&config, &log, &clock)?;
+        let witnessing = witnesses.as_ref().map(witnesses::Prepared::witnessing);
+        let custody = CustodySettings { restored: opened.restored, witnessing, ..custody };
         let (policies, revocation, for_requests) = (policy_source(&config), bound(&config), keyrings.clone());
         let for_records = log.clone();
         let parts =
@@ -190,6 +198,7 @@ impl App {
             keks,
             keyrings: keyrings.clone(),
             log: log.clone(),
+            recording: if witnesses.is_some() { "recording" } else { "recording, unwitnessed" },
             clock: clock.clone(),
             metrics: metrics.clone(),
         };
@@ -199,7 +208,20 @@ impl App {
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
         let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics, board: &board };
         upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
-        jobs.spawn(open(service.clone(), keyrings, clock.clone(), opened.dangling, opened_send));
+        let first_word = witnesses.as_ref().map(witnesses::Prepared::first_word);
+        if let Some(witnesses) = witnesses {
+            let about = About {
+                log: log.clone(),
+                service: service.clone(),
+                keyrings: keyrings.clone(),
+                clock: clock.clone(),
+                board: board.clone(),
+                metrics: metrics.clone(),
+                state: config.state.clone(),
+            };
+            witnesses.begin(about, &mut jobs);
+        }
+        jobs.spawn(open(service.clone(), keyrings, clock.clone(), (opened.dangling, first_word), opened_send));
         Ok(Self { service, log, server, board, jobs, sinks, config, opened: opened_signal, _lock: lock })
     }
 }
@@ -255,7 +277,7 @@ async fn open(
     service: Arc<Service>,
     keyrings: Arc<Keyrings>,
     clock: SharedClock,
-    dangling: Vec<Dangling>,
+    (dangling, first_word): (Vec<Dangling>, Option<FirstWord>),
     opened: tokio::sync::watch::Sender<bool>,
 ) {
     match jobs::admit(keyrings.clone(), clock.clone()).await {
@@ -264,6 +286,11 @@ async fn open(
             tracing::error!(%error, "the store is refused");
             return refuse(&service, &keyrings, "store_refused").await;
         }
+    }
+    if let Some(first_word) = first_word
+        && !first_word.come().await
+    {
+        return;
     }
     if !super::custody::fit(&service, &keyrings, &clock).await {
         return;

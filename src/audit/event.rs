@@ -96,6 +96,9 @@ events! {
     DrillDone = "drill.done", Control;
     SinkFailed = "sink.failed", Control;
     SinkRecovered = "sink.recovered", Control;
+    WitnessFailed = "witness.failed", Control;
+    WitnessRecovered = "witness.recovered", Control;
+    WitnessConflict = "witness.conflict", Control;
     SidecarStarted = "sidecar.started", Control;
     SidecarReady = "sidecar.ready", Control;
     SidecarDraining = "sidecar.draining", Control;
@@ -258,6 +261,9 @@ pub const FACTS: &[&str] = &[
     "verdict",
     "volume",
     "why",
+    "witness",
+    "witness_error",
+    "witness_size",
 ];
 
 #[cfg(test)]

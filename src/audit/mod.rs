@@ -2,6 +2,7 @@
 //! This module never sees a key or a plaintext and never decides; it refuses to answer when it cannot record.
 
 mod canonical;
+mod cosign;
 mod event;
 pub mod export;
 pub mod frame;
@@ -27,18 +28,21 @@ mod signers;
 mod tests;
 mod tile;
 mod tree;
+mod trust;
 mod usage;
 pub mod verify;
 mod view;
 mod wal;
+mod witnessed;
 mod writer;
 
+pub use cosign::CosignerKey;
 pub use event::{Event, FACTS};
 pub use keys::Keys;
 pub use log::{Health, Log, State};
-pub use note::{Checkpoint, NoteError, Origin, VerifierKey};
+pub use note::{Checkpoint, MAX_NOTE, NoteError, Origin, VerifierKey, heading};
 pub use open::{Founding, Limits, OpenError, Opened};
-pub use proof::{ProofError, Proofs};
+pub use proof::{ProofError, Proofs, consistent};
 pub use queue::QUEUE;
 pub use read::ReadError;
 pub use receipt::{IntentReceipt, Recorded};
@@ -48,7 +52,9 @@ pub use rotate::{RotateError, Rotated};
 pub use rule::{Finding, Rule};
 pub use scan::{Scan, scan_bytes};
 pub use tree::{Hash, Tree, leaf};
+pub use trust::{TrustError, Witness, WitnessPolicy};
 pub use wal::SEGMENT_BYTES;
+pub use witnessed::Cosigned;
 
 use std::path::PathBuf;
 use std::time::Duration;

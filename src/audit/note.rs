@@ -11,6 +11,8 @@ use super::tree::Hash;
 
 /// The signature type of the signed-note format: Ed25519 over the text.
 const ED25519: u8 = 1;
+/// What [`signatures`] gives of a line: who, the id of the key, and what the key made.
+pub(super) type SignatureLine<'a> = (&'a str, [u8; 4], Vec<u8>);
 /// Bytes of one note at most: more than sixteen signatures of other algorithms would need.
 pub const MAX_NOTE: usize = 64 * 1024;
 
@@ -77,13 +79,8 @@ impl VerifierKey {
 
     /// Reads `origin+hex key id+base64(01 || key)`; surrounding white space is ignored.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut fields = text.trim().splitn(3, '+');
-        let origin = Origin::parse(fields.next()?)?;
-        let id = fields.next()?;
-        let bytes = STANDARD.decode(fields.next()?).ok()?;
-        let (&[ED25519], public) = bytes.split_first_chunk::<1>()? else { return None };
-        let key = Self { origin, public: public.try_into().ok()? };
-        (hex::encode(key.id()) == id).then_some(key)
+        let (origin, public) = parse_key(text, ED25519)?;
+        Some(Self { origin, public })
     }
 
     /// The name of the log.
@@ -98,30 +95,30 @@ impl VerifierKey {
 
     /// The text that [`VerifierKey::parse`] reads.
     pub fn to_text(&self) -> String {
-        let typed = [&[ED25519], self.public.as_slice()].concat();
-        format!("{}+{}+{}", self.origin.0, hex::encode(self.id()), STANDARD.encode(typed))
+        key_text(&self.origin.0, ED25519, &self.public)
     }
 
     /// What tells the key from others of the log: the first bytes of a hash over both.
     pub fn id(&self) -> [u8; 4] {
-        let hash = sha256(&[self.origin.0.as_bytes(), b"\n", &[ED25519], &self.public]);
-        hash.first_chunk().copied().unwrap_or_default()
+        key_id(&self.origin.0, ED25519, &self.public)
     }
 
     /// Reads a checkpoint that this key signed; signatures of others are ignored.
     pub fn open(&self, note: &str) -> Result<Checkpoint, NoteError> {
-        let (text, signatures) = note.split_once("\n\n").ok_or(NoteError::Spelling)?;
+        let (text, _) = note.split_once("\n\n").ok_or(NoteError::Spelling)?;
         let checkpoint = self.read_text(text)?;
+        self.signed(note).map(|()| checkpoint)
+    }
+
+    /// Whether this key signed a note, whatever lines its text has; signatures of others are ignored.
+    pub fn signed(&self, note: &str) -> Result<(), NoteError> {
+        let (text, lines) = note.split_once("\n\n").ok_or(NoteError::Spelling)?;
         let signed = [text, "\n"].concat();
         let mut found = Err(NoteError::Unsigned);
-        for line in signatures.strip_suffix('\n').ok_or(NoteError::Spelling)?.split('\n') {
-            let (name, value) =
-                line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')).ok_or(NoteError::Spelling)?;
-            let value = STANDARD.decode(value).map_err(|_| NoteError::Spelling)?;
-            let (id, signature) = value.split_first_chunk::<4>().ok_or(NoteError::Spelling)?;
-            if name == self.origin.0 && *id == self.id() {
-                verify_ed25519(&self.public, signed.as_bytes(), signature).map_err(|_| NoteError::Signature)?;
-                found = Ok(checkpoint);
+        for (name, id, signature) in signatures(lines)? {
+            if name == self.origin.0 && id == self.id() {
+                verify_ed25519(&self.public, signed.as_bytes(), &signature).map_err(|_| NoteError::Signature)?;
+                found = Ok(());
             }
         }
         found
@@ -131,18 +128,15 @@ impl VerifierKey {
     pub fn alone(&self, note: &str) -> Option<String> {
         let (text, signatures) = note.split_once("\n\n")?;
         let mut alone = signatures.lines().map(|line| format!("{text}\n\n{line}\n"));
-        alone.find(|note| self.open(note).is_ok())
+        alone.find(|note| self.signed(note).is_ok())
     }
 
     fn read_text(&self, text: &str) -> Result<Checkpoint, NoteError> {
-        let mut lines = text.split('\n');
-        if lines.next() != Some(&self.origin.0) {
+        if text.split('\n').next() != Some(&self.origin.0) {
             return Err(NoteError::Origin);
         }
-        let size = lines.next().and_then(decimal).ok_or(NoteError::Spelling)?;
-        let root = lines.next().and_then(|line| STANDARD.decode(line).ok()).ok_or(NoteError::Spelling)?;
-        let root = root.try_into().map_err(|_| NoteError::Spelling)?;
-        if lines.next().is_some() { Err(NoteError::Spelling) } else { Ok(Checkpoint { size, root }) }
+        let (_, checkpoint, extensions) = heading(text).ok_or(NoteError::Spelling)?;
+        if extensions { Err(NoteError::Spelling) } else { Ok(checkpoint) }
     }
 }
 
@@ -163,6 +157,51 @@ impl Checkpoint {
         }
         note
     }
+}
+
+/// Reads the text of a checkpoint: its origin, what it says, and whether extension lines follow.
+pub fn heading(text: &str) -> Option<(&str, Checkpoint, bool)> {
+    let mut lines = text.split('\n');
+    let origin = lines.next().filter(|origin| !origin.is_empty())?;
+    let size = lines.next().and_then(decimal)?;
+    let root = STANDARD.decode(lines.next()?).ok()?.try_into().ok()?;
+    Some((origin, Checkpoint { size, root }, lines.next().is_some()))
+}
+
+/// The lines under the text of a note.
+pub(super) fn signatures(lines: &str) -> Result<Vec<SignatureLine<'_>>, NoteError> {
+    let lines = lines.strip_suffix('\n').ok_or(NoteError::Spelling)?.split('\n');
+    lines.map(|line| signature(line).ok_or(NoteError::Spelling)).collect()
+}
+
+fn signature(line: &str) -> Option<SignatureLine<'_>> {
+    let (name, value) = line.strip_prefix("\u{2014} ")?.split_once(' ')?;
+    let value = STANDARD.decode(value).ok()?;
+    let (id, signature) = value.split_first_chunk::<4>()?;
+    Some((name, *id, signature.to_vec()))
+}
+
+/// Reads `name+hex key id+base64(kind || key)`; surrounding white space is ignored.
+pub(super) fn parse_key(text: &str, kind: u8) -> Option<(Origin, [u8; 32])> {
+    let mut fields = text.trim().splitn(3, '+');
+    let name = Origin::parse(fields.next()?)?;
+    let id = fields.next()?;
+    let bytes = STANDARD.decode(fields.next()?).ok()?;
+    let (found, public) = bytes.split_first()?;
+    let public = <[u8; 32]>::try_from(public).ok().filter(|_| *found == kind)?;
+    (hex::encode(key_id(&name.0, kind, &public)) == id).then_some((name, public))
+}
+
+/// The text that [`parse_key`] reads.
+pub(super) fn key_text(name: &str, kind: u8, public: &[u8; 32]) -> String {
+    let typed = [&[kind], public.as_slice()].concat();
+    format!("{name}+{}+{}", hex::encode(key_id(name, kind, public)), STANDARD.encode(typed))
+}
+
+/// The first bytes of a hash over name, kind and key.
+pub(super) fn key_id(name: &str, kind: u8, public: &[u8; 32]) -> [u8; 4] {
+    let hash = sha256(&[name.as_bytes(), b"\n", &[kind], public]);
+    hash.first_chunk().copied().unwrap_or_default()
 }
 
 /// Splits the first note off a file of notes that follow each other: text, blank line, signature lines.

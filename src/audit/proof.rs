@@ -122,6 +122,65 @@ fn subproof(from: usize, leaves: &[Hash], whole: bool) -> Vec<Hash> {
     proof
 }
 
+/// The ranges of records whose roots are `PROOF(from, D[size])`, in its order.
+pub(super) fn growth_ranges(from: u64, size: u64) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    if from == 0 || from >= size {
+        return found;
+    }
+    let (mut start, mut end, mut whole) = (0, size, true);
+    while from != end {
+        // The largest power of two that is smaller than what is left.
+        let half = start + (1 << (end - start - 1).ilog2());
+        if from <= half {
+            found.push((half, end));
+            end = half;
+        } else {
+            found.push((start, half));
+            (start, whole) = (half, false);
+        }
+    }
+    if !whole {
+        found.push((start, end));
+    }
+    found.reverse();
+    found
+}
+
+/// Whether a proof shows that one tree grew out of another (RFC 9162, section 2.1.4.2).
+pub fn consistent(old: &Checkpoint, new: &Checkpoint, proof: &[Hash]) -> bool {
+    if old.size == 0 || old.size >= new.size {
+        let same = old.size == 0 || old == new;
+        return same && proof.is_empty();
+    }
+    let (seed, path) = match proof.split_first() {
+        _ if old.size.is_power_of_two() => (old.root, proof),
+        Some((first, rest)) => (*first, rest),
+        None => return false,
+    };
+    let twos = (old.size - 1).trailing_ones();
+    let (mut at, mut last) = ((old.size - 1) >> twos, (new.size - 1) >> twos);
+    let (mut before, mut now) = (seed, seed);
+    for beside in path {
+        if last == 0 {
+            return false;
+        }
+        if at % 2 == 1 || at == last {
+            before = super::tree::node(beside, &before);
+            now = super::tree::node(beside, &now);
+            while at % 2 == 0 && at != 0 {
+                at /= 2;
+                last /= 2;
+            }
+        } else {
+            now = super::tree::node(&now, beside);
+        }
+        at /= 2;
+        last /= 2;
+    }
+    last == 0 && before == old.root && now == new.root
+}
+
 fn root(leaves: &[Hash]) -> Hash {
     let mut tree = super::tree::Tree::default();
     leaves.iter().for_each(|leaf| tree.push(*leaf));
@@ -157,6 +216,35 @@ pub(super) fn climb(mut hash: Hash, at: u64, size: u64, path: &[Hash]) -> Option
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_growth_is_proven_alike_and_no_other_passes() {
+        let leaves: Vec<Hash> = (0..40_u8).map(|n| leaf(&[n])).collect();
+        for size in 1..=leaves.len() {
+            let new = Checkpoint { size: size as u64, root: root(&leaves[..size]) };
+            for from in 0..=size {
+                let old = Checkpoint { size: from as u64, root: root(&leaves[..from]) };
+                let proof = grown(&leaves[..size], from);
+                let ranges = growth_ranges(old.size, new.size);
+                let by_ranges: Vec<Hash> = ranges
+                    .into_iter()
+                    .map(|(start, end)| root(&leaves[usize::try_from(start).unwrap()..usize::try_from(end).unwrap()]))
+                    .collect();
+                assert_eq!(by_ranges, proof, "{from} of {size}");
+                assert!(consistent(&old, &new, &proof), "{from} of {size}");
+                let forked = Checkpoint { root: leaf(b"another"), ..new };
+                assert!(from == 0 || !consistent(&old, &forked, &proof), "{from} of {size}");
+                let other = Checkpoint { root: leaf(b"another"), ..old };
+                assert!(from == 0 || !consistent(&other, &new, &proof), "{from} of {size}");
+                let longer = [proof.as_slice(), &[leaf(b"more")]].concat();
+                assert!(!consistent(&old, &new, &longer), "{from} of {size}");
+                if let Some((_, shorter)) = proof.split_last() {
+                    assert!(!consistent(&old, &new, shorter), "{from} of {size}");
+                }
+                assert!(from == size || !consistent(&new, &old, &proof) || old.size == 0 && from == size);
+            }
+        }
+    }
 
     #[test]
     fn every_path_leads_to_the_root_and_no_other_leaf_does() {

@@ -17,6 +17,7 @@ use super::tile::{HASH, Kind, TileName, WIDTH, shape};
 use super::tree::{Hash, Tree, leaf, node};
 use super::verify::{self, Progress, VerifyError, Walk, fetch, is_export, load_exported, walk};
 use super::view;
+use super::witnessed;
 
 /// The first line of a proof file.
 const MAGIC: &str = "c2sp.org/tlog-proof@v1";
@@ -107,9 +108,12 @@ pub fn prove(
         let mut tiles = Tiles { dir, size: newest.size, bytes: Vec::new(), held: None };
         (tiles.record(index)?, tiles.path(index)?)
     } else {
-        by_reading(dir, Walk::new(&keys, &stored, None), index, newest, progress)?
+        by_reading(dir, Walk::new(&keys, &stored, []), index, newest, progress)?
     };
-    let proof = ProofFile { index, record, path, note: stored.newest_note };
+    // With the cosignatures, if witnesses saw the newest checkpoint.
+    let seen = witnessed::load(dir, &keys).map_err(VerifyError::from)?.filter(|(checkpoint, _)| *checkpoint == newest);
+    let note = seen.map_or(stored.newest_note, |(_, note)| note);
+    let proof = ProofFile { index, record, path, note };
     proof.check(&keys).map_err(|bad| damaged(dir, index, &bad))?;
     Ok(proof)
 }

@@ -50,6 +50,7 @@ rules! {
     Bundle = "LOG-28", "an entry bundle holds the records of its tile";
     Hashes = "LOG-29", "a hash tile holds the hashes of its place in the tree";
     Succession = "LOG-32", "each key of the log is named by a record and took over from the one before it";
+    Witnessed = "LOG-35", "a quorum of witnesses cosigned a checkpoint of this log";
     Proof = "LOG-34", "a proof leads from its record to the checkpoint";
 }
 

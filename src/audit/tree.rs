@@ -51,6 +51,20 @@ impl Tree {
         self.completed.get(height)
     }
 
+    /// The complete subtree that begins at a leaf and is none of a larger one's.
+    pub(super) fn peak(&self, start: u64) -> Option<Hash> {
+        let (mut at, mut left) = (0, self.size);
+        for peak in &self.peaks {
+            if at == start {
+                return Some(*peak);
+            }
+            let largest = 1 << left.checked_ilog2()?;
+            at += largest;
+            left -= largest;
+        }
+        None
+    }
+
     /// The root: of the empty tree `SHA-256("")`.
     pub fn root(&self) -> Hash {
         let mut right_to_left = self.peaks.iter().rev();

@@ -23,7 +23,10 @@ impl Check {
         let keks = crate::app::kek_problems(&config);
         let store = crate::app::store_problems(&config);
         let problems = keks.iter().map(|problem| problem as &dyn std::error::Error);
-        let problems: Vec<_> = problems.chain(store.iter().map(|problem| problem as &dyn std::error::Error)).collect();
+        let witness = crate::app::witness_problems(&config);
+        let others = store.iter().map(|problem| problem as &dyn std::error::Error);
+        let others = others.chain(witness.iter().map(|problem| problem as &dyn std::error::Error));
+        let problems: Vec<_> = problems.chain(others).collect();
         if !problems.is_empty() {
             let told: Vec<String> = problems.iter().map(|problem| chain(*problem)).collect();
             return Err(Failure::new(Exit::Config, told.join("\n")));

@@ -48,6 +48,7 @@ mod serve;
 mod sign;
 mod store;
 mod value;
+mod witness;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -120,6 +121,8 @@ enum Command {
     /// Verify, export, prove and follow the audit log
     #[command(subcommand)]
     Audit(audit::Audit),
+    #[command(subcommand)]
+    Witness(witness::WitnessCommand),
     /// Answer an auditor's question from the log, which is verified first; offline
     Report(report::Report),
     /// Copy store and log into a new directory, verified; the sidecar may run
@@ -186,6 +189,7 @@ impl Command {
             Self::Rehearsal(rehearsal) => rehearsal.run(),
             Self::Policy(policy) => policy.run(),
             Self::Audit(audit) => audit.run(),
+            Self::Witness(witness) => witness.run(),
             Self::Report(report) => report.run(),
             Self::Backup(backup) => backup.run(),
             Self::Restore(restore) => restore.run(),

@@ -15,6 +15,7 @@ mod store;
 mod tls;
 mod transit;
 mod units;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct Config {
     pub audit: audit::Settings,
     /// Who else gets the log's records.
     pub sinks: Vec<crate::sinks::Settings>,
+    /// Who cosigns checkpoints.
+    pub witness: Option<crate::witness::Settings>,
     /// Locked memory.
     pub memory: secret::Settings,
     /// How long a stop waits.
@@ -113,6 +116,11 @@ impl StateDir {
     /// The audit log's directory.
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
+    }
+
+    /// What a witness showed that is not of this log.
+    pub fn conflict(&self, witness: &str) -> PathBuf {
+        self.0.join(format!("conflict-{witness}.checkpoint"))
     }
 
     /// How far each sink has come.

@@ -24,6 +24,7 @@ pub struct RawConfig {
     pub rotation: RawRotation,
     pub audit: RawAudit,
     pub sink: Vec<RawSink>,
+    pub witness: Option<RawWitness>,
     pub memory: RawMemory,
     pub log: RawLog,
 }
@@ -231,6 +232,18 @@ pub struct RawSink {
     pub token_file: Option<String>,
     pub certificate: Option<String>,
     pub key: Option<String>,
+}
+
+/// `[witness]`: who cosigns checkpoints.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RawWitness {
+    pub policy: Option<String>,
+    pub ca_file: Option<String>,
+    pub every: Option<String>,
+    pub within: Option<String>,
+    pub at_start: Option<String>,
+    pub tier3: Option<String>,
 }
 
 /// `[memory]`

@@ -10,7 +10,7 @@ use crate::{audit, secret, server, telemetry};
 use super::problems::Found;
 use super::raw::{RawAudit, RawConfig, RawListen};
 use super::units;
-use super::{Config, PolicyFiles, SCHEMA, StateDir, callers, custody, keks, lifetimes, sinks, store, tls};
+use super::{Config, PolicyFiles, SCHEMA, StateDir, callers, custody, keks, lifetimes, sinks, store, tls, witness};
 
 pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Found) -> Option<Config> {
     schema(raw.schema, found);
@@ -25,6 +25,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
     let keyring = lifetimes::cache(&raw.cache, environment, rotation.as_ref(), found);
     let audit = state.as_ref().and_then(|state| audit_log(&raw.audit, state, found));
     let sinks = sinks::sinks(&raw.sink, found);
+    let witness = witness::witness(raw.witness.as_ref(), found);
     let store = state.as_ref().and_then(|state| store::store(&raw.store, environment, state, found));
     lifetimes::heard_in_time(keyring.as_ref(), store.as_ref(), found);
     let store_key_check = store_key_check(raw.keyring.store_key_check.as_deref(), found);
@@ -48,6 +49,7 @@ pub(super) fn config(raw: &RawConfig, text: &str, worker: &Path, found: &mut Fou
         rotation: rotation?,
         audit: audit?,
         sinks: sinks?,
+        witness: witness?,
         memory: memory?,
         drain: drain?,
         tracing: tracing?,

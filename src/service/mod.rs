@@ -48,7 +48,7 @@ pub use crate::operations::ItemError;
 pub use crate::operations::open::{Form, Open, OpenItem, Opened};
 pub use crate::operations::rewrap::{Rewrap, RewrapItem};
 pub use crate::operations::seal::{Seal, SealItem, Sealed};
-pub use custody::{CustodyAnswer, CustodyHealth, CustodySettings, Unfit};
+pub use custody::{CustodyAnswer, CustodyHealth, CustodySettings, Unfit, Witnessing};
 pub use partitions::{Certificate, ShredPartition};
 pub use refusal::{Code, Refusal};
 pub use reload::{PolicyLoaded, PolicySource};

@@ -11,6 +11,7 @@ use super::lifetimes::Lifetimes;
 use super::lives::Lives;
 use super::sinks::Sinks;
 use super::trust::Trust;
+use super::witnesses::Witnesses;
 
 /// The verbs that requests are counted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -227,6 +228,8 @@ pub struct Metrics {
     pub trust: Trust,
     /// Who else gets the log's records.
     pub sinks: Sinks,
+    /// Who has seen how much of the log.
+    pub witnesses: Witnesses,
     /// How custody stands.
     pub custody: super::custody::Custody,
 }
@@ -264,6 +267,7 @@ impl Metrics {
             lives: Lives::new(r)?,
             trust: Trust::new(r)?,
             sinks: Sinks::new(r)?,
+            witnesses: Witnesses::new(r)?,
             custody: super::custody::Custody::new(r)?,
             registry,
         })

@@ -9,6 +9,7 @@ mod logs;
 mod metrics;
 mod sinks;
 mod trust;
+mod witnesses;
 
 pub use keks::KekMetrics;
 pub use logs::{Format, Logs, Settings, TelemetryError, start_logs};

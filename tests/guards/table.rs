@@ -33,6 +33,7 @@ pub const TABLE: &[Row] = &[
     row("ceremony", &["names", "clock", "crypto", "identity", "policy"]),
     row("keyring", &["names", "clock", "secret", "crypto", "store", "kek", "policy", "audit::IntentReceipt"]),
     row("sinks", &["names", "clock", "secret", "durable", "client", "audit"]),
+    row("witness", &["names", "clock", "secret", "crypto", "durable", "client", "audit"]),
     row("watch", &["names", "clock", "audit"]),
     row("reports", &["names", "clock", "crypto", "durable", "policy", "audit", "ceremony", "store::Reader"]),
     row("operations", &["names", "secret", "crypto", "envelope", "fields", "policy", "keyring"]),
@@ -82,6 +83,9 @@ pub const TABLE: &[Row] = &[
             "audit",
             "ceremony",
             "reports",
+            // A witness needs no sidecar.
+            "witness",
+            "telemetry",
         ],
     ),
     row("main", &["cli", "kek::pkcs11::worker_main"]),
@@ -140,6 +144,7 @@ const CONFIG: &[&str] = &[
     "store::postgres::Tls",
     "store::sqlite::Settings",
     "telemetry::Settings",
+    "witness::Settings",
 ];
 
 /// The parts that it builds.
@@ -159,6 +164,7 @@ const APP: &[&str] = &[
     "ceremony",
     "keyring",
     "sinks",
+    "witness",
     "watch",
     "reports",
     "operations",
@@ -240,13 +246,13 @@ pub const DOORS: &[Door] = &[
     door("tokio_postgres", &["store"]),
     door("tokio_postgres_rustls", &["store"]),
     // TLS of our own: the listeners, and the fetching of issuers' keys.
-    door("rustls", &["kek::transit", "store", "server::tls", "client"]),
-    door("tokio_rustls", &["server", "client"]),
+    door("rustls", &["kek::transit", "store", "server::tls", "client", "witness"]),
+    door("tokio_rustls", &["server", "client", "witness"]),
     // Names and ends of certificates; it verifies nothing.
     door("x509_cert", &["identity"]),
-    door("hyper", &["server", "client"]),
-    door("hyper_util", &["server", "client"]),
-    door("http_body_util", &["server", "client"]),
+    door("hyper", &["server", "client", "witness"]),
+    door("hyper_util", &["server", "client", "witness"]),
+    door("http_body_util", &["server", "client", "witness"]),
     door("matchit", &["server"]),
     door("rusqlite", &["store"]),
     door("refinery", &["store"]),

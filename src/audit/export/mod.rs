@@ -17,6 +17,7 @@ use super::tile::TILES;
 use super::tree::Tree;
 use super::verify::{self, Progress, VerifyError, Walk, walk};
 use super::wal::FILE_MODE;
+use super::witnessed::{self, WITNESSED};
 use sink::Sink;
 
 /// Whoever exports holds it: two at once would take each other's tiles away (LOG-27).
@@ -87,13 +88,15 @@ pub fn export(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Exported, ExportError> {
     let keys = history::public_keys(dir).map_err(VerifyError::from)?;
+    // Read before the history, which holds what was cosigned.
+    let seen = witnessed::load(dir, &keys).map_err(VerifyError::from)?;
     let stored = history::load(dir, &keys).map_err(VerifyError::from)?;
     verify::vouch(dir, &keys, &stored, key).map_err(VerifyError::from)?;
     let newest = stored.newest.ok_or(ExportError::Unsigned)?;
     let lock = prepare(disk, out)?;
     let before = before(out, &keys, newest)?;
     let mut sink = Sink::new(disk, out, before.map_or(0, |before| before.size));
-    let mut walked = Walk::new(&keys, &stored, None);
+    let mut walked = Walk::new(&keys, &stored, seen.as_ref().map(|(checkpoint, _)| *checkpoint));
     let told = walk(dir, &mut walked, newest.size, progress, &mut |record, tree| {
         agree(out, before, tree)?;
         sink.take(record, tree)
@@ -101,7 +104,7 @@ pub fn export(
     told.map_err(|error| whose(error, dir, newest))?;
     finish(dir, &stored, &walked, newest)?;
     sink.end()?;
-    commit(disk, out, &keys, &stored)?;
+    commit(disk, out, &keys, &stored, seen.as_ref().map(|(_, note)| note.as_str()))?;
     // If we stop here the export is complete, and holds tiles that nobody needs: the next run removes them.
     sink.clean(newest.size)?;
     drop(lock);
@@ -128,7 +131,8 @@ fn prepare(disk: &Disk, out: &Path) -> Result<crate::durable::Lock, ExportError>
     let failed = |source| ExportError::Read { path: out.to_path_buf(), source };
     for entry in std::fs::read_dir(out).map_err(failed)? {
         let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
-        let known = [NEWEST, PUBLIC, SUCCESSORS, HANDOVERS, TILES, LOCK].contains(&name.trim_end_matches(".draft"));
+        let known =
+            [NEWEST, PUBLIC, SUCCESSORS, HANDOVERS, WITNESSED, TILES, LOCK].contains(&name.trim_end_matches(".draft"));
         if !known {
             return Err(ExportError::NotAnExport { dir: out.to_path_buf(), name });
         }
@@ -182,7 +186,7 @@ fn finish(dir: &Path, stored: &Stored, walked: &Walk<'_>, newest: Checkpoint) ->
 }
 
 /// Makes the new tree the exported one: the tiles are durable, what the checkpoint needs comes before it.
-fn commit(disk: &Disk, out: &Path, keys: &Keys, stored: &Stored) -> Result<(), ExportError> {
+fn commit(disk: &Disk, out: &Path, keys: &Keys, stored: &Stored, seen: Option<&str>) -> Result<(), ExportError> {
     let handovers: String = stored.handovers.iter().map(|(_, note)| note.as_str()).collect();
     replace(disk, &out.join(PUBLIC), &(keys.founding().to_text() + "\n"), PUBLIC_MODE)?;
     // A key that has not signed yet would be one that no record of the export need name.
@@ -193,7 +197,9 @@ fn commit(disk: &Disk, out: &Path, keys: &Keys, stored: &Stored) -> Result<(), E
     if !handovers.is_empty() {
         replace(disk, &out.join(HANDOVERS), &handovers, PUBLIC_MODE)?;
     }
-    replace(disk, &out.join(NEWEST), &stored.newest_note, PUBLIC_MODE)
+    replace(disk, &out.join(NEWEST), &stored.newest_note, PUBLIC_MODE)?;
+    // Last: it may cover more than the checkpoint before this one.
+    seen.map_or(Ok(()), |note| replace(disk, &out.join(WITNESSED), note, PUBLIC_MODE))
 }
 
 fn replace(disk: &Disk, path: &Path, text: &str, mode: u32) -> Result<(), ExportError> {

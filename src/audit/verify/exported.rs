@@ -12,20 +12,21 @@ use crate::audit::tile::{Cutter, HASH, Kind, MAX_BUNDLE, TileName, WIDTH, shape}
 use crate::audit::tree::{self, Tree};
 
 use super::story::Story;
-use super::{Progress, Verified, VerifyError, end, outside, proven, vouch};
+use super::{Progress, Seen, Verified, VerifyError, end, outside, proven, vouch};
 
 /// Verifies an exported tree up to its checkpoint. Memory is bounded by one bundle.
 pub(super) fn verify(
     dir: &Path,
     keys: &Keys,
-    (key, since): (Option<&VerifierKey>, Option<&str>),
+    (key, since, seen): (Option<&VerifierKey>, Option<&str>, &Seen),
     progress: &mut dyn FnMut(Progress),
     visit: &mut dyn FnMut(u64, &[u8]),
 ) -> Result<Verified, VerifyError> {
     let stored = load(dir, keys)?;
     vouch(dir, keys, &stored, key)?;
     let outside = since.map(|note| outside(dir, keys, note)).transpose()?;
-    let expected = stored.all.iter().map(|(_, checkpoint)| *checkpoint).chain(outside).collect();
+    let expected =
+        stored.all.iter().map(|(_, checkpoint)| *checkpoint).chain(outside).chain(seen.checkpoint()).collect();
     let handovers = stored.handovers.iter().map(|(checkpoint, _)| checkpoint.size).collect();
     let mut reader = Reader {
         dir,

@@ -21,6 +21,8 @@ use super::rule::{Fault, Finding, Rule};
 use super::scan::{FrameReader, NextError, WAL, segments};
 use super::tile::TILES;
 use super::tree::Hash;
+use super::trust::WitnessPolicy;
+use super::witnessed;
 use story::Story;
 
 /// What was proven.
@@ -59,6 +61,28 @@ pub struct Verified {
     pub store_head: Option<String>,
     /// Heads that restores gave up.
     pub abandoned: Vec<String>,
+    /// What witnesses saw of it, by a policy that was given.
+    pub witnessed: Option<Witnessed>,
+}
+
+/// The newest checkpoint that enough witnesses cosigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Witnessed {
+    /// The checkpoint.
+    pub checkpoint: Checkpoint,
+    /// Who, by the names of the policy, and when, in seconds since 1970.
+    pub by: Vec<(String, u64)>,
+}
+
+/// What a verifier believes, and has from elsewhere.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Trusted<'a> {
+    /// A key of the log.
+    pub key: Option<&'a VerifierKey>,
+    /// A checkpoint that was kept.
+    pub since: Option<&'a str>,
+    /// Who must have cosigned.
+    pub witnesses: Option<&'a WitnessPolicy>,
 }
 
 /// How far a verification is.
@@ -125,10 +149,24 @@ pub fn read(
     progress: &mut dyn FnMut(Progress),
     visit: &mut dyn FnMut(u64, &[u8]),
 ) -> Result<Verified, VerifyError> {
+    read_by(dir, Trusted { key, since, witnesses: None }, progress, visit)
+}
+
+/// The same by all that a verifier may have from elsewhere.
+pub fn read_by(
+    dir: &Path,
+    trusted: Trusted<'_>,
+    progress: &mut dyn FnMut(Progress),
+    visit: &mut dyn FnMut(u64, &[u8]),
+) -> Result<Verified, VerifyError> {
     let keys = history::public_keys(dir)?;
+    let seen = Seen::load(dir, &keys, trusted)?;
+    let key = trusted.key.or(seen.key.as_ref());
     if is_export(dir) {
-        return exported::verify(dir, &keys, (key, since), progress, visit);
+        let told = exported::verify(dir, &keys, (key, trusted.since, &seen), progress, visit)?;
+        return Ok(seen.note(told));
     }
+    // Read before the history: of a log that is written meanwhile what was cosigned is in it.
     let stored = history::load(dir, &keys)?;
     vouch(dir, &keys, &stored, key)?;
     if stored.torn > 0 {
@@ -136,8 +174,8 @@ pub fn read(
         let detail = "its last bytes are no checkpoint (a crash leaves such; the next start cuts them)";
         return Err(Fault::new(Rule::Note, size, detail).at(dir.join(history::ALL), stored.length).into());
     }
-    let outside = since.map(|note| outside(dir, &keys, note)).transpose()?;
-    let mut walked = Walk::new(&keys, &stored, outside);
+    let since = trusted.since.map(|note| outside(dir, &keys, note)).transpose()?;
+    let mut walked = Walk::new(&keys, &stored, since.into_iter().chain(seen.checkpoint()));
     walk::<VerifyError>(dir, &mut walked, u64::MAX, progress, &mut |record, tree| {
         visit(tree.size().saturating_sub(1), record);
         Ok(())
@@ -151,11 +189,49 @@ pub fn read(
             .into());
     }
     check_torn(dir, story)?;
-    Ok(Verified {
+    Ok(seen.note(Verified {
         bytes: *bytes,
         unproven_tail: chain.tree.size() - stored.newest.map_or(0, |newest| newest.size),
-        ..proven(&keys, &stored, story, (chain.tree.size(), chain.tree.root()), (key.is_some(), outside.is_some()))
-    })
+        ..proven(&keys, &stored, story, (chain.tree.size(), chain.tree.root()), (key.is_some(), since.is_some()))
+    }))
+}
+
+/// The cosigned checkpoint of a directory, and what a policy says of it.
+struct Seen {
+    found: Option<(Checkpoint, String)>,
+    by: Option<Vec<(String, u64)>>,
+    /// A key of this log that the policy names.
+    key: Option<VerifierKey>,
+}
+
+impl Seen {
+    fn load(dir: &Path, keys: &Keys, trusted: Trusted<'_>) -> Result<Self, VerifyError> {
+        let found = witnessed::load(dir, keys)?;
+        let Some(policy) = trusted.witnesses else { return Ok(Self { found, by: None, key: None }) };
+        let fault = |index, why: &str| Fault::new(Rule::Witnessed, index, why).at(dir.join(witnessed::WITNESSED), 0);
+        let key = policy.logs().iter().find(|key| keys.position(key).is_some()).cloned();
+        if key.is_none() && !policy.logs().is_empty() {
+            return Err(fault(0, "the policy names other logs").into());
+        }
+        let (by, enough) =
+            found.as_ref().map_or((Vec::new(), policy.satisfied(&|_| false)), |(_, note)| policy.cosigned(note));
+        if !enough {
+            let size = found.as_ref().map_or(0, |(checkpoint, _)| checkpoint.size);
+            let why = if found.is_some() { "the witnesses who cosigned it are not enough" } else { "nobody cosigned" };
+            return Err(fault(size, why).into());
+        }
+        let by = by.into_iter().map(|(name, time)| (name.to_owned(), time)).collect();
+        Ok(Self { found, by: Some(by), key })
+    }
+
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        self.found.as_ref().map(|(checkpoint, _)| *checkpoint)
+    }
+
+    fn note(&self, told: Verified) -> Verified {
+        let witnessed = self.checkpoint().zip(self.by.clone()).map(|(checkpoint, by)| Witnessed { checkpoint, by });
+        Verified { witnessed, ..told }
+    }
 }
 
 /// Whether a directory holds exported tiles and no segments.
@@ -199,6 +275,7 @@ fn proven(
         store_key_check: story.store_key_check.clone(),
         store_head: story.store_head.clone(),
         abandoned: story.abandoned.clone(),
+        witnessed: None,
     }
 }
 
@@ -210,6 +287,9 @@ pub fn files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut files: Vec<PathBuf> =
         [history::PUBLIC, history::NEWEST, history::ALL].into_iter().map(PathBuf::from).collect();
     files.extend(dir.join(history::SUCCESSORS).exists().then(|| PathBuf::from(history::SUCCESSORS)));
+    if dir.join(witnessed::WITNESSED).exists() {
+        files.insert(0, PathBuf::from(witnessed::WITNESSED));
+    }
     files.extend(torn_files(dir)?.into_iter().map(PathBuf::from));
     for segment in segments(dir)? {
         files.extend(segment.path.strip_prefix(dir).map(Path::to_path_buf));

@@ -22,7 +22,11 @@ pub(in crate::audit) struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    pub(in crate::audit) fn new(keys: &'a Keys, stored: &Stored, outside: Option<Checkpoint>) -> Self {
+    pub(in crate::audit) fn new(
+        keys: &'a Keys,
+        stored: &Stored,
+        outside: impl IntoIterator<Item = Checkpoint>,
+    ) -> Self {
         let expected = stored.all.iter().map(|(_, checkpoint)| *checkpoint).chain(outside).collect();
         let handovers = stored.handovers.iter().map(|(checkpoint, _)| checkpoint.size).collect();
         Self { chain: Chain::default(), story: Story::new(keys, expected, handovers), bytes: 0 }

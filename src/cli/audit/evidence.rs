@@ -52,6 +52,9 @@ pub(in crate::cli) struct CheckProof {
     /// The log's key, or all its keys one a line, as you keep them elsewhere
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// Who must have cosigned its checkpoint (C2SP tlog-policy)
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -137,6 +140,12 @@ impl CheckProof {
         let text = read(&self.file)?;
         let proof = ProofFile::parse(&text).map_err(not_shown)?;
         let Shown { origin, checkpoint } = proof.check(&keys).map_err(not_shown)?;
+        if let Some(policy) = self.witness_policy.as_deref().map(super::policy).transpose()?
+            && !policy.cosigned(&proof.note).1
+        {
+            let why = "LOG-35: the proof shows nothing: the witnesses who cosigned its checkpoint are not enough";
+            return Err(Failure::new(Exit::Finding, why).hint("ask for it again when they have: see `audit prove`"));
+        }
         let record = String::from_utf8_lossy(&proof.record).into_owned();
         if self.json {
             let shown = serde_json::json!({

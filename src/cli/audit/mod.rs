@@ -10,8 +10,8 @@ use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use crate::audit::verify::{Progress, Verified, VerifyError, verify};
-use crate::audit::{Keys, VerifierKey};
+use crate::audit::verify::{Progress, Trusted, Verified, VerifyError, Witnessed, read_by};
+use crate::audit::{Keys, VerifierKey, WitnessPolicy};
 
 use super::connect::block_on;
 use super::failure::{Context, Exit, Failure};
@@ -41,6 +41,9 @@ pub(super) struct Verify {
     /// A checkpoint that you kept: proves that nothing up to it was cut or changed
     #[arg(long, value_name = "FILE")]
     since: Option<PathBuf>,
+    /// Who must have cosigned (C2SP tlog-policy); the key of the log may stand in it
+    #[arg(long, value_name = "FILE")]
+    witness_policy: Option<PathBuf>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -63,7 +66,9 @@ impl Verify {
         let key = self.key.as_deref().map(founding_key).transpose()?;
         let since = self.since.as_ref().map(std::fs::read_to_string).transpose();
         let since = since.doing(Exit::Usage, "cannot read the checkpoint of --since")?;
-        let verified = check(&self.dir, key.as_ref(), since.as_deref())?;
+        let witnesses = self.witness_policy.as_deref().map(policy).transpose()?;
+        let trusted = Trusted { key: key.as_ref(), since: since.as_deref(), witnesses: witnesses.as_ref() };
+        let verified = check(&self.dir, trusted)?;
         if self.json {
             println!("{:#}", as_json(&verified))
         } else {
@@ -75,12 +80,18 @@ impl Verify {
 
 /// Verifies a log that this process has just written, and prints what was proven.
 pub(super) fn print_verified(dir: &Path) -> Result<(), Failure> {
-    print(&check(dir, None, None)?);
+    print(&check(dir, Trusted::default())?);
     Ok(())
 }
 
-fn check(dir: &Path, key: Option<&VerifierKey>, since: Option<&str>) -> Result<Verified, Failure> {
-    with_bar("verifying", |progress| verify(dir, key, since, progress)).map_err(not_verified)
+fn check(dir: &Path, trusted: Trusted<'_>) -> Result<Verified, Failure> {
+    with_bar("verifying", |progress| read_by(dir, trusted, progress, &mut |_, _| {})).map_err(not_verified)
+}
+
+/// Reads a witness policy.
+fn policy(path: &Path) -> Result<WitnessPolicy, Failure> {
+    let text = std::fs::read_to_string(path).doing(Exit::Usage, format!("cannot read {}", path.display()))?;
+    WitnessPolicy::parse(&text).map_err(|error| Failure::new(Exit::Usage, format!("{}: {error}", path.display())))
 }
 
 /// Shows how far a reader of the log is.
@@ -152,7 +163,11 @@ fn print(verified: &Verified) {
     if !verified.open_intents.is_empty() {
         println!("   intents without an outcome: {:?} (the next start settles them)", verified.open_intents);
     }
-    if !verified.since_given {
+    if let Some(Witnessed { checkpoint, by }) = &verified.witnessed {
+        let by: Vec<String> = by.iter().map(|(name, time)| format!("{name} {}", super::moment::shown(*time))).collect();
+        println!("   cosigned up to {} records: {}", checkpoint.size, by.join(", "));
+        println!("   {} records behind it were seen by no quorum of witnesses", verified.records - checkpoint.size);
+    } else if !verified.since_given {
         println!(
             "   unproven: that nothing was cut behind an older checkpoint (give --since a checkpoint kept elsewhere)"
         );
@@ -176,6 +191,10 @@ fn as_json(verified: &Verified) -> Value {
         "key_given": verified.key_given,
         "since_given": verified.since_given,
         "store_head": verified.store_head,
+        "witnessed": verified.witnessed.as_ref().map(|seen| serde_json::json!({
+            "records": seen.checkpoint.size,
+            "by": seen.by.iter().map(|(name, time)| serde_json::json!({ "witness": name, "time": time })).collect::<Vec<_>>(),
+        })),
         "store_key_check": verified.store_key_check,
     })
 }

@@ -3,9 +3,11 @@
 //! the ceremony is still ready; after it, both have.
 
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::audit::Event;
 use crate::ceremony::machine::{Ceremony, Event as Step, Outcome};
+use crate::clock::Deadline;
 use crate::control::custody::{Effect, effect};
 use crate::identity::sshsig::SshKey;
 use crate::keyring::PartitionName;
@@ -13,6 +15,7 @@ use crate::keyring::documents::{CEREMONIES, DocumentWrite, Leave, kek_name, rost
 use crate::names::{KeyVersionId, KeyringName, PrincipalName};
 use crate::policy::approval;
 use crate::policy::roster::{Credential, Member, Revocation, Roster};
+use crate::policy::separation::Tier;
 use crate::policy::{Permit, Quorum, Spends};
 
 use super::super::account::Account;
@@ -61,6 +64,7 @@ impl Service {
         let (event, of) = about(&effect);
         let intent = self.intend_documents(event, &facts, of, (asker, account)).await?;
         account.happens(event);
+        self.cosigned(ceremony.proposal().tier, intent.index(), asker.deadline).await?;
         let (quorum, spent) = self.decided_upon(&custody, &ceremony, intent.index(), asker, account).await?;
         let (name, body) = (format!("{CEREMONIES}{id}"), spent.body());
         let spends = Spends { ceremony: id.to_owned(), name, generation, body, rests_on: custody.rests_on() };
@@ -77,6 +81,23 @@ impl Service {
         }
         let shown = self.look_at(id).await;
         Ok(Answer::Custody(Box::new(done(id, shown))))
+    }
+
+    /// What destroys or weakens happens, where that is asked for, only after somebody outside knows that it is about to.
+    async fn cosigned(&self, tier: Tier, intent: u64, deadline: Deadline) -> Result<(), Refusal> {
+        let Some(witnessing) = self.custody_settings.witnessing.as_ref().filter(|one| one.required) else {
+            return Ok(());
+        };
+        if tier != Tier::Three {
+            return Ok(());
+        }
+        let by = Deadline(self.clock.mono().plus(COSIGNED)).min(deadline);
+        if witnessing.cosigned.reaches(intent, by, &self.clock).await {
+            return Ok(());
+        }
+        let why = "no quorum of witnesses has cosigned in time that this is about to happen; nothing was done, and the \
+                   ceremony is still ready: see `witness` in readiness, and execute it again";
+        Err(Refusal::because(Code::Unavailable, why))
     }
 
     async fn document(&self, deed: Deed, asked: Asked<'_, '_, '_>) -> Result<(), Refusal> {
@@ -229,6 +250,9 @@ fn named(people: &[&str]) -> String {
     text.truncate(MOST_FACT);
     text
 }
+
+/// How long what waits for witnesses waits, if the caller does.
+const COSIGNED: Duration = Duration::from_secs(10);
 
 /// Bytes of a fact; names are ASCII.
 const MOST_FACT: usize = 256;

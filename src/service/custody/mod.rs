@@ -22,7 +22,7 @@ mod view;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::audit::{Event, Group, IntentReceipt, Outcome, Record, Restored};
+use crate::audit::{Cosigned, Event, Group, IntentReceipt, Outcome, Record, Restored};
 use crate::ceremony::{Ceremony, Grant};
 use crate::clock::{Deadline, RehearsalClock};
 use crate::control::custody::CustodyVerb;
@@ -58,6 +58,17 @@ pub struct CustodySettings {
     pub rehearsal: Option<Arc<RehearsalClock>>,
     /// The newest restore of a store with custodians that the log tells of.
     pub restored: Option<Restored>,
+    /// Who cosigns the log, where somebody does.
+    pub witnessing: Option<Witnessing>,
+}
+
+/// What ceremonies have to do with witnesses.
+#[derive(Debug, Clone)]
+pub struct Witnessing {
+    /// How much they have cosigned.
+    pub cosigned: Cosigned,
+    /// Whether what destroys or weakens waits for them.
+    pub required: bool,
 }
 
 impl CustodySettings {
