@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Verifies a log that `keyward audit export` wrote, with nothing but Python's standard library.
 
-    python3 verify.py DIR --key FILE [--since CHECKPOINT]
+    python3 verify.py DIR --key FILE [--since CHECKPOINT] [--witness-policy FILE]
 
 Written from src/audit/FORMAT.md, whose clauses it names, and from the standards that it cites; it shares no code with
 keyward. It says first what is wrong: `LOG-n record i: why`, and ends with status 1. FILE holds a verifier key of the log
-as you keep it elsewhere (checkpoint.pub as `keyward init` printed it); CHECKPOINT is one that you kept.
+as you keep it elsewhere (checkpoint.pub as `keyward init` printed it); CHECKPOINT is one that you kept; a witness policy (C2SP
+tlog-policy) says who must have cosigned.
 """
 import argparse
 import base64
@@ -91,14 +92,14 @@ def decoded(text):
     return raw if base64.b64encode(raw).decode() == text else None
 
 
-def key_id(origin, public):
-    return hashlib.sha256(origin.encode() + b"\n\x01" + public).digest()[:4]
+def key_id(origin, public, kind=1):
+    return hashlib.sha256(origin.encode() + b"\n" + bytes([kind]) + public).digest()[:4]
 
 
-def verifier_key(line):
+def verifier_key(line, kind=1):
     fields = line.strip().split("+", 2)
     raw = decoded(fields[2]) if len(fields) == 3 else None
-    if raw is None or len(raw) != 33 or raw[0] != 1 or fields[1] != key_id(fields[0], raw[1:]).hex():
+    if raw is None or len(raw) != 33 or raw[0] != kind or fields[1] != key_id(fields[0], raw[1:], kind).hex():
         return None
     return fields[0], raw[1:]
 
@@ -162,6 +163,54 @@ def split_notes(text):
             end = text.index("\n", end) + 1
         yield text[:end]
         text = text[end:]
+
+
+# --- witnesses: LOG-35
+
+def witness_policy(text):
+    """The quorum: a function of a note that says who cosigned and whether they are enough (C2SP tlog-policy)."""
+    known, keys, quorum = {"none": lambda by: True}, {}, None
+    for line in text.split("\n"):
+        words = line.split()
+        if not words or words[0].startswith("#") or words[0] == "log":
+            continue
+        if words[0] == "witness" and len(words) in (3, 4) and words[1] not in known:
+            key = verifier_key(words[2], 4)
+            if key is None or key in keys.values():
+                raise Finding("LOG-35", 0, f"{words[1]} has no key of a witness")
+            keys[words[1]] = key
+            known[words[1]] = lambda by, name=words[1]: name in by
+        elif words[0] == "group" and len(words) > 3 and words[1] not in known and set(words[3:]) <= set(known) - {"none"}:
+            least = {"all": len(words) - 3, "any": 1}.get(words[2]) or int(words[2])
+            members = [known[name] for name in words[3:]]
+            known[words[1]] = lambda by, members=members, least=least: sum(one(by) for one in members) >= least
+        elif words[0] == "quorum" and len(words) == 2 and words[1] in known and quorum is None:
+            quorum = known[words[1]]
+        else:
+            raise Finding("LOG-35", 0, f"this is no line of a policy: {line}")
+    if quorum is None:
+        raise Finding("LOG-35", 0, "the policy has no quorum")
+
+    def cosigned(note):
+        by = {name for name, key in keys.items() if cosigned_by(note, key)}
+        return sorted(by), quorum(by)
+    return cosigned
+
+
+def cosigned_by(note, key):
+    name, public = key
+    text, _, signatures = note.partition("\n\n")
+    found = False
+    for line in signatures.split("\n")[:-1]:
+        who, _, value = line.removeprefix("\u2014 ").partition(" ")
+        raw = decoded(value) or b""
+        if who != name or raw[:4] != key_id(name, public, 4):
+            continue
+        time = int.from_bytes(raw[4:12], "big")
+        if time == 0 or not ed25519_verifies(public, f"cosignature/v1\ntime {time}\n{text}\n".encode(), raw[12:]):
+            return False
+        found = True
+    return found
 
 
 # --- tiles: LOG-27, LOG-28, LOG-29
@@ -302,7 +351,7 @@ def plain(value):
         return all(map(plain, value))
     if isinstance(value, str):
         return all(" " <= letter <= "~" for letter in value)
-    return type(value) is int and 0 <= value < 10**16
+    return type(value) is int and 0 <= value <= 2**53
 
 
 # --- the whole: LOG-31
@@ -352,8 +401,13 @@ def load(directory, trusted):
     return keys, signed, first, newest
 
 
-def verify(directory, trusted, since):
+def verify(directory, trusted, since, policy):
     keys, signed, first, (size, _) = load(directory, trusted)
+    seen = read_optional(directory, "checkpoint.witnessed")
+    if seen:
+        signed.append(opened_by_any(seen, keys, "LOG-35"))
+    if policy and not policy(seen)[1]:
+        raise Finding("LOG-35", signed[-1][0] if seen else 0, "the witnesses who cosigned are not enough")
     if since is not None:
         signed.append(opened_by_any(since, keys))
     signed.sort(key=lambda one: one[0])
@@ -399,12 +453,14 @@ def main():
     parser.add_argument("dir")
     parser.add_argument("--key", required=True, metavar="FILE")
     parser.add_argument("--since", metavar="CHECKPOINT")
+    parser.add_argument("--witness-policy", metavar="FILE")
     options = parser.parse_args()
     trusted = verifier_key(read_text(options.key).strip().split("\n")[0])
     if trusted is None:
         sys.exit(f"{options.key} holds no verifier key")
     try:
-        size, root = verify(options.dir, trusted, options.since and read_text(options.since))
+        policy = options.witness_policy and witness_policy(read_text(options.witness_policy))
+        size, root = verify(options.dir, trusted, options.since and read_text(options.since), policy)
     except Finding as finding:
         print(finding)
         return 1

@@ -7,6 +7,8 @@ mod ask;
 mod desk;
 mod follow;
 mod listen;
+#[cfg(test)]
+mod tests;
 
 pub use ask::{Conflict, Trouble};
 pub use desk::{Desk, DeskError, Reply};

@@ -49,3 +49,4 @@ mod tamper_example;
 mod transit;
 mod upkeep;
 mod values;
+mod witnesses;

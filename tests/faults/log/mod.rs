@@ -7,6 +7,7 @@ mod disks;
 mod exports;
 mod keys;
 mod sinks;
+mod witness;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

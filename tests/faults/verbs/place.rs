@@ -170,6 +170,7 @@ impl Place {
                 guarded: self.guarded.clone(),
                 rehearsal: None,
                 restored: None,
+                witnessing: None,
             },
         };
         let metrics = Metrics::new(keyward::server::RESULTS, &Build { version: "0" }).unwrap();

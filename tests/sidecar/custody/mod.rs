@@ -12,6 +12,7 @@ mod lockout;
 mod locks;
 mod minutes;
 mod restore;
+mod witness;
 
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
@@ -137,7 +138,13 @@ pub fn sealed(text: &str, key: &Signer, namespace: &str) -> Value {
 impl Place {
     /// With the rules and nobody on a roster yet.
     pub fn unfounded() -> Self {
+        Self::unfounded_with(&|_| String::new())
+    }
+
+    /// With further settings.
+    pub fn unfounded_with(further: &dyn Fn(&Setup) -> String) -> Self {
         let setup = Setup::new();
+        let further = further(&setup);
         let health = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let root = setup.root();
         std::fs::write(root.join("separation.toml"), SEPARATION).unwrap();
@@ -149,7 +156,7 @@ impl Place {
                 text.replace("name = \"operator\"\nkind = \"operator\"", "name = \"alice\"\nkind = \"custodian\"");
             let file = |name: &str| root.join(name).display().to_string();
             let (rules, check) = (file("separation.toml"), file("synchronised"));
-            format!("{text}\n[custody]\nseparation = \"{rules}\"\nclock_check = \"{check}\"\nclock = \"rehearsal\"\n")
+            format!("{text}\n[custody]\nseparation = \"{rules}\"\nclock_check = \"{check}\"\nclock = \"rehearsal\"\n{further}")
         });
         let serving = Some(setup.serve());
         Self { setup, health, serving }
@@ -157,7 +164,12 @@ impl Place {
 
     /// With its custodians.
     pub fn new() -> Self {
-        let place = Self::unfounded();
+        Self::unfounded().founded()
+    }
+
+    /// The genesis is held.
+    pub fn founded(self) -> Self {
+        let place = self;
         let (roster, signatures) = place.founding();
         let (status, view) = place.post("/v1/custody/genesis", &json!({ "roster": roster, "signatures": signatures }));
         assert_eq!((status, &view["founded"]), (200, &json!(true)), "{view}");
