@@ -55,6 +55,7 @@ PACKAGES=(
   "/usr/include/sqlite3.h libsqlite3-dev"
   "/usr/sbin/rsyslogd rsyslog"
   "/usr/lib/$ARCH-linux-gnu/rsyslog/lmnsd_gtls.so rsyslog-gnutls"
+  "nats-server nats-server"
   "strace strace"
   "jq jq"
   "python3 python3"

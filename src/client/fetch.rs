@@ -135,7 +135,7 @@ impl FetchError {
     }
 
     /// What a failed handshake says.
-    pub(super) fn of_tls(url: &str, error: &std::io::Error) -> Self {
+    pub fn of_tls(url: &str, error: &std::io::Error) -> Self {
         let (url, problem) = (url.to_owned(), error.to_string());
         match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
             Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_)) => {
@@ -279,7 +279,7 @@ where
 const SAID: usize = 160;
 
 /// The authorities of the file and nobody else's; read for each fetch, so that a new file needs no restart.
-pub(super) fn tls(trust: &Trust) -> Result<ClientConfig, FetchError> {
+pub fn tls(trust: &Trust) -> Result<ClientConfig, FetchError> {
     let path = trust.ca_file.as_deref().unwrap_or(Path::new(""));
     let wrong = |problem: String| FetchError::File { path: path.to_owned(), problem };
     let mut roots = RootCertStore::empty();

@@ -29,6 +29,13 @@ pub struct Address {
 #[error("is not a host and a port")]
 pub struct AddressError;
 
+impl Address {
+    /// Whether it is a literal address of this machine; a name could lead to any.
+    pub fn is_loopback(&self) -> bool {
+        self.host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+    }
+}
+
 impl FromStr for Address {
     type Err = AddressError;
 

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 use crate::names::RequestId;
 use crate::secret::SecretBytes;
 
-pub use fetch::{FetchError, FetchUrl, Post, Trust, UrlError, fetch, post};
+pub use fetch::{FetchError, FetchUrl, Post, Trust, UrlError, fetch, post, tls};
 pub use line::{Address, AddressError, TlsLine, tls_line};
 
 /// Why there is no answer.

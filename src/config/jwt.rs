@@ -28,14 +28,15 @@ pub(super) fn provider(name: &str, raw: &RawJwt, found: &mut Found) -> Option<Pr
     }
     let algorithms = algorithms(&at("algorithms"), &raw.algorithms, found);
     let keys = keys(name, raw, found);
-    let bounded = |field: &str, text: Option<&str>, default, least, most: Duration, found: &mut Found| {
-        let given = time(&at(field), text, default, found)?;
-        if given < least || given > most {
-            let bounds = format!("is not between {} s and {} s", least.as_secs(), most.as_secs());
-            found.add(at(field), bounds, "");
-        }
-        Some(given)
-    };
+    let bounded =
+        |field: &str, text: Option<&str>, default: Duration, least: Duration, most: Duration, found: &mut Found| {
+            let given = time(&at(field), text, default, found)?;
+            if given < least || given > most {
+                let bounds = format!("is not between {} s and {} s", least.as_secs(), most.as_secs());
+                found.add(at(field), bounds, "");
+            }
+            Some(given)
+        };
     let (least, day) = (Duration::from_secs(10), Duration::from_secs(24 * 3600));
     let refresh = bounded("refresh", raw.refresh.as_deref(), REFRESH, least, day, found);
     let stale_for = bounded("stale_for", raw.stale_for.as_deref(), STALE, Duration::ZERO, MOST_STALE, found);

@@ -225,6 +225,7 @@ pub struct RawSink {
     pub rotate: Option<String>,
     pub keep: Option<u32>,
     pub address: Option<String>,
+    pub subject: Option<String>,
     pub settle: Option<String>,
     pub url: Option<String>,
     pub acknowledge: Option<bool>,

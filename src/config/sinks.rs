@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::client::{FetchUrl, Trust};
-use crate::sinks::{FileSettings, Format, HttpKind, HttpSettings, Settings, SyslogSettings, Target};
+use crate::client::{Address, FetchUrl, Trust};
+use crate::sinks::{FileSettings, Format, HttpKind, HttpSettings, NatsSettings, Settings, SyslogSettings, Target};
 
 use super::problems::Found;
 use super::raw::RawSink;
@@ -28,14 +28,14 @@ pub(super) fn sinks(raw: &[RawSink], found: &mut Found) -> Option<Vec<Settings>>
 }
 
 fn sink(path: &str, raw: &RawSink, found: &mut Found) -> Option<Settings> {
-    const KINDS: &str = "write type = \"file\", \"syslog\", \"http\" or \"splunk\"";
+    const KINDS: &str = "write type = \"file\", \"syslog\", \"http\", \"splunk\" or \"nats\"";
     let name = found.need(&format!("{path}.name"), raw.name.as_ref(), "give it a name, as in \"siem\"");
     let name = name.and_then(|name| found.check(&format!("{path}.name"), name.parse(), ""));
     let format = raw.format.as_deref().unwrap_or("native");
     let format = found.check::<Format, _>(&format!("{path}.format"), format.parse(), FORMATS);
     let kind = found.need(&format!("{path}.type"), raw.kind.as_deref(), KINDS);
     let kind = kind.filter(|kind| {
-        let known = ["file", "syslog", "http", "splunk"].contains(kind);
+        let known = ["file", "syslog", "http", "splunk", "nats"].contains(kind);
         if !known {
             found.add(format!("{path}.type"), "is not a kind of sink", KINDS);
         }
@@ -44,6 +44,7 @@ fn sink(path: &str, raw: &RawSink, found: &mut Found) -> Option<Settings> {
     let target = match kind {
         Some("file") => file(path, raw, found).map(Target::File),
         Some("syslog") => syslog(path, raw, found).map(Target::Syslog),
+        Some("nats") => nats(path, raw, found).map(Target::Nats),
         Some(kind) => http(path, kind, raw, found).map(Target::Http),
         None => None,
     };
@@ -53,7 +54,7 @@ fn sink(path: &str, raw: &RawSink, found: &mut Found) -> Option<Settings> {
     Some(Settings { name: name?, format: format?, target: target? })
 }
 
-const FORMATS: &str = "write format = \"native\", or leave it out";
+const FORMATS: &str = "write \"native\", \"ocsf\", \"cef\", \"ecs\" or \"fhir\"";
 
 /// A setting that belongs to another kind of sink would be believed to do something.
 fn unused(path: &str, kind: &str, raw: &RawSink, found: &mut Found) {
@@ -61,14 +62,15 @@ fn unused(path: &str, kind: &str, raw: &RawSink, found: &mut Found) {
         ("path", raw.path.is_some(), ["file"].as_slice()),
         ("rotate", raw.rotate.is_some(), &["file"]),
         ("keep", raw.keep.is_some(), &["file"]),
-        ("address", raw.address.is_some(), &["syslog"]),
+        ("address", raw.address.is_some(), &["syslog", "nats"]),
+        ("subject", raw.subject.is_some(), &["nats"]),
         ("settle", raw.settle.is_some(), &["syslog"]),
         ("url", raw.url.is_some(), &["http", "splunk"]),
-        ("token_file", raw.token_file.is_some(), &["http", "splunk"]),
+        ("token_file", raw.token_file.is_some(), &["http", "splunk", "nats"]),
         ("acknowledge", raw.acknowledge.is_some(), &["splunk"]),
-        ("ca_file", raw.ca_file.is_some(), &["syslog", "http", "splunk"]),
-        ("certificate", raw.certificate.is_some(), &["syslog", "http", "splunk"]),
-        ("key", raw.key.is_some(), &["syslog", "http", "splunk"]),
+        ("ca_file", raw.ca_file.is_some(), &["syslog", "http", "splunk", "nats"]),
+        ("certificate", raw.certificate.is_some(), &["syslog", "http", "splunk", "nats"]),
+        ("key", raw.key.is_some(), &["syslog", "http", "splunk", "nats"]),
     ];
     for (field, _, of) in given.iter().filter(|(_, given, of)| *given && !of.contains(&kind)) {
         found.add(format!("{path}.{field}"), format!("belongs to a sink of type {}", of.join(" or ")), "remove it");
@@ -94,6 +96,25 @@ fn syslog(path: &str, raw: &RawSink, found: &mut Found) -> Option<SyslogSettings
     }
     let trust = trust(path, raw, true, found);
     Some(SyslogSettings { address: address?, trust: trust?, settle: settle? })
+}
+
+fn nats(path: &str, raw: &RawSink, found: &mut Found) -> Option<NatsSettings> {
+    let at = |field: &str| format!("{path}.{field}");
+    let address = found.need(&at("address"), raw.address.as_ref(), "write host:port; NATS has port 4222");
+    let address: Option<Address> = address.and_then(|one| found.check(&at("address"), one.parse(), "write host:port"));
+    let subject = found.need(&at("subject"), raw.subject.as_ref(), "name the subject, as in \"keyward.audit\"");
+    let fine = |subject: &&String| {
+        subject
+            .split('.')
+            .all(|token| !token.is_empty() && token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
+    };
+    if subject.is_some_and(|subject| !fine(&subject)) {
+        found.add(at("subject"), "is not a subject", "write words of letters, digits, `-` and `_` between dots");
+    }
+    // Whoever is on the way could read who did what, and acknowledge what was never stored.
+    let tls = raw.ca_file.is_some() || address.as_ref().is_some_and(|address| !address.is_loopback());
+    let trust = trust(path, raw, tls, found);
+    Some(NatsSettings { address: address?, trust: trust?, subject: subject.filter(fine)?.clone() })
 }
 
 fn http(path: &str, kind: &str, raw: &RawSink, found: &mut Found) -> Option<HttpSettings> {
@@ -153,11 +174,14 @@ mod tests {
     const SPLUNK: &str = "[[sink]]\nname = \"c\"\ntype = \"splunk\"\nurl = \"https://siem.example/services/collector/event\"\n\
         ca_file = \"/ca.pem\"\ntoken_file = \"/token\"\nacknowledge = true\n";
 
+    const NATS: &str = "[[sink]]\nname = \"d\"\ntype = \"nats\"\naddress = \"127.0.0.1:4222\"\nsubject = \"keyward.audit\"\nformat = \"ocsf\"\n";
+
     #[test]
     fn each_kind_is_read() {
-        let all = read(&format!("{FILE}{SYSLOG}{SPLUNK}")).unwrap();
+        let all = read(&format!("{FILE}{SYSLOG}{SPLUNK}{NATS}")).unwrap();
         let kinds: Vec<&str> = all.iter().map(|sink| sink.target.kind()).collect();
-        assert_eq!(kinds, ["file", "syslog", "splunk"]);
+        assert_eq!(kinds, ["file", "syslog", "splunk", "nats"]);
+        assert_eq!(all[3].format, Format::Ocsf);
         assert_eq!(all[0].format, Format::Native);
         assert!(matches!(&all[2].target, Target::Http(http) if http.kind == HttpKind::SplunkAcknowledged));
         assert_eq!(read(""), Ok(Vec::new()));
@@ -173,6 +197,10 @@ mod tests {
             (FILE.replace("/var", "var"), "sink.a.path: is not an absolute path"),
             (format!("{FILE}url = \"https://x/\"\n"), "sink.a.url: belongs to a sink of type http or splunk"),
             (format!("{FILE}format = \"csv\"\n"), "sink.a.format: is not a format"),
+            (NATS.replace("127.0.0.1", "nats.example"), "sink.d.ca_file: is missing"),
+            (NATS.replace("keyward.audit", "keyward.*"), "sink.d.subject: is not a subject"),
+            (NATS.replace("subject = \"keyward.audit\"\n", ""), "sink.d.subject: is missing"),
+            (format!("{SYSLOG}subject = \"a\"\n"), "sink.b.subject: belongs to a sink of type nats"),
             (SYSLOG.replace(":6514", ""), "sink.b.address: is not a host and a port"),
             (SYSLOG.replace("ca_file = \"/ca.pem\"\n", ""), "sink.b.ca_file: is missing"),
             (format!("{SYSLOG}settle = \"9s\"\n"), "sink.b.settle: is less than 10 s"),

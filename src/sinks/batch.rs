@@ -5,7 +5,7 @@ use serde::Deserialize;
 use crate::audit::leaf;
 
 use super::Problem;
-use super::format::{Format, Leaving};
+use super::formats::{Format, Leaving};
 
 /// Records of one batch at most: a lost answer repeats no more.
 pub(super) const MOST: usize = 1024;
@@ -48,7 +48,9 @@ impl Batch {
             let unreadable = |why: String| Problem::new("record", format!("record {index}: {why}"));
             let brief: Brief<'_> = serde_json::from_slice(record).map_err(|error| unreadable(error.to_string()))?;
             let mut line = Vec::with_capacity(record.len() + 160);
-            format.write(&Leaving { origin, index: *index, leaf: leaf(record), record }, &mut line);
+            format
+                .write(&Leaving { origin, index: *index, leaf: leaf(record), record }, &mut line)
+                .map_err(unreadable)?;
             let (failed, refused) = (brief.outcome == "failed", matches!(brief.outcome, "denied" | "refused"));
             bytes += line.len();
             items.push(Item { index: *index, time: brief.time, event: brief.event.to_owned(), failed, refused, line });

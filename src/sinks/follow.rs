@@ -14,6 +14,7 @@ use crate::durable::{Disk, DurableError};
 use super::batch::{Batch, MOST};
 use super::file::Lines;
 use super::http::Http;
+use super::nats::Nats;
 use super::position::{Place, Position};
 use super::syslog::Syslog;
 use super::{Problem, Settings, Target};
@@ -65,6 +66,7 @@ enum End {
     File(Lines),
     Syslog(Box<Syslog>),
     Http(Http),
+    Nats(Box<Nats>),
 }
 
 impl Follower {
@@ -166,6 +168,7 @@ impl Follower {
         let end = match &self.settings.target {
             Target::File(file) => End::File(Lines::new(file.clone(), self.disk.clone())),
             Target::Syslog(syslog) => End::Syslog(Box::new(Syslog::new(syslog.clone()))),
+            Target::Nats(nats) => End::Nats(Box::new(Nats::new(nats.clone(), origin.clone()))),
             Target::Http(http) => End::Http(Http::new(http.clone(), &origin, &self.name, self.clock.clone())),
         };
         Ok(Course { place, end, next: saved, saved, sent: VecDeque::new(), saved_at: self.clock.mono() })
@@ -184,6 +187,7 @@ impl Follower {
                 End::File(lines) => tokio::task::block_in_place(|| lines.deliver(&batch))?,
                 End::Syslog(syslog) => syslog.deliver(&batch).await?,
                 End::Http(http) => http.deliver(&batch).await?,
+                End::Nats(nats) => nats.deliver(&batch).await?,
             }
             at.next = batch.end();
             at.sent.push_back((self.clock.mono(), at.next));
@@ -202,7 +206,7 @@ impl Follower {
         let now = self.clock.mono();
         let settle = match &self.settings.target {
             Target::Syslog(syslog) => syslog.settle,
-            Target::File(_) | Target::Http(_) => Duration::ZERO,
+            Target::File(_) | Target::Http(_) | Target::Nats(_) => Duration::ZERO,
         };
         if !idle && now.since(at.saved_at) < SAVE {
             return Ok(());
@@ -219,7 +223,7 @@ impl Follower {
             match &mut at.end {
                 End::File(lines) => lines.confirm()?,
                 End::Syslog(syslog) => syslog.confirm()?,
-                End::Http(_) => {}
+                End::Http(_) | End::Nats(_) => {}
             }
             at.place.save(&Position { origin: self.origin(), next: confirmed })
         })?;

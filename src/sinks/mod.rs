@@ -4,8 +4,9 @@
 mod batch;
 mod file;
 mod follow;
-mod format;
+mod formats;
 mod http;
+mod nats;
 mod position;
 mod syslog;
 
@@ -17,7 +18,7 @@ use crate::client::{Address, FetchUrl, Trust};
 use crate::names::SinkName;
 
 pub use follow::{Follower, Standing};
-pub use format::Format;
+pub use formats::{Format, Leaving};
 
 /// A sink as it is configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,6 +40,8 @@ pub enum Target {
     Syslog(SyslogSettings),
     /// Posts to a web server.
     Http(HttpSettings),
+    /// Messages of a NATS JetStream.
+    Nats(NatsSettings),
 }
 
 /// A file of lines.
@@ -74,6 +77,17 @@ pub struct HttpSettings {
     pub trust: Trust,
 }
 
+/// A stream of NATS JetStream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NatsSettings {
+    /// Where a server is.
+    pub address: Address,
+    /// Who vouches for it, the token, and what proves us. Without an authority it is plain, on this machine.
+    pub trust: Trust,
+    /// The subject of the messages, which the stream takes.
+    pub subject: String,
+}
+
 /// What a collector behind HTTP speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HttpKind {
@@ -93,6 +107,7 @@ impl Target {
             Self::Syslog(_) => "syslog",
             Self::Http(HttpSettings { kind: HttpKind::Lines, .. }) => "http",
             Self::Http(_) => "splunk",
+            Self::Nats(_) => "nats",
         }
     }
 }
@@ -104,6 +119,7 @@ impl Target {
             Self::File(_) => None,
             Self::Syslog(syslog) => Some(&syslog.trust),
             Self::Http(http) => Some(&http.trust),
+            Self::Nats(nats) => Some(&nats.trust),
         }
     }
 }
@@ -114,6 +130,7 @@ impl fmt::Display for Target {
             Self::File(file) => write!(f, "{}", file.path.display()),
             Self::Syslog(syslog) => write!(f, "{}", syslog.address),
             Self::Http(http) => f.write_str(http.url.as_str()),
+            Self::Nats(nats) => write!(f, "{} {}", nats.address, nats.subject),
         }
     }
 }

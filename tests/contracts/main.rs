@@ -7,6 +7,7 @@ mod custodians;
 mod custody;
 mod documented;
 mod exports;
+mod formats;
 mod kek;
 mod live;
 mod methods;

@@ -134,7 +134,9 @@ const CONFIG: &[&str] = &[
     "sinks::FileSettings",
     "sinks::Format",
     "sinks::HttpKind",
+    "client::Address",
     "sinks::HttpSettings",
+    "sinks::NatsSettings",
     "sinks::Settings",
     "sinks::SyslogSettings",
     "sinks::Target",
@@ -253,6 +255,8 @@ pub const DOORS: &[Door] = &[
     door("hyper", &["server", "client", "witness"]),
     door("hyper_util", &["server", "client", "witness"]),
     door("http_body_util", &["server", "client", "witness"]),
+    // A receiver of records.
+    door("async_nats", &["sinks"]),
     door("matchit", &["server"]),
     door("rusqlite", &["store"]),
     door("refinery", &["store"]),

@@ -15,6 +15,8 @@ mod authority;
 mod custodians;
 #[path = "../support/issuer.rs"]
 mod issuer;
+#[path = "../support/nats.rs"]
+mod nats;
 #[path = "../support/openbao.rs"]
 mod openbao;
 #[path = "../support/postgres.rs"]

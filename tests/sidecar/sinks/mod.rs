@@ -3,6 +3,7 @@
 
 mod file;
 mod http;
+mod nats;
 mod syslog;
 
 use std::io::{Read, Write};
@@ -66,7 +67,14 @@ fn recorded(setup: &Setup, event: &str, error: Option<&str>) {
                 && record["facts"]["sink"] == "watch"
                 && error.is_none_or(|error| record["facts"]["sink_error"] == error)
         });
-        if found { Ok(()) } else { Err(format!("{:?}", all.last())) }
+        if found {
+            Ok(())
+        } else {
+            Err(format!(
+                "{:?}",
+                all.iter().filter(|one| one["event"].as_str().unwrap().starts_with("sink")).collect::<Vec<_>>()
+            ))
+        }
     });
 }
 
