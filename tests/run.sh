@@ -56,6 +56,7 @@ PACKAGES=(
   "/usr/sbin/rsyslogd rsyslog"
   "/usr/lib/$ARCH-linux-gnu/rsyslog/lmnsd_gtls.so rsyslog-gnutls"
   "nats-server nats-server"
+  "pdftotext poppler-utils"
   "strace strace"
   "jq jq"
   "python3 python3"

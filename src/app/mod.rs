@@ -10,6 +10,7 @@ mod guarded;
 mod keks;
 mod outage;
 mod protect;
+mod reported;
 mod rotation;
 mod sinks;
 mod standing;
@@ -45,6 +46,7 @@ pub use keks::{
     kek_worker, rotate_kek,
 };
 pub use protect::{ProtectError, protect};
+pub use reported::Reported;
 pub use start::{StartError, policy_settings};
 pub use store::{
     CopyError, Counts, MoveError, Moved, Old, Progress, described, migrate_store, schema_script, store_problems,

@@ -44,6 +44,7 @@ impl Upkeep<'_> {
         jobs.spawn(jobs::report_in(keyrings.clone(), clock.clone()));
         jobs.spawn(outage::record(service.clone(), keyrings.clone(), clock.clone()));
         jobs.spawn(super::backup::record_notices(service.clone(), config.state.clone(), clock.clone()));
+        jobs.spawn(super::reported::record(service.clone(), config.state.clone(), clock.clone()));
         jobs.spawn(note_head(service.clone(), keyrings.clone(), clock.clone()));
         let rotation = Rotation {
             settings: config.rotation,

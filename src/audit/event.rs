@@ -79,6 +79,7 @@ events! {
     LockReleased = "lock.released", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
+    ReportExported = "report.exported", Control;
     TlsReloaded = "tls.reloaded", Control;
     TlsRefused = "tls.refused", Control;
     JwtKeysChanged = "jwt.keys_changed", Control;
@@ -225,6 +226,7 @@ pub const FACTS: &[&str] = &[
     "range",
     "records",
     "remaining",
+    "report_digest",
     "required_context",
     "retired_version",
     "revocation_seconds",

@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::app::Reported;
+use crate::audit::VerifierKey;
+use crate::audit::export::export;
+use crate::audit::verify::{Trusted, read_by};
 use crate::clock::{Clock, SystemClock};
 use crate::durable::{Disk, DurableError};
-use crate::reports::{Format, Kind, Window, make};
+use crate::reports::{Format, Kind, Window, make, package};
 
-use super::audit::{founding_key, not_verified, with_bar};
+use super::audit::{founding_key, not_exported, not_verified, with_bar};
 use super::failure::{Context, Exit, Failure};
 use super::moment::{Span, instant};
 
@@ -38,12 +42,21 @@ pub(super) struct Report {
     /// How long a key version may seal, for `cryptoperiods`
     #[arg(long, value_name = "SPAN", default_value = "90d")]
     period: Span,
-    /// One or several of csv, json, html
-    #[arg(long, value_name = "FORMATS", default_value = "csv,json,html", value_delimiter = ',')]
+    /// One or several of csv, json, html, pdf
+    #[arg(long, value_name = "FORMATS", default_value = "csv,json,html,pdf", value_delimiter = ',')]
     format: Vec<String>,
     /// Where to: a directory, made if it is not there; NAME.csv and so on in it must not exist
     #[arg(long, value_name = "OUT")]
     out: PathBuf,
+    /// Make a package: OUT is a new directory with the reports, the log as tiles, its keys, a verifier and all digests
+    #[arg(long)]
+    package: bool,
+    /// Sign the package's digests with this SSH key
+    #[arg(long, value_name = "FILE", requires = "package")]
+    sign: Option<PathBuf>,
+    /// Have the sidecar of this configuration record the package's digest
+    #[arg(long, value_name = "CONFIG", requires = "package")]
+    record: Option<PathBuf>,
 }
 
 impl Report {
@@ -55,7 +68,7 @@ impl Report {
             vec![Kind::named(&self.name).ok_or_else(unknown)?]
         };
         let formats = self.format.iter().map(|name| {
-            let unknown = || Failure::new(Exit::Usage, format!("{name} is no format")).hint("csv, json or html");
+            let unknown = || Failure::new(Exit::Usage, format!("{name} is no format")).hint("csv, json, html or pdf");
             Format::named(name).ok_or_else(unknown)
         });
         let formats = formats.collect::<Result<Vec<_>, _>>()?;
@@ -64,21 +77,55 @@ impl Report {
         let period = u64::try_from(self.period.0.as_micros()).unwrap_or(u64::MAX);
         let disk = Disk::real();
         match disk.create_dir(&self.out, 0o755) {
-            Ok(()) | Err(DurableError::Exists { .. }) => {}
+            Ok(()) => {}
+            Err(DurableError::Exists { .. }) if !self.package => {}
             Err(error) => return Err(error).doing(Exit::Usage, "cannot make the directory"),
+        }
+        let into = if self.package { self.out.join(package::REPORTS) } else { self.out.clone() };
+        if self.package {
+            disk.create_dir(&into, 0o755).doing(Exit::Usage, "cannot make the directory")?;
         }
         for kind in kinds {
             let made = with_bar("verifying", |progress| make(kind, &self.dir, key.as_ref(), window, period, progress));
             let report = made.map_err(not_verified)?;
             println!("{}: {} rows", kind.title(), report.rows.len());
             for format in &formats {
-                let path = self.out.join(format!("{}.{}", kind.name(), format.name()));
-                let written = disk.write_new(&path, format.write(&report).as_bytes(), MODE);
+                let path = into.join(format!("{}.{}", kind.name(), format.name()));
+                let written = disk.write_new(&path, &format.write(&report), MODE);
                 written.doing(Exit::Usage, format!("cannot write {}", path.display()))?;
                 println!("   {}", path.display());
             }
         }
+        if self.package {
+            self.pack(&disk, key.as_ref(), window)?;
+        }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Adds what proves the reports.
+    fn pack(&self, disk: &Disk, key: Option<&VerifierKey>, window: Window) -> Result<(), Failure> {
+        let log = self.out.join(package::LOG);
+        let told = with_bar("exporting", |progress| export(&self.dir, &log, key, disk, progress));
+        let told = told.map_err(|error| not_exported(error, &log))?;
+        let trusted = Trusted { key, ..Trusted::default() };
+        let verified = with_bar("verifying", |progress| read_by(&log, trusted, progress, &mut |_, _| {}));
+        let verified = verified.map_err(not_verified)?;
+        let sums = package::close(disk, &self.out, &verified, window, SystemClock.wall());
+        let sums = sums.doing(Exit::Unavailable, "cannot close the package")?;
+        if let Some(key) = &self.sign {
+            let signature = super::sign::sign(&sums, package::NAMESPACE, key)?;
+            let path = self.out.join(package::SIGNATURE);
+            disk.write_new(&path, signature.as_bytes(), MODE).doing(Exit::Unavailable, "cannot write the signature")?;
+        }
+        let digest = package::digest(&sums);
+        println!("package {}: {} records, digest {digest}", self.out.display(), told.checkpoint.size);
+        if let Some(config) = &self.record {
+            let config = super::check::load(config)?;
+            let notice = Reported { digest, records: told.checkpoint.size, os_user: super::backup::uid() };
+            notice.leave(&config).doing(Exit::Unavailable, "cannot leave a notice for the sidecar")?;
+            println!("   the sidecar records it, now or at its next start");
+        }
+        Ok(())
     }
 
     /// A window in the future would be an empty report that looks like good news.

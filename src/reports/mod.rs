@@ -3,6 +3,8 @@
 
 mod counts;
 mod events;
+pub mod package;
+mod pdf;
 mod read;
 mod write;
 
@@ -175,7 +177,7 @@ fn facts(kind: Kind, window: Window, verified: &Verified, unread: u64) -> Vec<(&
     facts.push(("trust in the key", trust.to_owned()));
     if let Some((first, last)) = verified.times {
         facts.push(("the log's first and last record", format!("{} and {}", time(first), time(last))));
-        if window.from < first || window.to > last {
+        if (window.from > 0 && window.from < first) || window.to > last {
             facts.push(("not covered", "parts of the window lie outside the log's records".to_owned()));
         }
     }

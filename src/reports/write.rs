@@ -1,4 +1,4 @@
-//! How is a report read? As CSV by spreadsheets, as JSON by programs, as one HTML page by people; the same cells in each.
+//! How is a report read? As CSV by spreadsheets, as JSON by programs, as one HTML page or PDF by people; the same cells in each.
 
 use std::fmt::Write as _;
 
@@ -16,6 +16,8 @@ pub enum Format {
     Json,
     /// One page that needs nothing else.
     Html,
+    /// Pages to print and to file.
+    Pdf,
 }
 
 impl Format {
@@ -25,20 +27,22 @@ impl Format {
             Self::Csv => "csv",
             Self::Json => "json",
             Self::Html => "html",
+            Self::Pdf => "pdf",
         }
     }
 
     /// The one with this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Csv, Self::Json, Self::Html].into_iter().find(|format| format.name() == name)
+        [Self::Csv, Self::Json, Self::Html, Self::Pdf].into_iter().find(|format| format.name() == name)
     }
 
     /// Writes a report.
-    pub fn write(self, report: &Report) -> String {
+    pub fn write(self, report: &Report) -> Vec<u8> {
         match self {
-            Self::Csv => csv(report),
-            Self::Json => json(report),
-            Self::Html => html(report),
+            Self::Csv => csv(report).into_bytes(),
+            Self::Json => json(report).into_bytes(),
+            Self::Html => html(report).into_bytes(),
+            Self::Pdf => super::pdf::write(report),
         }
     }
 }
@@ -173,7 +177,8 @@ mod tests {
         let window = Window { from: 0, to: 1 };
         let (facts, days) = (vec![("log", "<b>".to_owned())], Vec::new());
         let report = Report { kind: Kind::Access, window, facts, columns: vec!["cell"], rows, days };
-        let lines: Vec<String> = Format::Csv.write(&report).split("\r\n").map(str::to_owned).collect();
+        let text = |format: Format| String::from_utf8(format.write(&report)).unwrap();
+        let lines: Vec<String> = text(Format::Csv).split("\r\n").map(str::to_owned).collect();
         let expected = [
             "cell",
             "\"'=1+1\"",
@@ -188,7 +193,7 @@ mod tests {
             "",
         ];
         assert_eq!(lines, expected);
-        let page = Format::Html.write(&report);
+        let page = text(Format::Html);
         assert!(!page.contains("<script") && page.contains("&lt;script&gt;") && !page.contains("<b>"));
     }
 }

@@ -258,6 +258,7 @@ pub const DOORS: &[Door] = &[
     // A receiver of records.
     door("async_nats", &["sinks"]),
     door("matchit", &["server"]),
+    door("pdf_writer", &["reports"]),
     door("rusqlite", &["store"]),
     door("refinery", &["store"]),
     door("cedar_policy", &["policy"]),

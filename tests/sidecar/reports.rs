@@ -101,6 +101,25 @@ print(json.dumps(rows))
     serde_json::from_slice(&done.stdout).unwrap()
 }
 
+/// The letters of a PDF as another program reads them, in the order of its pages; line ends and spaces say how cells were
+/// broken, and are left out.
+fn letters_by_poppler(path: &Path) -> String {
+    let done = std::process::Command::new("pdftotext").args(["-raw"]).arg(path).arg("-").output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().chars().filter(|letter| !letter.is_whitespace()).collect()
+}
+
+/// All cells stand in a PDF, in their order, with nothing between those of a row.
+fn printed(path: &Path, rows: &[Vec<String>]) {
+    let text = letters_by_poppler(path);
+    let mut rest = text.as_str();
+    for row in rows {
+        let cells: String = row.concat().chars().filter(|letter| !letter.is_whitespace()).collect();
+        let place = rest.find(&cells).unwrap_or_else(|| panic!("{}: {cells} is not in {rest}", path.display()));
+        rest = &rest[place + cells.len()..];
+    }
+}
+
 #[test]
 fn every_report_has_the_same_cells_in_every_format_from_the_log_and_from_an_export() {
     let setup = lived();
@@ -128,6 +147,9 @@ fn every_report_has_the_same_cells_in_every_format_from_the_log_and_from_an_expo
         for format in ["csv", "html"] {
             assert_eq!(cells_by_python(&log.join(format!("{name}.{format}"))), expected, "{name}.{format}");
         }
+        if expected.len() > 1 {
+            printed(&log.join(format!("{name}.pdf")), &expected);
+        }
     }
     let rows = |name: &str| table(&log, name)["rows"].as_array().unwrap().clone();
     let states: Vec<Value> = rows("key-inventory").iter().map(|row| row["state"].clone()).collect();
@@ -154,6 +176,73 @@ fn every_report_has_the_same_cells_in_every_format_from_the_log_and_from_an_expo
     assert!(rows("cryptoperiods").iter().any(|row| row["compliance"] == "within its period"));
     let facts = table(&log, "exposure")["facts"].to_string();
     assert!(facts.contains("the key was given from outside the log") && facts.contains("what it does not show"));
+}
+
+#[test]
+fn a_package_is_checked_by_tools_of_others_and_its_digest_stands_in_the_log() {
+    let setup = lived();
+    let home = tempfile::tempdir().unwrap();
+    let at = |name: &str| home.path().join(name).display().to_string();
+    let key = format!("{}/checkpoint.pub", setup.log());
+    let ssh = |words: &[&str]| {
+        std::process::Command::new("ssh-keygen").args(words).current_dir(home.path()).output().unwrap()
+    };
+    assert!(ssh(&["-q", "-t", "ed25519", "-N", "", "-C", "auditor", "-f", "id"]).status.success());
+    let config = setup.config();
+    let (out, id) = (at("package"), at("id"));
+    let words = ["all", &setup.log(), "--key", &key, "--out", &out, "--package", "--sign", &id, "--record", &config];
+    let (code, said) = report(&words);
+    assert_eq!(code, Some(0), "{said}");
+    let dir = home.path().join("package");
+    let run = |program: &str, words: &[&str]| {
+        std::process::Command::new(program).args(words).current_dir(&dir).output().unwrap()
+    };
+    // Everything is listed, and as it was written.
+    let listed = std::fs::read_to_string(dir.join("SHA256SUMS")).unwrap();
+    for name in ["README.txt", "log.keys", "verify.py", "log/checkpoint", "reports/access.pdf", "reports/kek.csv"] {
+        assert!(listed.lines().any(|line| line.ends_with(&format!("  {name}"))), "{name}: {listed}");
+    }
+    assert!(run("sha256sum", &["--strict", "-c", "SHA256SUMS"]).status.success());
+    let verified = run("python3", &["verify.py", "log", "--key", "log.keys"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+    let public = std::fs::read_to_string(home.path().join("id.pub")).unwrap();
+    std::fs::write(home.path().join("allowed"), format!("auditor {public}")).unwrap();
+    let (sums, signature) = (dir.join("SHA256SUMS"), at("package/SHA256SUMS.sig"));
+    let signed = |sums: &Path| {
+        let input = std::fs::File::open(sums).unwrap();
+        let words = ["-Y", "verify", "-f", "allowed", "-I", "auditor", "-n", "keyward-report", "-s", &signature];
+        let mut command = std::process::Command::new("ssh-keygen");
+        command.args(words).current_dir(home.path()).stdin(input).output().unwrap().status.success()
+    };
+    assert!(signed(&sums));
+    // A changed file, and changed digests, are noticed.
+    let file = dir.join("reports/access.csv");
+    std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + "more\r\n").unwrap();
+    assert!(!run("sha256sum", &["--status", "-c", "SHA256SUMS"]).status.success());
+    let changed = home.path().join("changed");
+    std::fs::write(&changed, listed.replace("access.csv", "excess.csv")).unwrap();
+    assert!(!signed(&changed));
+    // What is there is not packed over.
+    let (code, said) = report(&words);
+    assert!(code == Some(64), "{said}");
+    // The next start records it, once.
+    let serving = setup.serve();
+    let digest = {
+        use sha2::Digest as _;
+        hex::encode(sha2::Sha256::digest(listed.as_bytes()))
+    };
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let found = || {
+        let all = crate::requests::records(&setup);
+        all.into_iter().filter(|one| one["event"] == "report.exported").collect::<Vec<_>>()
+    };
+    while found().is_empty() {
+        assert!(std::time::Instant::now() < end, "no record");
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    assert_eq!(found().len(), 1);
+    assert_eq!(found()[0]["facts"]["report_digest"], digest.as_str());
+    assert_eq!(serving.stop(), Some(0));
 }
 
 #[test]

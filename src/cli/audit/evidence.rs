@@ -95,7 +95,7 @@ fn as_json(told: &Exported) -> serde_json::Value {
     })
 }
 
-fn not_exported(error: ExportError, to: &Path) -> Failure {
+pub(in crate::cli) fn not_exported(error: ExportError, to: &Path) -> Failure {
     let says = chain(&error);
     match error {
         ExportError::Log(error) => not_verified(error),

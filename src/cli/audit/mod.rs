@@ -15,6 +15,7 @@ use crate::audit::{Keys, VerifierKey, WitnessPolicy};
 
 use super::connect::block_on;
 use super::failure::{Context, Exit, Failure};
+pub(super) use evidence::not_exported;
 
 /// Verify, export, prove and follow the audit log.
 #[derive(Debug, Subcommand)]

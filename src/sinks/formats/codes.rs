@@ -149,7 +149,9 @@ pub(super) const fn of(event: Event) -> Codes {
         Event::StoreFounded => setting(1, 5),
         Event::StoreBackedUp => entity(2, (ALERT, "110132"), "R", ("configuration", "access"), 8),
         Event::StoreRestored | Event::StoreRebased | Event::StoreMoved | Event::StoreJoined => setting(3, 8),
+        // Audit log used; export.
         Event::AuditRead => log(3, ("110101", "110132"), "R", 3),
+        Event::ReportExported => log(3, ("110106", "110132"), "R", 5),
         // Audit recording stopped, and started.
         Event::SinkFailed | Event::WitnessFailed => log(10, (ALERT, "110133"), "E", 9),
         Event::SinkRecovered | Event::WitnessRecovered => log(9, (ALERT, "110134"), "E", 3),
@@ -170,6 +172,7 @@ pub(super) fn dicom_words(code: &str) -> &'static str {
     match code {
         "110100" => "Application Activity",
         "110101" => "Audit Log Used",
+        "110106" => "Export",
         "110113" => "Security Alert",
         "110120" => "Application Start",
         "110121" => "Application Stop",
