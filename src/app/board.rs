@@ -14,6 +14,7 @@ use crate::server::health::{Board, Part, State};
 use crate::telemetry::Metrics;
 
 use super::standing::{One, Standing};
+use super::upkeep::Upkeep;
 
 /// Readiness is never older than this.
 const EVERY: Duration = Duration::from_secs(1);
@@ -27,6 +28,15 @@ pub(super) struct Watched {
     pub(super) recording: &'static str,
     pub(super) clock: SharedClock,
     pub(super) metrics: Arc<Metrics>,
+}
+
+impl Watched {
+    pub(super) fn of(upkeep: &Upkeep<'_>, keks: Standing, keyrings: &Arc<Keyrings>) -> Self {
+        let Upkeep { config, log, clock, metrics, board } = *upkeep;
+        let recording = if config.witness.is_some() { "recording" } else { "recording, unwitnessed" };
+        let (keyrings, log, clock) = (keyrings.clone(), log.clone(), clock.clone());
+        Self { board: board.clone(), keks, keyrings, log, recording, clock, metrics: metrics.clone() }
+    }
 }
 
 /// Refreshes the board for ever.

@@ -29,7 +29,7 @@ use super::sinks::Sinks;
 use super::standing::Standing;
 use super::trust::Warden;
 use super::upkeep::{Upkeep, bound};
-use super::witnesses::{self, About, FirstWord};
+use super::witnesses::{self, About, FirstWord, Prepared};
 use super::{App, events, note};
 
 /// Events of a KEK that wait for the log; more are counted and the count is recorded.
@@ -169,8 +169,11 @@ impl App {
         };
         let keyrings = Keyrings::open(store, keks.keks(sink.clone()), clock.clone(), config.keyring.clone());
         let custody = custody_settings(&config, separation, &policy, rehearsal);
-        let witnesses = witnesses::prepare(&config, &log, &clock)?;
-        let witnessing = witnesses.as_ref().map(witnesses::Prepared::witnessing);
+        let witnesses = match witnesses::prepare(&config, &log, &clock) {
+            Ok(witnesses) => witnesses,
+            Err(error) => return Err(refused_start(error.into(), &log, &clock, &policy).await),
+        };
+        let witnessing = witnesses.as_ref().map(Prepared::witnessing);
         let custody = CustodySettings { restored: opened.restored, witnessing, ..custody };
         let (policies, revocation, for_requests) = (policy_source(&config), bound(&config), keyrings.clone());
         let for_records = log.clone();
@@ -193,34 +196,13 @@ impl App {
         let warden =
             Warden { service: service.clone(), board: board.clone(), clock: clock.clone(), metrics: metrics.clone() };
         warden.begin(&mut jobs, server.tls(), providers);
-        let watched = Watched {
-            board: board.clone(),
-            keks,
-            keyrings: keyrings.clone(),
-            log: log.clone(),
-            recording: if witnesses.is_some() { "recording" } else { "recording, unwitnessed" },
-            clock: clock.clone(),
-            metrics: metrics.clone(),
-        };
-        jobs.spawn(board::refresh(watched));
+        let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics, board: &board };
+        jobs.spawn(board::refresh(Watched::of(&upkeep, keks, &keyrings)));
         jobs.spawn(events::record(service.clone(), keyrings.clone(), heard, sink));
         let sinks = Sinks::begin(&config, &service, &log, &clock, &board, &metrics, &mut jobs);
         let (opened_send, opened_signal) = tokio::sync::watch::channel(false);
-        let upkeep = Upkeep { config: &config, log: &log, clock: &clock, metrics: &metrics, board: &board };
         upkeep.begin(&mut jobs, &service, &keyrings, opened_signal.clone());
-        let first_word = witnesses.as_ref().map(witnesses::Prepared::first_word);
-        if let Some(witnesses) = witnesses {
-            let about = About {
-                log: log.clone(),
-                service: service.clone(),
-                keyrings: keyrings.clone(),
-                clock: clock.clone(),
-                board: board.clone(),
-                metrics: metrics.clone(),
-                state: config.state.clone(),
-            };
-            witnesses.begin(about, &mut jobs);
-        }
+        let first_word = witnesses.map(|all| all.begin(About::of(&upkeep, &service, &keyrings), &mut jobs));
         jobs.spawn(open(service.clone(), keyrings, clock.clone(), (opened.dangling, first_word), opened_send));
         Ok(Self { service, log, server, board, jobs, sinks, config, opened: opened_signal, _lock: lock })
     }
@@ -264,6 +246,7 @@ async fn listen(config: &Config, deps: Deps, service: &Service, keyrings: &Keyri
 async fn refused_start(error: StartError, log: &Log, clock: &SharedClock, policy: &Policy) -> StartError {
     let facts = match &error {
         StartError::Store(_) => vec![("error", "store_refused".to_owned())],
+        StartError::Witness(_) => vec![("error", "witness_policy".to_owned())],
         _ => vec![("error", "kek".to_owned()), events::fact("kek_detail", error_in_words(&error))],
     };
     if let Err(error) = service::note(log, clock, policy, Event::SidecarRefused, facts).await {

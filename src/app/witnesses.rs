@@ -1,5 +1,5 @@
-//! Who outside has seen the log, and how do they stand? Each change is in the log, in readiness and in metrics. What the
-//! log's own key signed and this log does not hold ends the serving of keys, whenever a witness shows it.
+//! Who outside has seen the log, and how do they stand (LOG-35)? Each change is in the log, in readiness and in metrics. What the
+//! log's own key signed and this log does not hold ends the serving of keys, whenever a witness shows it (LOG-36).
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::telemetry::Metrics;
 use crate::witness::{Conflict, Covered, PolicyProblem, Standing, Witnesses};
 
 use super::events::fact;
+use super::upkeep::Upkeep;
 
 /// How often it is looked.
 const EVERY: Duration = Duration::from_secs(1);
@@ -72,8 +73,7 @@ impl Prepared {
         Witnessing { cosigned: self.witnesses.cosigned(), required: self.tier3 }
     }
 
-    /// For the start.
-    pub(super) fn first_word(&self) -> FirstWord {
+    fn first_word(&self) -> FirstWord {
         FirstWord {
             standings: self.witnesses.standings().into_iter().map(|(_, standing)| standing).collect(),
             covered: self.witnesses.covered(),
@@ -84,7 +84,8 @@ impl Prepared {
     }
 
     /// Begins to ask, and to look after those who are asked.
-    pub(super) fn begin(self, about: About, jobs: &mut JoinSet<()>) {
+    pub(super) fn begin(self, about: About, jobs: &mut JoinSet<()>) -> FirstWord {
+        let first_word = self.first_word();
         let (standings, covered) = (self.witnesses.standings(), self.witnesses.covered());
         let about = Arc::new(about);
         for (name, standing) in standings {
@@ -92,6 +93,7 @@ impl Prepared {
         }
         jobs.spawn(show_quorum(covered, about));
         self.witnesses.begin(jobs);
+        first_word
     }
 }
 
@@ -134,13 +136,22 @@ fn conflict(standing: &Standing) -> Option<&Conflict> {
 
 /// What the keepers tell.
 pub(super) struct About {
-    pub(super) log: Log,
-    pub(super) service: Arc<Service>,
-    pub(super) keyrings: Arc<Keyrings>,
-    pub(super) clock: SharedClock,
-    pub(super) board: Arc<Board>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) state: StateDir,
+    log: Log,
+    service: Arc<Service>,
+    keyrings: Arc<Keyrings>,
+    clock: SharedClock,
+    board: Arc<Board>,
+    metrics: Arc<Metrics>,
+    state: StateDir,
+}
+
+impl About {
+    pub(super) fn of(upkeep: &Upkeep<'_>, service: &Arc<Service>, keyrings: &Arc<Keyrings>) -> Self {
+        let Upkeep { config, log, clock, metrics, board } = *upkeep;
+        let (log, service, keyrings, clock) = (log.clone(), service.clone(), keyrings.clone(), clock.clone());
+        let (board, metrics, state) = (board.clone(), metrics.clone(), config.state.clone());
+        Self { log, service, keyrings, clock, board, metrics, state }
+    }
 }
 
 /// Who looks after one of them.

@@ -48,7 +48,7 @@ fn choice(name: &str, given: Option<&str>, [first, second]: [&str; 2], found: &m
         Some(word) if word == first => Some(false),
         Some(word) if word == second => Some(true),
         Some(_) => {
-            found.add(name, "is not one of its words", &format!("write \"{first}\" or \"{second}\""));
+            found.add(name, "is not one of its words", format!("write \"{first}\" or \"{second}\""));
             None
         }
     }

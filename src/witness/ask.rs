@@ -128,7 +128,7 @@ impl Asker {
         Ok(String::from_utf8_lossy(&post(post_it, self.within, MAX_NOTE).await?).into_owned())
     }
 
-    /// What the witness has against the log: only what the log signed counts.
+    /// What the witness has against the log: only what the log signed counts (LOG-36).
     async fn evidence(&self, says: Option<u64>) -> Trouble {
         let claim = match says {
             Some(size) => format!("the witness says that it has seen {size} records"),

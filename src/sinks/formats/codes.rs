@@ -2,6 +2,7 @@
 //! the category and type of ECS, and how grave it is.
 
 use crate::audit::Event;
+use crate::audit::Event as E;
 
 /// The classes of OCSF that are used (their `class_uid`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,70 +101,62 @@ pub(super) const OTHER: u8 = 99;
 /// The codes of an event.
 pub(super) const fn of(event: Event) -> Codes {
     match event {
-        Event::KeyCreated | Event::LookupCreated | Event::PartitionCreated => key(1, "C", "creation", 3),
-        Event::KeyRotated | Event::LookupRotated => key(3, "U", "change", 4),
-        Event::KeyRewrapped | Event::KeyringConfigured => key(3, "U", "change", 3),
-        Event::KeySuspended => key(12, "U", "change", 6),
-        Event::KeyResumed => key(13, "U", "change", 6),
-        Event::KeyDeactivated => key(11, "U", "change", 4),
-        Event::KeyCompromised => key(9, "U", "change", 10),
-        Event::KeyDestroyScheduled => key(9, "D", "change", 9),
-        Event::KeyDestroyCancelled => key(8, "U", "change", 6),
-        Event::KeyDestroyed | Event::PartitionShredded => key(4, "D", "deletion", 9),
-        Event::KeyringRead => key(2, "R", "access", 1),
-        Event::DataSealed => data(9, NONE, 1),
-        Event::DataOpened => data(10, NONE, 2),
-        Event::DataRewrapped => data(2, NONE, 1),
-        Event::DataDenied | Event::DataDeniedSummary => data(OTHER, "110147", 6),
-        Event::KekAdmitted | Event::KekApproved => key(8, "U", "change", 5),
-        Event::KekRefused => key(9, "U", "change", 9),
-        Event::KekRetired => key(11, "U", "change", 5),
-        Event::KekUnreachable | Event::CacheDegraded | Event::StoreUnreachable => befalls(7),
-        Event::CacheExpired | Event::StoreDamaged | Event::WitnessConflict => befalls(10),
-        Event::KekRecovered
-        | Event::KekFailedOver
-        | Event::CacheHealthy
-        | Event::StoreRecovered
-        | Event::StoreMirrored
-        | Event::StoreFollowed
-        | Event::DrillDone => befalls(3),
-        Event::CustodyFounded => entity(1, ROLES, "C", ("iam", "creation"), 6),
-        Event::CustodianEnrolled => person(6, 6),
-        Event::CustodianRemoved | Event::CustodianRevoked => person(7, 6),
-        Event::CustodianRecertified => person(3, 4),
-        Event::CeremonyRead => entity(2, DECISION, "R", ("iam", "access"), 1),
-        Event::CeremonyProposed => entity(1, DECISION, "E", ("iam", "info"), 4),
-        Event::CeremonyDecided | Event::CeremonyExecuted | Event::CeremonyMinuted => {
-            entity(3, DECISION, "E", ("iam", "change"), 5)
-        }
-        Event::SettingsApproved | Event::PolicyLoaded => setting(3, 7),
-        Event::SettingsStricter | Event::TlsReloaded | Event::TlsRefused | Event::JwtKeysChanged => setting(3, 4),
-        Event::BackupApproved | Event::RestoreApproved | Event::LogKeyApproved => setting(8, 7),
-        Event::GrantGiven => entity(10, ROLES, "E", ("iam", "admin"), 5),
-        // Emergency override started, and stopped.
-        Event::GrantBroken => entity(10, (ALERT, "110127"), "E", ("iam", "admin"), 10),
-        Event::GrantEnded => entity(11, (ALERT, "110138"), "E", ("iam", "admin"), 4),
-        Event::GrantReviewed => entity(3, DECISION, "E", ("iam", "info"), 4),
-        Event::LockEngaged => entity(12, CONFIGURATION, "U", ("iam", "change"), 9),
-        Event::LockReleased => entity(13, CONFIGURATION, "U", ("iam", "change"), 6),
-        Event::StoreFounded => setting(1, 5),
-        Event::StoreBackedUp => entity(2, (ALERT, "110132"), "R", ("configuration", "access"), 8),
-        Event::StoreRestored | Event::StoreRebased | Event::StoreMoved | Event::StoreJoined => setting(3, 8),
-        // Audit log used; export.
-        Event::AuditRead => log(3, ("110101", "110132"), "R", 3),
-        Event::ReportExported => log(3, ("110106", "110132"), "R", 5),
-        // Audit recording stopped, and started.
-        Event::SinkFailed | Event::WitnessFailed => log(10, (ALERT, "110133"), "E", 9),
-        Event::SinkRecovered | Event::WitnessRecovered => log(9, (ALERT, "110134"), "E", 3),
-        Event::LogOpened => log(6, (ALERT, "110134"), "E", 3),
-        Event::LogRecovered => log(8, (ALERT, "110134"), "E", 7),
-        Event::LogKeyRotated => setting(3, 6),
-        Event::LogHeartbeat => log(OTHER, (APPLICATION, NONE), "E", 0),
-        Event::SidecarStarted => application(3, "110120", "start", 4),
-        Event::SidecarReady => application(6, "110120", "start", 3),
-        Event::SidecarDraining => application(7, "110121", "end", 3),
-        Event::SidecarStopped => application(4, "110121", "end", 4),
-        Event::SidecarRefused => application(7, "110121", "error", 10),
+        E::KeyCreated | E::LookupCreated | E::PartitionCreated => key(1, "C", "creation", 3),
+        E::KeyRotated | E::LookupRotated | E::KeyRewrapped | E::KeyringConfigured => key(3, "U", "change", 4),
+        E::KeySuspended => key(12, "U", "change", 6),
+        E::KeyResumed => key(13, "U", "change", 6),
+        E::KeyDeactivated | E::KekRetired => key(11, "U", "change", 4),
+        E::KeyCompromised => key(9, "U", "change", 10),
+        E::KeyDestroyScheduled => key(9, "D", "change", 9),
+        E::KeyDestroyCancelled => key(8, "U", "change", 6),
+        E::KeyDestroyed | E::PartitionShredded => key(4, "D", "deletion", 9),
+        E::KeyringRead => key(2, "R", "access", 1),
+        E::DataSealed => data(9, NONE, 1),
+        E::DataOpened => data(10, NONE, 2),
+        E::DataRewrapped => data(2, NONE, 1),
+        E::DataDenied | E::DataDeniedSummary => data(OTHER, "110147", 6),
+        E::KekAdmitted | E::KekApproved => key(8, "U", "change", 5),
+        E::KekRefused => key(9, "U", "change", 9),
+        E::KekUnreachable | E::CacheDegraded | E::StoreUnreachable => befalls(7),
+        E::CacheExpired | E::StoreDamaged | E::WitnessConflict => befalls(10),
+        E::KekRecovered
+        | E::KekFailedOver
+        | E::CacheHealthy
+        | E::StoreRecovered
+        | E::StoreMirrored
+        | E::StoreFollowed
+        | E::DrillDone => befalls(3),
+        E::CustodyFounded => entity(1, ROLES, "C", ("iam", "creation"), 6),
+        E::CustodianEnrolled => person(6, 6),
+        E::CustodianRemoved | E::CustodianRevoked => person(7, 6),
+        E::CustodianRecertified => person(3, 4),
+        E::CeremonyRead => entity(2, DECISION, "R", ("iam", "access"), 1),
+        E::CeremonyProposed => entity(1, DECISION, "E", ("iam", "info"), 4),
+        E::CeremonyDecided | E::CeremonyExecuted | E::CeremonyMinuted => entity(3, DECISION, "E", ("iam", "change"), 5),
+        E::SettingsApproved | E::PolicyLoaded | E::LogKeyRotated => setting(3, 7),
+        E::SettingsStricter | E::TlsReloaded | E::TlsRefused | E::JwtKeysChanged => setting(3, 4),
+        E::BackupApproved | E::RestoreApproved | E::LogKeyApproved => setting(8, 7),
+        E::GrantGiven => entity(10, ROLES, "E", ("iam", "admin"), 5),
+        E::GrantBroken => entity(10, (ALERT, "110127"), "E", ("iam", "admin"), 10),
+        E::GrantEnded => entity(11, (ALERT, "110138"), "E", ("iam", "admin"), 4),
+        E::GrantReviewed => entity(3, DECISION, "E", ("iam", "info"), 4),
+        E::LockEngaged => entity(12, CONFIGURATION, "U", ("iam", "change"), 9),
+        E::LockReleased => entity(13, CONFIGURATION, "U", ("iam", "change"), 6),
+        E::StoreFounded => setting(1, 5),
+        E::StoreBackedUp => entity(2, (ALERT, "110132"), "R", ("configuration", "access"), 8),
+        E::StoreRestored | E::StoreRebased | E::StoreMoved | E::StoreJoined => setting(3, 8),
+        E::AuditRead => log(3, ("110101", "110132"), "R", 3),
+        E::ReportExported => log(3, ("110106", "110132"), "R", 5),
+        E::SinkFailed | E::WitnessFailed => log(10, (ALERT, "110133"), "E", 9),
+        E::SinkRecovered | E::WitnessRecovered => log(9, (ALERT, "110134"), "E", 3),
+        E::LogOpened => log(6, (ALERT, "110134"), "E", 3),
+        E::LogRecovered => log(8, (ALERT, "110134"), "E", 7),
+        E::LogHeartbeat => log(OTHER, (APPLICATION, NONE), "E", 0),
+        E::SidecarStarted => application(3, "110120", "start", 4),
+        E::SidecarReady => application(6, "110120", "start", 3),
+        E::SidecarDraining => application(7, "110121", "end", 3),
+        E::SidecarStopped => application(4, "110121", "end", 4),
+        E::SidecarRefused => application(7, "110121", "error", 10),
     }
 }
 
