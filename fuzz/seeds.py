@@ -51,6 +51,12 @@ def proofs():
     key = lambda n: f"{origin}+{hashlib.sha256(origin.encode() + bytes([10, 1]) + bytes([n]) * 32).digest()[:4].hex()}+" \
                     f"{text(bytes([1]) + bytes([n]) * 32)}\n"
     put("proof", "keys", key(7) + key(8))
+    witness = lambda n: f"w{n}+{hashlib.sha256(f'w{n}'.encode() + bytes([10, 4]) + bytes([n]) * 32).digest()[:4].hex()}+" \
+                        f"{text(bytes([4]) + bytes([n]) * 32)}"
+    put("proof", "witness-key", witness(1))
+    put("proof", "witness-policy", f"# two\nlog {key(7)}witness a {witness(1)} https://a/\nwitness b {witness(2)}\n"
+                                   "group g 1 a b\ngroup h all g\nquorum h\n")
+    put("proof", "witness-request", f"old 2\n{path}\n{note}")
 
 
 def ssh():

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{KEYWARD, Setup};
 use crate::{ours, run, told};
 
-const SUBCOMMANDS: [&str; 26] = [
+const SUBCOMMANDS: [&str; 27] = [
     "demo",
     "dev",
     "init",
@@ -29,6 +29,7 @@ const SUBCOMMANDS: [&str; 26] = [
     "rehearsal",
     "policy",
     "audit",
+    "witness",
     "report",
     "backup",
     "restore",
@@ -47,8 +48,8 @@ fn help_lists_every_subcommand_with_a_line_and_hides_the_worker() {
         .filter(|(_, about)| !about.is_empty())
         .map(|(name, _)| name)
         .collect();
-    assert_eq!(names[..26], SUBCOMMANDS);
-    assert_eq!(names[26..], ["help"], "the worker is keyward's own business");
+    assert_eq!(names[..27], SUBCOMMANDS);
+    assert_eq!(names[27..], ["help"], "the worker is keyward's own business");
     for name in SUBCOMMANDS {
         let (code, help, _) = run(&[name, "--help"]);
         assert!(code == Some(0) && help.contains(&format!("Usage: keyward {name}")), "{help}");

@@ -30,6 +30,7 @@ mod support;
 
 mod backup;
 mod bad_input;
+mod canary;
 mod ceremony_example;
 mod custody;
 mod documents;
