@@ -79,6 +79,7 @@ events! {
     LockReleased = "lock.released", Control;
     PolicyLoaded = "policy.loaded", Control;
     AuditRead = "audit.read", Data;
+    AuditLookedUp = "audit.looked_up", Data;
     ReportExported = "report.exported", Control;
     TlsReloaded = "tls.reloaded", Control;
     TlsRefused = "tls.refused", Control;

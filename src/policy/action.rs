@@ -47,6 +47,8 @@ pub enum Action {
     KeyringShow,
     /// Read the audit log (tail).
     AuditRead,
+    /// Ask the log about a subject.
+    AuditLookup,
     /// Propose a ceremony.
     CeremonyPropose,
     /// Approve, deny, withdraw or review: the signature says who.
@@ -99,6 +101,7 @@ impl Action {
         Self::KeyringList,
         Self::KeyringShow,
         Self::AuditRead,
+        Self::AuditLookup,
         Self::CeremonyPropose,
         Self::CeremonyDecide,
         Self::CeremonyExecute,
@@ -134,6 +137,7 @@ impl Action {
             Self::KeyringList => "keyringList",
             Self::KeyringShow => "keyringShow",
             Self::AuditRead => "auditRead",
+            Self::AuditLookup => "auditLookup",
             Self::CeremonyPropose => "ceremonyPropose",
             Self::CeremonyDecide => "ceremonyDecide",
             Self::CeremonyExecute => "ceremonyExecute",
@@ -169,6 +173,7 @@ impl Action {
             | Self::KeyringList
             | Self::InventoryRead
             | Self::AuditRead
+            | Self::AuditLookup
             | Self::CeremonyPropose
             | Self::CeremonyDecide
             | Self::CeremonyExecute
@@ -210,6 +215,7 @@ impl Action {
             | Self::KeyringShow
             | Self::InventoryRead
             | Self::AuditRead
+            | Self::AuditLookup
             | Self::CeremonyPropose
             | Self::CeremonyDecide
             | Self::CeremonyExecute

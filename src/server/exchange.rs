@@ -290,6 +290,7 @@ fn with_body(route: &Route, bytes: &[u8]) -> Result<(Operation, Shape), Refusal>
         }
         Route::RewrapKeys => wire::parse_rewrap_keys(bytes).map(one),
         Route::RewrapPartitions(name) => wire::parse_rewrap_partitions(name.clone(), bytes).map(one),
+        Route::LookUpSubject => wire::parse_subject(bytes).map(one),
         Route::ReloadPolicy => wire::parse_nothing(bytes).map(|()| one(Operation::ReloadPolicy)),
         Route::RetireKek(kek) => wire::parse_retire_kek(kek.clone(), bytes).map(one),
         Route::Custody(path, name) => wire::parse_custody(*path, name, bytes).map(Operation::Custody).map(one),

@@ -32,6 +32,7 @@ pub(super) enum Route {
     ReloadPolicy,
     ReadInventory,
     ReadAudit,
+    LookUpSubject,
     Custody(CustodyPath, String),
 }
 
@@ -80,6 +81,7 @@ enum Node {
     ReloadPolicy,
     Inventory,
     Audit,
+    AuditLookup,
     Custody(CustodyPath),
     /// A path that lists with GET and begins with POST.
     Both(CustodyPath, CustodyPath),
@@ -120,6 +122,7 @@ const CONTROL: &[(&str, Node)] = &[
     ("/v1/policy/reload", Node::ReloadPolicy),
     ("/v1/inventory", Node::Inventory),
     ("/v1/audit/records", Node::Audit),
+    ("/v1/audit/lookup", Node::AuditLookup),
     ("/v1/custody", Node::Custody(CustodyPath::Show)),
     ("/v1/custody/genesis", Node::Custody(CustodyPath::Found)),
     ("/v1/custody/genesis/draft", Node::Custody(CustodyPath::DraftGenesis)),
@@ -195,6 +198,7 @@ impl Routes {
             }
             (Node::ReloadPolicy, &Method::POST) => Found::Route(Route::ReloadPolicy),
             (Node::Inventory, &Method::GET) => Found::Route(Route::ReadInventory),
+            (Node::AuditLookup, &Method::POST) => Found::Route(Route::LookUpSubject),
             (Node::Audit, &Method::GET) => Found::Route(Route::ReadAudit),
             (Node::Both(path, _), &Method::GET) | (Node::Both(_, path), &Method::POST) => {
                 Found::Route(Route::Custody(*path, String::new()))
@@ -232,6 +236,7 @@ impl Node {
             | Self::Lookup(_)
             | Self::RewrapKeys
             | Self::ReloadPolicy
+            | Self::AuditLookup
             | Self::RetireKek => "POST",
         }
     }
@@ -261,6 +266,7 @@ impl Route {
             Self::ReloadPolicy => Verb::PolicyReload,
             Self::ReadInventory | Self::ReadKeks | Self::ReadFollowing => Verb::InventoryRead,
             Self::ReadAudit => Verb::AuditRead,
+            Self::LookUpSubject => Verb::AuditLookup,
             Self::Custody(path, _) => path.verb(),
         }
     }

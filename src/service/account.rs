@@ -261,6 +261,7 @@ fn event_of(operation: &Operation) -> Event {
         Operation::RetireKek { .. } => Event::KekRetired,
         Operation::ReloadPolicy => Event::PolicyLoaded,
         Operation::ReadAudit { .. } => Event::AuditRead,
+        Operation::LookUpSubject { .. } => Event::AuditLookedUp,
         Operation::Custody(verb) => super::custody::event_of(verb),
     }
 }

@@ -1,6 +1,7 @@
 //! The verbs that read: keyrings are listed and shown, the inventory and the log are read. Changes are in `change`.
 
-use crate::names::KeyringName;
+use crate::audit::{Log, ReadError};
+use crate::names::{KeyringName, Tenant};
 use crate::policy::{Action, Permit};
 
 use super::account::Account;
@@ -62,6 +63,28 @@ impl Service {
         Ok(Answer::Records { records, next })
     }
 
+    /// Looks for a subject among some records. Who asked is recorded with the same pseudonym, so that questions about a patient
+    /// can themselves be asked for.
+    pub(super) async fn look_up_subject(
+        &self,
+        (tenant, subject): (&Tenant, &str),
+        from: u64,
+        asker: &Asker<'_>,
+        account: &mut Account,
+    ) -> Result<Answer, Refusal> {
+        let _permit: Permit = self.permit(Action::AuditLookup, None, asker, account)?;
+        let waiting =
+            || Refusal::because(Code::Unavailable, "the keyrings are not open, and pseudonyms need a key of theirs");
+        let pseudonym = self.keyrings.pseudonym(tenant, subject).ok_or_else(waiting)?;
+        account.subjects.push(pseudonym);
+        let log = self.log.clone();
+        let found = tokio::task::spawn_blocking(move || search(&log, &hex::encode(pseudonym), from)).await;
+        let (records, next) = found
+            .map_err(|_| Code::Internal)?
+            .map_err(|error| Refusal::because(Code::Unavailable, error.to_string()))?;
+        Ok(Answer::Records { records, next })
+    }
+
     pub(super) async fn read_inventory(
         &self,
         after: Option<KeyringName>,
@@ -89,4 +112,29 @@ impl Service {
         let ask = self.ask(action, keyring, &[], None, asker);
         asker.policy.decide(&ask).map_err(|denial| refused(&denial, account))
     }
+}
+
+/// Records that one look-up looks at: a fraction of a second.
+const LOOKED_AT: u64 = 100_000;
+/// Records that are read at once.
+const PAGE: usize = 4_096;
+
+/// The records that name a pseudonym, and the index after the last one that was looked at. A pseudonym stands nowhere else:
+/// 128 bits of a keyed hash between quotes.
+fn search(log: &Log, pseudonym: &str, from: u64) -> Result<(Vec<(u64, String)>, u64), ReadError> {
+    let (quoted, mut next, mut found) = (format!("\"{pseudonym}\""), from, Vec::new());
+    while next < from.saturating_add(LOOKED_AT) && found.len() < MOST_RECORDS as usize {
+        let page = log.read(next, PAGE)?;
+        if page.is_empty() {
+            break;
+        }
+        for (index, bytes) in page {
+            next = index.saturating_add(1);
+            found.extend(String::from_utf8(bytes).ok().filter(|text| text.contains(&quoted)).map(|text| (index, text)));
+            if found.len() >= MOST_RECORDS as usize {
+                break;
+            }
+        }
+    }
+    Ok((found, next))
 }

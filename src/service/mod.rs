@@ -27,7 +27,7 @@ use crate::audit::{Admission, AppendError, Event, IntentReceipt, Log};
 use crate::clock::{BoxFuture, Deadline, SharedClock};
 use crate::identity::{Authenticator, Credentials, Door, Principal};
 use crate::keyring::{Keyrings, RevocationBound};
-use crate::names::{KekName, KeyringName, RequestId};
+use crate::names::{KekName, KeyringName, RequestId, Tenant};
 use crate::policy::{Authority, Policy};
 use crate::telemetry::Metrics;
 
@@ -171,6 +171,15 @@ pub enum Operation {
     Custody(CustodyVerb),
     /// Put the policy files in force (control).
     ReloadPolicy,
+    /// What the log has about a subject (control).
+    LookUpSubject {
+        /// Whose.
+        tenant: Tenant,
+        /// As applications name it: the value of a keyring's subject key.
+        subject: String,
+        /// The first index that is looked at.
+        from: u64,
+    },
     /// Records of the log (control).
     ReadAudit {
         /// First index wanted; None means the newest `limit` records.
@@ -318,6 +327,7 @@ impl Service {
             | Operation::RewrapPartitions { .. }
             | Operation::ReloadPolicy
             | Operation::ReadAudit { .. }
+            | Operation::LookUpSubject { .. }
             | Operation::Custody(_)
                 if !account.surface.is_control() =>
             {
@@ -347,6 +357,9 @@ impl Service {
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::Custody(verb) => self.custody_verb(verb, &asker, account).await,
             Operation::ReloadPolicy => self.reload_policy(&asker, account).await,
+            Operation::LookUpSubject { tenant, subject, from } => {
+                self.look_up_subject((&tenant, &subject), from, &asker, account).await
+            }
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }

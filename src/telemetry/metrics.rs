@@ -84,6 +84,8 @@ pub enum Verb {
     PolicyReload,
     /// Read the log.
     AuditRead,
+    /// Ask the log about a subject.
+    AuditLookup,
     /// No route was recognised.
     None,
 }
@@ -125,6 +127,7 @@ impl Verb {
         Self::Lock,
         Self::PolicyReload,
         Self::AuditRead,
+        Self::AuditLookup,
         Self::None,
     ];
 
@@ -165,6 +168,7 @@ impl Verb {
             Self::Lock => "lock",
             Self::PolicyReload => "policy_reload",
             Self::AuditRead => "audit_read",
+            Self::AuditLookup => "audit_lookup",
             Self::None => "none",
         }
     }

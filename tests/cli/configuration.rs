@@ -160,6 +160,7 @@ inventoryRead    auditor, operator
 keyringList      auditor, operator
 keyringShow      custodian, operator
 auditRead        auditor
+auditLookup      -
 ceremonyPropose  custodian
 ceremonyDecide   custodian
 ceremonyExecute  custodian, operator
@@ -170,7 +171,7 @@ grantEnd         custodian
 lockEngage       custodian, operator
 lockRelease      custodian
 policyReload     operator
-table tests: 146 cases, 0 failed
+table tests: 147 cases, 0 failed
 ";
     assert_eq!(granted, expected);
     assert_eq!(digest.trim().len(), 64, "{digest}");
@@ -182,7 +183,7 @@ table tests: 146 cases, 0 failed
     let (code, shown, said) = run(&["policy", "check", &policy]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.starts_with("FAILED ") && said.contains("the portal seals patients"), "{said}");
-    assert!(shown.contains("table tests: 146 cases, 1 failed"), "{shown}");
+    assert!(shown.contains("table tests: 147 cases, 1 failed"), "{shown}");
 }
 
 #[test]

@@ -68,6 +68,7 @@ const fn on_keyring(action: Action) -> bool {
             | Action::KeyringList
             | Action::InventoryRead
             | Action::AuditRead
+            | Action::AuditLookup
             | Action::CeremonyPropose
             | Action::CeremonyDecide
             | Action::CeremonyExecute
@@ -107,7 +108,7 @@ fn applies(kind: PrincipalKind, action: Action) -> bool {
         | Action::CustodyFound
         | Action::CustodianRevoke
         | Action::GrantEnd => kind == PrincipalKind::Custodian,
-        Action::InventoryRead | Action::CeremonyRead => kind != PrincipalKind::Service,
+        Action::InventoryRead | Action::AuditLookup | Action::CeremonyRead => kind != PrincipalKind::Service,
         Action::KeyringList | Action::KeyringShow | Action::AuditRead => true,
     }
 }

@@ -47,6 +47,7 @@ mod reports;
 mod requests;
 mod rewrap;
 mod sinks;
+mod subjects;
 mod swap;
 mod tamper_example;
 mod transit;

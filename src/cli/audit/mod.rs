@@ -1,6 +1,7 @@
 //! `keyward audit ...`: `tail` asks the running sidecar; everything else reads directories and files, offline.
 
 mod evidence;
+mod lookup;
 mod tail;
 
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub(super) enum Audit {
     CheckProof(evidence::CheckProof),
     /// Print the newest records of the running sidecar
     Tail(tail::Tail),
+    /// Ask the running sidecar what the log has about a subject; the question is recorded
+    Lookup(lookup::Lookup),
 }
 
 #[derive(Debug, clap::Args)]
@@ -58,6 +61,7 @@ impl Audit {
             Self::Prove(prove) => prove.run(),
             Self::CheckProof(check) => check.run(),
             Self::Tail(tail) => block_on(tail.run()),
+            Self::Lookup(lookup) => block_on(lookup.run()),
         }
     }
 }

@@ -49,7 +49,7 @@ impl Tail {
 }
 
 /// One record for people.
-fn line(record: &Value) -> String {
+pub(super) fn line(record: &Value) -> String {
     let text = |key: &str| record[key].as_str().unwrap_or_default().to_owned();
     let actor = record["actor"]["name"].as_str().or_else(|| record["actor"]["kind"].as_str()).unwrap_or("-");
     let groups = record["groups"].as_array().into_iter().flatten();

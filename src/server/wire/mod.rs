@@ -19,6 +19,7 @@ mod policy;
 mod query;
 mod rewrap;
 mod seal;
+mod subject;
 mod wraps;
 
 pub use answer::{Encoded, encode, refuse};
@@ -31,6 +32,7 @@ pub use policy::parse_nothing;
 pub use query::{no_query, parse_audit_query, parse_inventory_query, parse_list_query, parse_sidecars_query};
 pub use rewrap::parse_rewrap;
 pub use seal::parse_seal;
+pub use subject::parse_subject;
 pub use wraps::{parse_retire_kek, parse_rewrap_keys, parse_rewrap_partitions};
 
 /// Bytes of a request body: 1,000 items of 64-byte fields with their contexts take 0.3 MiB, and one plaintext of 1 MiB

@@ -234,6 +234,7 @@ fn stops(level: Level, asked: &Operation) -> bool {
         | Operation::ReadFollowing { .. }
         | Operation::ReadInventory { .. }
         | Operation::ReadAudit { .. }
+        | Operation::LookUpSubject { .. }
         | Operation::Custody(_) => false,
         // What takes away is not stopped by what stops.
         Operation::Step(step) => {

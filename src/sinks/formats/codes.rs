@@ -145,7 +145,7 @@ pub(super) const fn of(event: Event) -> Codes {
         E::StoreFounded => setting(1, 5),
         E::StoreBackedUp => entity(2, (ALERT, "110132"), "R", ("configuration", "access"), 8),
         E::StoreRestored | E::StoreRebased | E::StoreMoved | E::StoreJoined => setting(3, 8),
-        E::AuditRead => log(3, ("110101", "110132"), "R", 3),
+        E::AuditRead | E::AuditLookedUp => log(3, ("110101", "110132"), "R", 3),
         E::ReportExported => log(3, ("110106", "110132"), "R", 5),
         E::SinkFailed | E::WitnessFailed => log(10, (ALERT, "110133"), "E", 9),
         E::SinkRecovered | E::WitnessRecovered => log(9, (ALERT, "110134"), "E", 3),
