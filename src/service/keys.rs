@@ -67,7 +67,7 @@ impl Service {
     /// can themselves be asked for.
     pub(super) async fn look_up_subject(
         &self,
-        (tenant, subject): (&Tenant, &str),
+        (tenant, subject): &(Tenant, String),
         from: u64,
         asker: &Asker<'_>,
         account: &mut Account,

@@ -173,10 +173,8 @@ pub enum Operation {
     ReloadPolicy,
     /// What the log has about a subject (control).
     LookUpSubject {
-        /// Whose.
-        tenant: Tenant,
-        /// As applications name it: the value of a keyring's subject key.
-        subject: String,
+        /// Whose, and as applications name it: the value of a keyring's subject key.
+        about: (Tenant, String),
         /// The first index that is looked at.
         from: u64,
     },
@@ -357,9 +355,7 @@ impl Service {
             Operation::ReadInventory { after, limit } => self.read_inventory(after, limit, &asker, account).await,
             Operation::Custody(verb) => self.custody_verb(verb, &asker, account).await,
             Operation::ReloadPolicy => self.reload_policy(&asker, account).await,
-            Operation::LookUpSubject { tenant, subject, from } => {
-                self.look_up_subject((&tenant, &subject), from, &asker, account).await
-            }
+            Operation::LookUpSubject { about, from } => self.look_up_subject(&about, from, &asker, account).await,
             Operation::ReadAudit { from, limit } => self.read_audit(from, limit, &asker, account).await,
         }
     }

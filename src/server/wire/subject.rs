@@ -30,6 +30,6 @@ pub fn parse_subject(body: &[u8]) -> Result<Operation, Refusal> {
             _ => Err(unknown("subject, tenant and from", key)),
         })?;
         let subject = subject.ok_or_else(|| Fault::malformed("the field subject is missing", start))?;
-        Ok(Operation::LookUpSubject { tenant: tenant.unwrap_or_default(), subject, from: from.unwrap_or(0) })
+        Ok(Operation::LookUpSubject { about: (tenant.unwrap_or_default(), subject), from: from.unwrap_or(0) })
     })
 }
