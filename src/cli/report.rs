@@ -85,8 +85,10 @@ impl Report {
         if self.package {
             disk.create_dir(&into, 0o755).doing(Exit::Usage, "cannot make the directory")?;
         }
+        // Of a package the reports rest on the log that is in it.
+        let log = if self.package { self.export(&disk, key.as_ref())? } else { self.dir.clone() };
         for kind in kinds {
-            let made = with_bar("verifying", |progress| make(kind, &self.dir, key.as_ref(), window, period, progress));
+            let made = with_bar("verifying", |progress| make(kind, &log, key.as_ref(), window, period, progress));
             let report = made.map_err(not_verified)?;
             println!("{}: {} rows", kind.title(), report.rows.len());
             for format in &formats {
@@ -102,11 +104,17 @@ impl Report {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Puts the log into the package.
+    fn export(&self, disk: &Disk, key: Option<&VerifierKey>) -> Result<PathBuf, Failure> {
+        let log = self.out.join(package::LOG);
+        let told = with_bar("exporting", |progress| export(&self.dir, &log, key, disk, progress));
+        told.map_err(|error| not_exported(error, &log))?;
+        Ok(log)
+    }
+
     /// Adds what proves the reports.
     fn pack(&self, disk: &Disk, key: Option<&VerifierKey>, window: Window) -> Result<(), Failure> {
         let log = self.out.join(package::LOG);
-        let told = with_bar("exporting", |progress| export(&self.dir, &log, key, disk, progress));
-        let told = told.map_err(|error| not_exported(error, &log))?;
         let trusted = Trusted { key, ..Trusted::default() };
         let verified = with_bar("verifying", |progress| read_by(&log, trusted, progress, &mut |_, _| {}));
         let verified = verified.map_err(not_verified)?;
@@ -118,10 +126,10 @@ impl Report {
             disk.write_new(&path, signature.as_bytes(), MODE).doing(Exit::Unavailable, "cannot write the signature")?;
         }
         let digest = package::digest(&sums);
-        println!("package {}: {} records, digest {digest}", self.out.display(), told.checkpoint.size);
+        println!("package {}: {} records, digest {digest}", self.out.display(), verified.records);
         if let Some(config) = &self.record {
             let config = super::check::load(config)?;
-            let notice = Reported { digest, records: told.checkpoint.size, os_user: super::backup::uid() };
+            let notice = Reported { digest, records: verified.records, os_user: super::backup::uid() };
             notice.leave(&config).doing(Exit::Unavailable, "cannot leave a notice for the sidecar")?;
             println!("   the sidecar records it, now or at its next start");
         }

@@ -33,6 +33,7 @@ mod bad_input;
 mod canary;
 mod ceremony_example;
 mod custody;
+mod disk_faults;
 mod documents;
 mod failover;
 mod identity;
