@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::read::{Group, Record};
-use super::{Kind, Window, events};
+use super::{Chart, Kind, Window, events};
 use crate::audit::verify::Verified;
 use crate::clock::Wall;
 
@@ -57,7 +57,7 @@ impl Use {
 }
 
 /// The columns, the cells, and what happened on each day.
-type Finished = (Vec<&'static str>, Vec<Vec<String>>, Vec<(String, u64)>);
+type Finished = (Vec<&'static str>, Vec<Vec<String>>, Chart);
 
 impl Table {
     pub(super) fn new(kind: Kind, window: Window, period: u64) -> Self {
@@ -136,20 +136,33 @@ impl Table {
     }
 
     pub(super) fn finish(self, verified: &Verified) -> Finished {
-        let days = self.days.into_iter().collect();
+        let chart = Chart { what: "requests a day", bars: self.days.into_iter().collect() };
         match self.kind {
-            Kind::KeyInventory => (INVENTORY.to_vec(), self.versions.into_iter().map(inventory).collect(), days),
+            Kind::KeyInventory => (INVENTORY.to_vec(), self.versions.into_iter().map(inventory).collect(), chart),
             Kind::Cryptoperiods => {
                 let (period, to) = (self.period, self.window.to);
-                let rows = self.versions.into_iter().map(|(name, version)| age(name, &version, period, to)).collect();
-                (AGES.to_vec(), rows, days)
+                let rows: Vec<Vec<String>> =
+                    self.versions.into_iter().map(|(name, version)| age(name, &version, period, to)).collect();
+                let chart = ages(&rows);
+                (AGES.to_vec(), rows, chart)
             }
-            Kind::Access => (ACCESS.to_vec(), used(self.uses), days),
-            Kind::Exposure => (EXPOSURE.to_vec(), used(self.uses), days),
-            Kind::Integrity => (vec!["what", "found"], integrity(verified), days),
-            other => (events::columns(other).unwrap_or_default(), self.rows, days),
+            Kind::Access => (ACCESS.to_vec(), used(self.uses), chart),
+            Kind::Exposure => (EXPOSURE.to_vec(), used(self.uses), chart),
+            Kind::Integrity => (vec!["what", "found"], integrity(verified), chart),
+            other => (events::columns(other).unwrap_or_default(), self.rows, chart),
         }
     }
+}
+
+/// How old the versions are that still seal, the oldest first.
+fn ages(rows: &[Vec<String>]) -> Chart {
+    let of = |row: &Vec<String>| {
+        let age = row.get(4)?.parse().ok()?;
+        (row.get(3)? == ACTIVE).then(|| Some((row.get(1)?.clone(), age)))?
+    };
+    let mut bars: Vec<(String, u64)> = rows.iter().filter_map(of).collect();
+    bars.sort_by(|one, other| other.1.cmp(&one.1).then_with(|| one.0.cmp(&other.0)));
+    Chart { what: "days since each key version that seals was made", bars }
 }
 
 /// The one state in which a version seals (SP 800-57 part 1, section 7).

@@ -67,8 +67,17 @@ pub struct Report {
     pub columns: Vec<&'static str>,
     /// The cells, as many in each row as there are columns.
     pub rows: Vec<Vec<String>>,
-    /// How often something happened on each day (UTC), where people would rather look.
-    pub days: Vec<(String, u64)>,
+    /// What is also drawn, where people would rather look.
+    pub chart: Chart,
+}
+
+/// A bar for each of some things.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chart {
+    /// What is counted.
+    pub what: &'static str,
+    /// Each with its name, from left to right.
+    pub bars: Vec<(String, u64)>,
 }
 
 impl Kind {
@@ -148,8 +157,8 @@ pub fn make(
         Err(_) => unread += 1,
     })?;
     let facts = facts(kind, window, &verified, unread);
-    let (columns, rows, days) = table.finish(&verified);
-    Ok(Report { kind, window, facts, columns, rows, days })
+    let (columns, rows, chart) = table.finish(&verified);
+    Ok(Report { kind, window, facts, columns, rows, chart })
 }
 
 /// What a report rests on.

@@ -3,7 +3,7 @@
 
 use pdf_writer::{Content, Finish, Name, Pdf, Rect, Ref, Str, TextStr};
 
-use super::Report;
+use super::{Chart, Report};
 
 const PAGE: (f32, f32) = (842.0, 595.0);
 const MARGIN: f32 = 36.0;
@@ -18,7 +18,7 @@ const NARROW: usize = 6;
 const WIDE: usize = 66;
 /// Letters of the name of a fact.
 const FACT: usize = 34;
-/// Days of a chart's height.
+/// The height of a chart.
 const CHART: f32 = 110.0;
 
 const SANS: Name<'static> = Name(b"F1");
@@ -33,8 +33,8 @@ pub(super) fn write(report: &Report) -> Vec<u8> {
         paper.row(&[FACT, letters() - FACT - GAP], &[(*name).to_owned(), value.clone()], &mut |_| {});
     }
     paper.y -= LEADING;
-    if report.days.len() > 1 {
-        paper.chart(&report.days);
+    if report.chart.bars.len() > 1 {
+        paper.chart(&report.chart);
     }
     if report.rows.is_empty() {
         paper.row(&[letters()], &["The log has nothing of this kind in this time.".to_owned()], &mut |_| {});
@@ -147,16 +147,17 @@ impl Paper {
         self.y -= 1.0;
     }
 
-    /// A bar for each day.
+    /// A bar for each thing.
     #[expect(clippy::cast_precision_loss, reason = "a chart is looked at")]
-    fn chart(&mut self, days: &[(String, u64)]) {
+    fn chart(&mut self, chart: &Chart) {
+        let Chart { what, bars: days } = chart;
         if self.y - CHART - 30.0 < MARGIN {
             self.turn();
         }
         let most = days.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
         let step = (PAGE.0 - 2.0 * MARGIN) / days.len() as f32;
         let bottom = self.y - CHART - 12.0;
-        self.text(SANS, 8.0, (MARGIN, self.y - 8.0), &format!("at most {most} requests a day"));
+        self.text(SANS, 8.0, (MARGIN, self.y - 8.0), &format!("{what}: at most {most}"));
         self.page.set_fill_rgb(0.23, 0.43, 0.65);
         for (number, (_, count)) in days.iter().enumerate() {
             let height = *count as f32 / most as f32 * CHART;

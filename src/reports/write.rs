@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::Report;
+use super::{Chart, Report};
 use crate::clock::Wall;
 
 /// One way to write a report.
@@ -74,7 +74,7 @@ fn json(report: &Report) -> String {
         })
         .collect();
     let facts: Vec<_> = report.facts.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
-    let days: Vec<_> = report.days.iter().map(|(day, count)| json!({ "day": day, "records": count })).collect();
+    let bars: Vec<_> = report.chart.bars.iter().map(|(name, count)| json!({ "name": name, "count": count })).collect();
     let (from, to) = (Wall(report.window.from).rfc3339_micros(), Wall(report.window.to).rfc3339_micros());
     let whole = json!({
         "schema": 1,
@@ -85,7 +85,7 @@ fn json(report: &Report) -> String {
         "facts": facts,
         "columns": report.columns,
         "rows": rows,
-        "days": days,
+        "chart": { "what": report.chart.what, "bars": bars },
     });
     format!("{whole:#}\n")
 }
@@ -106,8 +106,8 @@ fn html(report: &Report) -> String {
         out += &format!("<tr><th>{}</th><td>{}</td></tr>\n", escaped(name), escaped(value));
     }
     out += "</table>\n";
-    if report.days.len() > 1 {
-        out += &chart(&report.days);
+    if report.chart.bars.len() > 1 {
+        out += &chart(&report.chart);
     }
     if report.rows.is_empty() {
         out += "<p>The log has nothing of this kind in this time.</p>\n";
@@ -124,14 +124,15 @@ fn html(report: &Report) -> String {
     out
 }
 
-/// A bar for each day.
-fn chart(days: &[(String, u64)]) -> String {
+/// A bar for each thing.
+fn chart(chart: &Chart) -> String {
+    let Chart { what, bars: days } = chart;
     const WIDTH: usize = 900;
     const HEIGHT: u64 = 160;
     let most = days.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
     let step = (WIDTH / days.len()).max(1);
     let mut out = format!(
-        "<svg role=\"img\" aria-label=\"requests a day\" width=\"{}\" height=\"{}\" font-size=\"11\">\n",
+        "<svg role=\"img\" aria-label=\"{what}\" width=\"{}\" height=\"{}\" font-size=\"11\">\n",
         step * days.len() + 80,
         HEIGHT + 40
     );
@@ -149,7 +150,7 @@ fn chart(days: &[(String, u64)]) -> String {
     let (first, last) = (days.first().map_or("", |day| day.0.as_str()), days.last().map_or("", |day| day.0.as_str()));
     let _written = writeln!(
         out,
-        "<text x=\"0\" y=\"10\">at most {most} requests a day</text><text x=\"0\" y=\"{0}\">{1}</text>\
+        "<text x=\"0\" y=\"10\">{what}: at most {most}</text><text x=\"0\" y=\"{0}\">{1}</text>\
          <text x=\"{2}\" y=\"{0}\" text-anchor=\"end\">{3}</text></svg>",
         HEIGHT + 30,
         escaped(first),
@@ -175,8 +176,8 @@ mod tests {
             .map(|cell| vec![(*cell).to_owned()])
             .collect();
         let window = Window { from: 0, to: 1 };
-        let (facts, days) = (vec![("log", "<b>".to_owned())], Vec::new());
-        let report = Report { kind: Kind::Access, window, facts, columns: vec!["cell"], rows, days };
+        let (facts, chart) = (vec![("log", "<b>".to_owned())], Chart::default());
+        let report = Report { kind: Kind::Access, window, facts, columns: vec!["cell"], rows, chart };
         let text = |format: Format| String::from_utf8(format.write(&report)).unwrap();
         let lines: Vec<String> = text(Format::Csv).split("\r\n").map(str::to_owned).collect();
         let expected = [

@@ -24,6 +24,8 @@ fn an_auditor_exports_verifies_proves_and_is_told_of_damage() {
     assert_eq!(serving.stop(), Some(0));
     let said = keyward_ok(&["audit", "export", &log, "--to", &out, "--key", &key]);
     assert!(said.contains(" of them were there before, and are the same"), "{said}");
+    let said = keyward_ok(&["audit", "export", &log, "--to", &out, "--key", &key, "--read-back"]);
+    assert!(said.contains("read back from the disk: ") && said.contains(" bytes, the same root"), "{said}");
     let verified = ["audit", "verify", &out, "--key", &key, "--since", &kept, "--json"];
     let verified: Value = serde_json::from_str(&keyward_ok(&verified)).unwrap();
     assert_eq!((&verified["exported"], &verified["unproven_tail"]), (&Value::from(true), &Value::from(0)));

@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use crate::audit::VerifierKey;
 use crate::audit::export::{ExportError, Exported, export};
 use crate::audit::prove::{BadProof, ProofFile, ProveError, Shown, prove};
+use crate::audit::verify::{Trusted, read_by};
 use crate::cli::failure::{Context, Exit, Failure, chain};
 use crate::durable::Disk;
 
@@ -25,6 +27,9 @@ pub(in crate::cli) struct Export {
     /// The log's key as you keep it elsewhere; without it the key in the directory is believed
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Read the copy again when it is there and verify it: for an archive on a disk that you have no reason to believe
+    #[arg(long)]
+    read_back: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -65,10 +70,14 @@ impl Export {
         let key = self.key.as_deref().map(founding_key).transpose()?;
         let told = with_bar("exporting", |progress| export(&self.dir, &self.to, key.as_ref(), &Disk::real(), progress));
         let told = told.map_err(|error| not_exported(error, &self.to))?;
+        let read_back = if self.read_back { Some(read_back(&self.to, &told, key.as_ref())?) } else { None };
         if self.json {
-            println!("{:#}", as_json(&told));
+            println!("{:#}", as_json(&told, read_back));
         } else {
             print(&told, &self.to);
+            if let Some(bytes) = read_back {
+                println!("   read back from the disk: {bytes} bytes, the same root");
+            }
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -84,7 +93,37 @@ fn print(told: &Exported, to: &Path) {
     println!("   {written} tiles written, {kept} kept");
 }
 
-fn as_json(told: &Exported) -> serde_json::Value {
+/// Verifies the copy by its own bytes, and that it is of the same records; gives the bytes that were read.
+fn read_back(to: &Path, told: &Exported, key: Option<&VerifierKey>) -> Result<u64, Failure> {
+    let failed = |why: String| {
+        Failure::new(Exit::Finding, format!("the copy in {} is not what was written: {why}", to.display()))
+    };
+    forget(to).map_err(|error| failed(error.to_string()))?;
+    let trusted = Trusted { key, ..Trusted::default() };
+    let read = with_bar("reading back", |progress| read_by(to, trusted, progress, &mut |_, _| {}));
+    let read = read.map_err(|error| failed(chain(&error)))?;
+    if read.root != told.checkpoint.root || read.records != told.checkpoint.size {
+        return Err(failed(format!("it has {} records, root {}", read.records, hex::encode(read.root))));
+    }
+    Ok(read.bytes)
+}
+
+/// Asks the system to forget what it holds of the files in memory, so that the disk is read. It may not; the bytes are compared
+/// in any case.
+fn forget(dir: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            forget(&entry.path())?;
+        } else {
+            let file = std::fs::File::open(entry.path())?;
+            rustix::fs::fadvise(&file, 0, None, rustix::fs::Advice::DontNeed)?;
+        }
+    }
+    Ok(())
+}
+
+fn as_json(told: &Exported, read_back: Option<u64>) -> serde_json::Value {
     serde_json::json!({
         "origin": told.origin.as_str(),
         "records": told.checkpoint.size,
@@ -92,6 +131,7 @@ fn as_json(told: &Exported) -> serde_json::Value {
         "before": told.before,
         "written": told.written,
         "kept": told.kept,
+        "read_back_bytes": read_back,
     })
 }
 
