@@ -154,13 +154,13 @@ impl Paper {
         if self.y - CHART - 30.0 < MARGIN {
             self.turn();
         }
-        let most = days.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
+        let most = days.iter().map(|(_, count)| *count).max().unwrap_or(0);
         let step = (PAGE.0 - 2.0 * MARGIN) / days.len() as f32;
         let bottom = self.y - CHART - 12.0;
         self.text(SANS, 8.0, (MARGIN, self.y - 8.0), &format!("{what}: at most {most}"));
         self.page.set_fill_rgb(0.23, 0.43, 0.65);
         for (number, (_, count)) in days.iter().enumerate() {
-            let height = *count as f32 / most as f32 * CHART;
+            let height = *count as f32 / most.max(1) as f32 * CHART;
             let x = MARGIN + number as f32 * step;
             self.page.rect(x, bottom, (step - 1.0).max(0.5), height).fill_nonzero();
         }
@@ -168,7 +168,9 @@ impl Paper {
         let (first, last) = (days.first(), days.last());
         let name = |day: Option<&(String, u64)>| day.map_or("", |day| day.0.as_str()).to_owned();
         self.text(SANS, 8.0, (MARGIN, bottom - 10.0), &name(first));
-        self.text(SANS, 8.0, (PAGE.0 - MARGIN - 46.0, bottom - 10.0), &name(last));
+        // No letter of Helvetica that stands here is wider.
+        let width = name(last).len() as f32 * 0.56 * 8.0;
+        self.text(SANS, 8.0, (PAGE.0 - MARGIN - width, bottom - 10.0), &name(last));
         self.y = bottom - 24.0;
     }
 

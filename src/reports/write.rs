@@ -129,7 +129,7 @@ fn chart(chart: &Chart) -> String {
     let Chart { what, bars: days } = chart;
     const WIDTH: usize = 900;
     const HEIGHT: u64 = 160;
-    let most = days.iter().map(|(_, count)| *count).max().unwrap_or(1).max(1);
+    let most = days.iter().map(|(_, count)| *count).max().unwrap_or(0);
     let step = (WIDTH / days.len()).max(1);
     let mut out = format!(
         "<svg role=\"img\" aria-label=\"{what}\" width=\"{}\" height=\"{}\" font-size=\"11\">\n",
@@ -137,7 +137,7 @@ fn chart(chart: &Chart) -> String {
         HEIGHT + 40
     );
     for (number, (day, count)) in days.iter().enumerate() {
-        let tall = count * HEIGHT / most;
+        let tall = count * HEIGHT / most.max(1);
         let _written = writeln!(
             out,
             "<rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{tall}\" fill=\"#3b6ea5\"><title>{}: {count}</title></rect>",

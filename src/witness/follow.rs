@@ -125,7 +125,8 @@ impl Witnesses {
             let look = if self.clock.mono() < next { next } else { self.clock.mono().plus(FIRST_WAIT) };
             tokio::select! {
                 Some((size, at, line)) = self.lines.recv() => self.take(&mut collected, size, at, line),
-                _ = checkpointed.changed() => {}
+                // The log has ended, or failed: nothing more comes to be cosigned.
+                changed = checkpointed.changed() => if changed.is_err() { return },
                 _ = wanted.changed() => {}
                 () = self.clock.sleep_until(look) => {}
             }
